@@ -1,1 +1,12 @@
+//! fluoro: a live X-ray of a Linux box.
+//!
+//! The crate is layered; a module may use what stands below it and never what stands above
+//! (`cargo xtask tidy` checks it). From the top: `cli`, `app`; `engine`; `views`; `widgets`, `theme`,
+//! `fmt`; `families`, `model`, `filter`, `columns`; `records`. Beside the model, used by the engine
+//! alone: `collect` over `kernel`.
 
+pub mod columns;
+pub mod filter;
+pub mod families;
+pub mod model;
+pub mod records;

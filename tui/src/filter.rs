@@ -1,0 +1,5 @@
+//! The filter language.
+
+/// A parsed expression.
+#[derive(Debug)]
+pub struct Filter;

@@ -1,0 +1,16 @@
+//! Pure state: identities, events, ledgers, snapshots and the questions asked of them. Time is a
+//! parameter; nothing here does I/O.
+
+mod event;
+mod identity;
+mod ledger;
+mod probe;
+mod query;
+mod snapshot;
+
+pub use event::Event;
+pub use identity::{Container, Identity, Owner};
+pub use ledger::{Aggregates, Ledger};
+pub use probe::{ProbeRow, Status};
+pub use query::{Query, Sort, View};
+pub use snapshot::{Coverage, HostFacts, Note, Snapshot, Totals};

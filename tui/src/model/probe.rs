@@ -1,0 +1,175 @@
+//! What is attached, by which hook, at what cost: the rows of the Probes view and of `doctor`.
+
+use std::sync::OnceLock;
+
+use crate::columns::{Cell, Column, Info, Kind, Row, RowId, Unit, Value};
+
+/// How a program stands. The reasons are whole sentences with the remedy in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Not asked for.
+    Detached,
+    /// By its first choice.
+    Live { hook: String },
+    /// By a later choice; `reason` says why not by an earlier one.
+    Degraded { hook: String, reason: String },
+    /// By none.
+    Unsupported { reason: String },
+}
+
+impl Status {
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Detached => "detached",
+            Self::Live { .. } => "live",
+            Self::Degraded { .. } => "degraded",
+            Self::Unsupported { .. } => "unsupported",
+        }
+    }
+
+    pub fn hook(&self) -> Option<&str> {
+        match self {
+            Self::Live { hook } | Self::Degraded { hook, .. } => Some(hook),
+            Self::Detached | Self::Unsupported { .. } => None,
+        }
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Degraded { reason, .. } | Self::Unsupported { reason } => Some(reason),
+            Self::Detached | Self::Live { .. } => None,
+        }
+    }
+}
+
+/// One program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeRow {
+    pub index: u64,
+    pub family: &'static str,
+    pub program: &'static str,
+    pub status: Status,
+    /// Runs since attach; `None` while run-time statistics are off.
+    pub runs: Option<u64>,
+    /// In-program time a run (BPF run-time statistics; about 60 ns is their own floor).
+    pub ns_per_run: Option<f64>,
+    /// Share of one CPU spent in the program while statistics were sampled.
+    pub cpu_share: Option<f64>,
+    pub missed: Option<u64>,
+    /// The family's ledger, on each of its programs' rows.
+    pub seen: Option<u64>,
+    pub lost: Option<u64>,
+    /// Bytes of the family's maps.
+    pub map_bytes: Option<u64>,
+}
+
+fn opt_uint(v: Option<u64>) -> Value<'static> {
+    v.map_or(Value::Missing, Value::Uint)
+}
+
+fn opt_real(v: Option<f64>) -> Value<'static> {
+    v.map_or(Value::Missing, Value::Real)
+}
+
+fn opt_word(v: Option<&str>) -> Value<'_> {
+    v.map_or(Value::Missing, Value::Word)
+}
+
+impl Row for ProbeRow {
+    fn id(&self) -> RowId {
+        RowId(u64::MAX - 1, self.index)
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        static COLUMNS: OnceLock<Vec<Column<ProbeRow>>> = OnceLock::new();
+        COLUMNS.get_or_init(|| {
+            vec![
+                Column::new(
+                    Info::new("family", Kind::Word, "The family that the program serves")
+                        .json("family")
+                        .cell(Cell::left("FAMILY", 8, 2)),
+                    |r| Value::Word(r.family),
+                ),
+                Column::new(
+                    Info::new("program", Kind::Word, "Name of the program, as --hook takes it")
+                        .json("program")
+                        .cell(Cell::left("PROGRAM", 14, 0)),
+                    |r| Value::Word(r.program),
+                ),
+                Column::new(
+                    Info::new("state", Kind::Word, "live, degraded (by a later choice), unsupported, detached")
+                        .keys(&["state"])
+                        .json("state")
+                        .cell(Cell::left("STATE", 11, 0)),
+                    |r| Value::Word(r.status.word()),
+                ),
+                Column::new(
+                    Info::new("hook", Kind::Word, "The alternative in use")
+                        .json("hook")
+                        .cell(Cell::left("HOOK", 26, 1).growing()),
+                    |r| opt_word(r.status.hook()),
+                ),
+                Column::new(
+                    Info::new("runs", Kind::Number, "Runs since attach (BPF run-time statistics)")
+                        .keys(&["runs"])
+                        .json("runs")
+                        .unit(Unit::Count)
+                        .cell(Cell::right("RUNS", 8, 3)),
+                    |r| opt_uint(r.runs),
+                ),
+                Column::new(
+                    Info::new("ns", Kind::Number, "In-program time a run; about 60 ns of it is the measurement")
+                        .keys(&["ns"])
+                        .json("ns_per_run")
+                        .unit(Unit::Nanos)
+                        .cell(Cell::right("TIME/RUN", 8, 3)),
+                    |r| opt_real(r.ns_per_run),
+                ),
+                Column::new(
+                    Info::new("cpu", Kind::Number, "Share of one CPU spent inside the program")
+                        .keys(&["cpu"])
+                        .json("cpu_share")
+                        .unit(Unit::Share)
+                        .cell(Cell::right("CPU", 6, 2)),
+                    |r| opt_real(r.cpu_share),
+                ),
+                Column::new(
+                    Info::new("missed", Kind::Number, "Runs the kernel skipped; - where it does not say")
+                        .keys(&["missed"])
+                        .json("missed")
+                        .unit(Unit::Count)
+                        .cell(Cell::right("MISSED", 7, 2)),
+                    |r| opt_uint(r.missed),
+                ),
+                Column::new(
+                    Info::new("seen", Kind::Number, "Events of the family since attach")
+                        .json("seen")
+                        .unit(Unit::Count)
+                        .cell(Cell::right("SEEN", 8, 3)),
+                    |r| opt_uint(r.seen),
+                ),
+                Column::new(
+                    Info::new("lost", Kind::Number, "Events of the family lost on the way here")
+                        .keys(&["lost"])
+                        .json("lost")
+                        .unit(Unit::Count)
+                        .cell(Cell::right("LOST", 7, 1)),
+                    |r| opt_uint(r.lost),
+                ),
+                Column::new(
+                    Info::new("maps", Kind::Number, "Memory of the family's maps")
+                        .json("map_bytes")
+                        .unit(Unit::Bytes)
+                        .cell(Cell::right("MAPS", 8, 4)),
+                    |r| opt_uint(r.map_bytes),
+                ),
+                Column::new(
+                    Info::new("reason", Kind::Word, "Why not by an earlier choice, and the remedy")
+                        .json("reason")
+                        .cell(Cell::left("REASON", 20, 5).growing()),
+                    |r| opt_word(r.status.reason()),
+                ),
+            ]
+        })
+    }
+}

@@ -1,0 +1,36 @@
+//! What a face asks the engine for. Answered in the collector, never while drawing.
+
+use std::sync::Arc;
+
+use crate::filter::Filter;
+
+/// The views that exist so far, in the order of their digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum View {
+    #[default]
+    Flows,
+    Processes,
+    Events,
+    Probes,
+}
+
+/// Order of a table: by the column with this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sort {
+    pub column: &'static str,
+    pub descending: bool,
+}
+
+/// One view's question.
+#[derive(Clone, Default)]
+pub struct Query {
+    pub view: View,
+    /// Echoed in the snapshot, so that a face knows which question an answer belongs to.
+    pub serial: u64,
+    pub filter: Option<Arc<Filter>>,
+    pub sort: Option<Sort>,
+    /// Answer from the state of when this was first set; counting goes on.
+    pub paused: bool,
+    /// Show fluoro's own process and its session's traffic too.
+    pub own: bool,
+}

@@ -1,0 +1,94 @@
+//! Newtypes for everything that identifies or dates a fact.
+
+use std::fmt;
+
+macro_rules! newtype {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+newtype!(
+    /// Thread group id (what user space calls a pid), in the host's pid namespace.
+    Tgid(u32)
+);
+newtype!(
+    /// Thread id, in the host's pid namespace.
+    Tid(u32)
+);
+newtype!(
+    /// Real user id.
+    Uid(u32)
+);
+newtype!(
+    /// Identity of a socket: the kernel's cookie, or an id minted by the kernel side (top bit set).
+    FlowId(u64)
+);
+newtype!(
+    /// kernfs node id of a cgroup directory, equal to the directory's inode number.
+    CgroupId(u64)
+);
+newtype!(
+    /// Inode number of a network namespace.
+    NetnsId(u32)
+);
+newtype!(
+    /// Nanoseconds of `CLOCK_BOOTTIME`: the clock of every event.
+    BootTime(u64)
+);
+newtype!(
+    /// Nanoseconds since the Unix epoch, UTC.
+    WallTime(u64)
+);
+
+/// When a process started, in units of 10 ms since boot: the precision that /proc shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct StartTime(pub u64);
+
+impl StartTime {
+    /// One unit in nanoseconds.
+    pub const UNIT_NS: u64 = 10_000_000;
+
+    /// The start time that /proc would show for `start_boottime` nanoseconds.
+    pub const fn from_boot_ns(ns: u64) -> Self {
+        Self(ns / Self::UNIT_NS)
+    }
+
+    /// As a point on the event clock.
+    pub const fn boot_time(self) -> BootTime {
+        BootTime(self.0.saturating_mul(Self::UNIT_NS))
+    }
+}
+
+/// A process, told apart from every other that had or will have the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ProcKey {
+    pub tgid: Tgid,
+    pub start: StartTime,
+}
+
+impl BootTime {
+    /// Nanoseconds from `earlier` to `self`, 0 when the clock seems to have gone backwards.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// `CLOCK_REALTIME` minus `CLOCK_BOOTTIME`, refreshed at each tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WallOffset(pub i64);
+
+impl WallOffset {
+    /// The wall time of a moment of the event clock.
+    pub const fn wall(self, at: BootTime) -> WallTime {
+        WallTime(at.0.saturating_add_signed(self.0))
+    }
+}
