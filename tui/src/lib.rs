@@ -7,6 +7,7 @@
 
 pub mod columns;
 pub mod filter;
+pub mod engine;
 pub mod families;
 pub mod model;
 pub mod records;
