@@ -1,0 +1,45 @@
+//! Read-only globals that user space writes before loading. The verifier knows them as constants, so a branch
+//! that this machine cannot take is gone before it is checked.
+
+use core::ptr::read_volatile;
+
+use fluoro_shared::offsets::{ABSENT, Machine, Offsets};
+
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::ABSENT;
+
+#[unsafe(no_mangle)]
+pub static MACHINE: Machine = Machine {
+    cgroup_subsys: ABSENT,
+    ring_mask: 0,
+    socket_cookie: 0,
+    read_kernel: 1,
+    exit_group_dead: ABSENT,
+    sock_done: 0,
+};
+
+/// One offset by its name.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::machine::load(&$crate::machine::OFFSETS.$field)
+    };
+}
+pub(crate) use offset;
+
+/// Volatile: the compiler must not fold in the value of the object file.
+#[inline(always)]
+pub fn load(global: &'static u32) -> u32 {
+    // SAFETY: a reference is readable.
+    unsafe { read_volatile(global) }
+}
+
+macro_rules! getters {
+    ($($name:ident),+) => {
+        $(#[inline(always)]
+        pub fn $name() -> u32 {
+            load(&MACHINE.$name)
+        })+
+    };
+}
+
+getters!(cgroup_subsys, ring_mask, socket_cookie, read_kernel, exit_group_dead, sock_done);

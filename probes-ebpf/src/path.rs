@@ -1,0 +1,166 @@
+//! Absolute paths by walking dentries and mounts up to the process's root, written backward so that nothing is
+//! reversed. Works on every kernel from 5.10 (bounded loop; the position lives in map memory, because a position
+//! in a register makes the verifier explore ten times as much).
+
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray};
+use fluoro_shared::process::PATH_MAX;
+
+use crate::{
+    access::{Access, Helper, Kptr},
+    machine::offset,
+};
+
+/// Components and mount crossings one walk takes: 25,000 verifier instructions.
+const STEPS: usize = 128;
+
+/// Room behind the path for the record's fixed part.
+pub const TAIL: usize = 128;
+
+/// Longest name of a component.
+const NAME_MAX: u32 = 255;
+
+/// Per-CPU memory in which a record with a path is built.
+#[repr(C)]
+pub struct Scratch {
+    busy: u64,
+    position: u64,
+    dentry: u64,
+    vfsmount: u64,
+    root_dentry: u64,
+    root_vfsmount: u64,
+    /// The path ends at PATH_MAX; the slack lets the verifier see that a whole name fits anywhere.
+    bytes: [u8; PATH_MAX + TAIL + NAME_MAX as usize + 1],
+}
+
+/// Two: a program that is preempted while it holds one leaves the other to its successor.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// Claims a scratch of this CPU; `None` when both are held.
+#[inline(always)]
+pub fn claim() -> Option<*mut Scratch> {
+    for index in 0..2 {
+        let scratch = SCRATCH.get_ptr_mut(index)?;
+        // SAFETY: map memory of this CPU. An interrupt between read and write gives back what it took.
+        unsafe {
+            if read_volatile(&raw const (*scratch).busy) == 0 {
+                write_volatile(&raw mut (*scratch).busy, 1);
+                return Some(scratch);
+            }
+        }
+    }
+    None
+}
+
+#[inline(always)]
+pub fn release(scratch: *mut Scratch) {
+    // SAFETY: claimed above.
+    unsafe { write_volatile(&raw mut (*scratch).busy, 0) }
+}
+
+/// Where the record's fixed part goes.
+#[inline(always)]
+pub fn tail(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: inside the scratch.
+    unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(PATH_MAX) }
+}
+
+/// Start of the path and its length; `None` when it is empty.
+#[inline(always)]
+pub fn start(scratch: *mut Scratch) -> Option<(*const u8, u64)> {
+    // SAFETY: the mask keeps the pointer inside the scratch.
+    unsafe {
+        let position = read_volatile(&raw const (*scratch).position);
+        if position >= PATH_MAX as u64 {
+            return None;
+        }
+        let position = position & (PATH_MAX as u64 - 1);
+        let bytes = (&raw const (*scratch).bytes).cast::<u8>();
+        Some((bytes.add(position as usize), PATH_MAX as u64 - position))
+    }
+}
+
+/// Walks from the `struct path` at `path` to the root of `fs`. True: the head of the path is missing.
+#[inline(always)]
+pub fn walk(scratch: *mut Scratch, path: Kptr, fs: Kptr) -> bool {
+    // SAFETY: map memory that this program holds.
+    unsafe {
+        write_volatile(&raw mut (*scratch).position, PATH_MAX as u64);
+        write_volatile(&raw mut (*scratch).dentry, Helper::read(path, offset!(path_dentry)));
+        write_volatile(&raw mut (*scratch).vfsmount, Helper::read(path, offset!(path_mnt)));
+        let root = fs.wrapping_add(offset!(fs_root) as usize);
+        write_volatile(&raw mut (*scratch).root_dentry, Helper::read(root, offset!(path_dentry)));
+        write_volatile(&raw mut (*scratch).root_vfsmount, Helper::read(root, offset!(path_mnt)));
+        for _ in 0..STEPS {
+            match step(scratch) {
+                Step::Further => {}
+                Step::Root => return false,
+                Step::NoRoom => return true,
+            }
+        }
+    }
+    true
+}
+
+enum Step {
+    Further,
+    Root,
+    NoRoom,
+}
+
+#[inline(always)]
+unsafe fn step(scratch: *mut Scratch) -> Step {
+    // SAFETY: map memory that this program holds; kernel memory is read by helper.
+    unsafe {
+        let dentry = read_volatile(&raw const (*scratch).dentry);
+        let vfsmount = read_volatile(&raw const (*scratch).vfsmount);
+        if dentry == read_volatile(&raw const (*scratch).root_dentry)
+            && vfsmount == read_volatile(&raw const (*scratch).root_vfsmount)
+        {
+            return Step::Root;
+        }
+        let parent: u64 = Helper::read(dentry as Kptr, offset!(dentry_parent));
+        let mount_root: u64 = Helper::read(vfsmount as Kptr, offset!(vfsmount_root));
+        if dentry == mount_root || dentry == parent {
+            let mount = vfsmount.wrapping_sub(u64::from(offset!(mount_vfsmount)));
+            let above: u64 = Helper::read(mount as Kptr, offset!(mount_parent));
+            if above == mount || above == 0 {
+                return Step::Root;
+            }
+            let mountpoint: u64 = Helper::read(mount as Kptr, offset!(mount_mountpoint));
+            write_volatile(&raw mut (*scratch).dentry, mountpoint);
+            write_volatile(&raw mut (*scratch).vfsmount, above.wrapping_add(u64::from(offset!(mount_vfsmount))));
+            return Step::Further;
+        }
+        let qstr = (dentry as Kptr).wrapping_add(offset!(dentry_name) as usize);
+        let name: Kptr = Helper::read(qstr, offset!(qstr_name));
+        let len: u32 = Helper::read(qstr, offset!(qstr_len));
+        let len = u64::from(len & NAME_MAX);
+        let position = read_volatile(&raw const (*scratch).position);
+        if position < len + 1 || position > PATH_MAX as u64 {
+            return Step::NoRoom;
+        }
+        let position = (position - len - 1) & (PATH_MAX as u64 - 1);
+        let bytes = (&raw mut (*scratch).bytes).cast::<u8>();
+        bytes.add(position as usize).write_volatile(b'/');
+        bpf_probe_read_kernel(bytes.add(position as usize + 1).cast(), len as u32, name.cast());
+        write_volatile(&raw mut (*scratch).position, position);
+        write_volatile(&raw mut (*scratch).dentry, parent);
+        Step::Further
+    }
+}
+
+/// Writes `value` where it belongs, without the byte loop that a struct copy may become.
+#[inline(always)]
+pub unsafe fn put<T: Copy>(at: *mut u8, value: &T) {
+    let words = size_of::<T>() / 8;
+    let from: *const u64 = (&raw const *value).cast();
+    let mut word = 0;
+    while word < words {
+        // SAFETY: the caller's place holds a T, whose size is a multiple of 8.
+        unsafe { at.cast::<u64>().add(word).write_volatile(from.add(word).read_volatile()) };
+        word += 1;
+    }
+}

@@ -1,0 +1,67 @@
+//! Whose doing it is: a `Task` filled from a `task_struct`.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_get_current_cgroup_id,
+};
+use fluoro_shared::{offsets::ABSENT, record::Task};
+
+use crate::{
+    access::{Access, Kptr},
+    machine::{self, offset},
+};
+
+/// The task that runs now. Only in process context: in softirq it is a bystander.
+#[inline(always)]
+pub fn current<A: Access>() -> Task {
+    let task = A::current_task();
+    let ids = bpf_get_current_pid_tgid();
+    let mut filled = Task::NONE;
+    filled.tgid = (ids >> 32) as u32;
+    filled.tid = ids as u32;
+    filled.uid = bpf_get_current_uid_gid() as u32;
+    filled.comm = bpf_get_current_comm().unwrap_or_default();
+    describe::<A>(&mut filled, task);
+    // SAFETY: no arguments.
+    filled.cgroup = if machine::cgroup_subsys() == ABSENT {
+        unsafe { bpf_get_current_cgroup_id() }
+    } else {
+        cgroup_of::<A>(task)
+    };
+    filled
+}
+
+/// A process that the current task has just forked: it has its parent's name and user.
+#[inline(always)]
+pub fn child_of_current<A: Access>(task: Kptr) -> Task {
+    let mut filled = Task::NONE;
+    filled.tgid = A::read(task, offset!(task_tgid));
+    filled.tid = A::read(task, offset!(task_pid));
+    filled.uid = bpf_get_current_uid_gid() as u32;
+    filled.comm = bpf_get_current_comm().unwrap_or_default();
+    describe::<A>(&mut filled, task);
+    filled.cgroup = cgroup_of::<A>(task);
+    filled
+}
+
+#[inline(always)]
+fn describe<A: Access>(filled: &mut Task, task: Kptr) {
+    let leader: Kptr = A::read(task, offset!(task_leader));
+    filled.start_ns = A::read(leader, offset!(task_start));
+    let parent: Kptr = A::read(leader, offset!(task_parent));
+    filled.parent_tgid = A::read(parent, offset!(task_tgid));
+}
+
+/// kernfs id of the cgroup in the hierarchy chosen by user space.
+#[inline(always)]
+fn cgroup_of<A: Access>(task: Kptr) -> u64 {
+    let css_set: Kptr = A::read(task, offset!(task_cgroups));
+    let subsys = machine::cgroup_subsys();
+    let cgroup: Kptr = if subsys == ABSENT {
+        A::read(css_set, offset!(css_set_default))
+    } else {
+        let css: Kptr = A::read(css_set, offset!(css_set_subsys).wrapping_add(subsys.wrapping_mul(8)));
+        A::read(css, offset!(css_cgroup))
+    };
+    let kn: Kptr = A::read(cgroup, offset!(cgroup_kn));
+    A::read(kn, offset!(kernfs_id))
+}

@@ -1,0 +1,36 @@
+//! What user space asks the kernel side to leave out. Membership is necessary, never sufficient: user space
+//! applies the whole expression again.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub const SET_PIDS: u32 = 1 << 0;
+pub const SET_UIDS: u32 = 1 << 1;
+pub const SET_CGROUPS: u32 = 1 << 2;
+pub const SET_PORTS: u32 = 1 << 3;
+
+/// Members of all sets together.
+pub const MEMBERS_MAX: u32 = 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Config {
+    /// `SET_*` bits: only members of these sets pass.
+    pub sets: u32,
+    /// Leave out this process; 0: none.
+    pub own_tgid: u32,
+    /// Not 0: nobody wants the stream now.
+    pub muted: u32,
+    pub pad: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Member {
+    pub value: u64,
+    /// One `SET_*` bit.
+    pub set: u32,
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Config>() == 16);
+const _: () = assert!(size_of::<Member>() == 16);

@@ -1,0 +1,88 @@
+//! `flow`: connections of the machine's sockets.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::record::{Header, Task};
+
+pub const KIND_OPEN: u16 = 1;
+pub const KIND_CLOSE: u16 = 2;
+pub const KIND_FAIL: u16 = 3;
+pub const KIND_LISTEN: u16 = 4;
+/// Not an event: the owner of an inbound connection that was announced before it was accepted.
+pub const KIND_OWNER: u16 = 5;
+
+/// The kernel side had not seen the socket before this record.
+pub const FLAG_UNTRACKED: u16 = 1 << 0;
+
+pub const DIRECTION_UNKNOWN: u8 = 0;
+pub const DIRECTION_OUTBOUND: u8 = 1;
+pub const DIRECTION_INBOUND: u8 = 2;
+/// A listening socket.
+pub const DIRECTION_NONE: u8 = 3;
+
+/// Ids minted by the kernel side have this bit; the kernel's own cookies never reach it.
+pub const MINTED: u64 = 1 << 63;
+
+/// One transition of one socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowRecord {
+    pub header: Header,
+    /// Who connected, accepted or listens; `start_ns` 0 when not known.
+    pub owner: Task,
+    pub id: u64,
+    /// Application bytes acknowledged by the peer and received from it (SYN and FIN taken out).
+    pub tx_bytes: u64,
+    pub rx_bytes: u64,
+    /// ESTABLISHED to this record, ns; 0 when the beginning was not seen.
+    pub duration_ns: u64,
+    /// SYN_SENT to ESTABLISHED or failure, ns; 0 for inbound.
+    pub connect_ns: u64,
+    /// Smoothed round-trip time, microseconds.
+    pub srtt_us: u32,
+    pub retransmits: u32,
+    pub netns: u32,
+    /// Of a failure: errno.
+    pub error: u32,
+    /// IPv6, or IPv4 as `::ffff:a.b.c.d`.
+    pub local_address: [u8; 16],
+    pub peer_address: [u8; 16],
+    pub local_port: u16,
+    pub peer_port: u16,
+    pub direction: u8,
+    /// The state left, as in `include/net/tcp_states.h`.
+    pub old_state: u8,
+    pub pad: u16,
+}
+
+const _: () = assert!(size_of::<FlowRecord>() == 168);
+
+/// What the kernel side remembers of a socket, keyed by its address (which never leaves).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowEntry {
+    pub owner: Task,
+    pub id: u64,
+    pub connect_at_ns: u64,
+    pub established_at_ns: u64,
+    pub direction: u8,
+    pub pad: [u8; 7],
+}
+
+const _: () = assert!(size_of::<FlowEntry>() == 80);
+
+/// States of `include/net/tcp_states.h` that the bodies name.
+pub mod state {
+    pub const ESTABLISHED: u8 = 1;
+    pub const SYN_SENT: u8 = 2;
+    pub const SYN_RECV: u8 = 3;
+    pub const FIN_WAIT1: u8 = 4;
+    pub const FIN_WAIT2: u8 = 5;
+    pub const TIME_WAIT: u8 = 6;
+    pub const CLOSE: u8 = 7;
+    pub const CLOSE_WAIT: u8 = 8;
+    pub const LAST_ACK: u8 = 9;
+    pub const LISTEN: u8 = 10;
+    pub const CLOSING: u8 = 11;
+    pub const NEW_SYN_RECV: u8 = 12;
+}

@@ -1,0 +1,119 @@
+//! Where the running kernel keeps the members that the programs read. User space resolves the paths in the
+//! kernel's BTF and writes the offsets into the read-only global `OFFSETS` before loading; the verifier then
+//! knows them as constants.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A member that this kernel does not have: the branch that reads it is dead code to the verifier.
+pub const ABSENT: u32 = u32::MAX;
+
+/// One offset: its field, the structure and the member's path in it. Several paths are tried in turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub field: &'static str,
+    pub places: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! offsets {
+    ($($field:ident: $($structure:literal . $member:literal)|+),+ $(,)?) => {
+        /// Byte offsets, in the order of [`WANTED`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct Offsets {
+            $(pub $field: u32,)+
+        }
+
+        impl Offsets {
+            pub const ABSENT: Self = Self { $($field: ABSENT,)+ };
+        }
+
+        /// What to look up for each field of [`Offsets`].
+        pub const WANTED: &[Wanted] = &[
+            $(Wanted { field: stringify!($field), places: &[$(($structure, $member)),+] },)+
+        ];
+
+        const _: () = assert!(size_of::<Offsets>() == WANTED.len() * 4);
+    };
+}
+
+offsets! {
+    task_tgid: "task_struct"."tgid",
+    task_pid: "task_struct"."pid",
+    task_start: "task_struct"."start_boottime" | "task_struct"."real_start_time",
+    task_leader: "task_struct"."group_leader",
+    task_parent: "task_struct"."real_parent",
+    task_mm: "task_struct"."mm",
+    task_fs: "task_struct"."fs",
+    task_files: "task_struct"."files",
+    task_cgroups: "task_struct"."cgroups",
+    task_signal: "task_struct"."signal",
+    task_exit_code: "task_struct"."exit_code",
+    signal_live: "signal_struct"."live",
+    signal_flags: "signal_struct"."flags",
+    signal_threads: "signal_struct"."nr_threads",
+    signal_group_exit_code: "signal_struct"."group_exit_code",
+    mm_exe_file: "mm_struct"."exe_file",
+    file_path: "file"."f_path",
+    file_private: "file"."private_data",
+    path_mnt: "path"."mnt",
+    path_dentry: "path"."dentry",
+    dentry_parent: "dentry"."d_parent",
+    dentry_name: "dentry"."d_name",
+    qstr_name: "qstr"."name",
+    qstr_len: "qstr"."len",
+    vfsmount_root: "vfsmount"."mnt_root",
+    mount_vfsmount: "mount"."mnt",
+    mount_parent: "mount"."mnt_parent",
+    mount_mountpoint: "mount"."mnt_mountpoint",
+    fs_root: "fs_struct"."root",
+    files_fdt: "files_struct"."fdt",
+    fdtable_fd: "fdtable"."fd",
+    fdtable_max: "fdtable"."max_fds",
+    css_set_subsys: "css_set"."subsys",
+    css_set_default: "css_set"."dfl_cgrp",
+    css_cgroup: "cgroup_subsys_state"."cgroup",
+    cgroup_kn: "cgroup"."kn",
+    kernfs_id: "kernfs_node"."id",
+    socket_sk: "socket"."sk",
+    sock_family: "sock"."__sk_common.skc_family",
+    sock_state: "sock"."__sk_common.skc_state",
+    sock_num: "sock"."__sk_common.skc_num",
+    sock_dport: "sock"."__sk_common.skc_dport",
+    sock_daddr: "sock"."__sk_common.skc_daddr",
+    sock_rcv_saddr: "sock"."__sk_common.skc_rcv_saddr",
+    sock_v6_daddr: "sock"."__sk_common.skc_v6_daddr",
+    sock_v6_rcv_saddr: "sock"."__sk_common.skc_v6_rcv_saddr",
+    sock_net: "sock"."__sk_common.skc_net",
+    sock_cookie: "sock"."__sk_common.skc_cookie",
+    sock_flags: "sock"."__sk_common.skc_flags",
+    sock_err: "sock"."sk_err",
+    sock_protocol: "sock"."sk_protocol",
+    sock_shutdown: "sock"."sk_shutdown",
+    net_inum: "net"."ns.inum",
+    tcp_bytes_acked: "tcp_sock"."bytes_acked",
+    tcp_bytes_received: "tcp_sock"."bytes_received",
+    tcp_srtt: "tcp_sock"."srtt_us",
+    tcp_retransmits: "tcp_sock"."total_retrans",
+    tcp_snd_una: "tcp_sock"."snd_una",
+    tcp_write_seq: "tcp_sock"."write_seq",
+}
+
+/// Facts of the machine that prune code before it is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Machine {
+    /// Index in `css_set.subsys` of the hierarchy that identifies tasks; [`ABSENT`]: the unified one.
+    pub cgroup_subsys: u32,
+    /// Rings in use minus one: a mask for the CPU number.
+    pub ring_mask: u32,
+    /// Not 0: `bpf_get_socket_cookie` may be called by tracing programs (5.12).
+    pub socket_cookie: u32,
+    /// Not 0: `bpf_probe_read_kernel` is allowed (not under lockdown=confidentiality).
+    pub read_kernel: u32,
+    /// Index of the `group_dead` argument of sched_process_exit; [`ABSENT`] before 6.16.
+    pub exit_group_dead: u32,
+    /// Value of the bit `SOCK_DONE` in `sk_flags`.
+    pub sock_done: u32,
+}
+
+const _: () = assert!(size_of::<Machine>() == 24);

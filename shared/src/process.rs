@@ -1,0 +1,39 @@
+//! `process`: fork, exec and exit of whole processes (threads are not events).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::record::{Header, Task};
+
+pub const KIND_FORK: u16 = 1;
+pub const KIND_EXEC: u16 = 2;
+pub const KIND_EXIT: u16 = 3;
+
+/// The path has more components or bytes than the walk takes: its head is missing.
+pub const FLAG_PATH_TRUNCATED: u16 = 1 << 0;
+
+/// Longest path a record carries.
+pub const PATH_MAX: usize = 4096;
+
+/// The fixed end of a process record; the executable's path, if any, stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ProcessRecord {
+    pub header: Header,
+    /// The process that was born, changed or ended.
+    pub task: Task,
+    /// As wait(2) gives it, for `KIND_EXIT`.
+    pub wait_status: u32,
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<ProcessRecord>() == 80);
+
+/// Key of the set that makes a process exit once when two threads leave at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExitKey {
+    pub start_ns: u64,
+    pub tgid: u64,
+}
+
+const _: () = assert!(size_of::<ExitKey>() == 16);
