@@ -5,9 +5,14 @@
 //! `fmt`; `families`, `model`, `filter`, `columns`; `records`. Beside the model, used by the engine
 //! alone: `collect` over `kernel`.
 
+pub mod app;
 pub mod columns;
-pub mod filter;
 pub mod engine;
 pub mod families;
+pub mod filter;
+pub mod fmt;
 pub mod model;
 pub mod records;
+pub mod theme;
+pub mod views;
+pub mod widgets;
