@@ -30,14 +30,19 @@ fn scene(query: &Query, seq: u64) -> Scene {
     if query.view == View::Probes {
         scene.coverage = Coverage::Degraded;
     }
-    scene.notes = vec![Note { severe: false, text: "Accepted connections are named at the end of accept().".to_owned() }];
+    scene.notes = vec![Note {
+        severe: false,
+        text: "Accepted connections are named at the end of accept().".to_owned(),
+    }];
     scene.own_hidden = 2;
     scene
 }
 
 fn main() {
     let (wake, woken) = std::sync::mpsc::sync_channel::<()>(1);
-    let (handle, service) = Handle::pair(move || drop(wake.try_send(())));
+    let (handle, service) = Handle::pair(move || {
+        let _ = wake.try_send(());
+    });
     let panic = std::env::var("FLUORO_DEMO_PANIC").unwrap_or_default();
     std::thread::spawn(move || {
         let mut query = Query::default();
@@ -54,7 +59,7 @@ fn main() {
         }
     });
     let options = Options { mouse: true, ..Options::default() };
-    if let Err(error) = run(&handle, &options) {
+    if let Err(error) = run(handle, options) {
         eprintln!("fluoro: {error}");
         std::process::exit(1);
     }

@@ -3,5 +3,7 @@
 mod ids;
 mod outside;
 
-pub use ids::{BootTime, CgroupId, FlowId, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime};
+pub use ids::{
+    BootTime, CgroupId, FlowId, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
+};
 pub use outside::{Outside, Shown};

@@ -72,7 +72,7 @@ impl Theme {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             // https://no-color.org: present and not empty, whatever its value.
-            ColorChoice::Auto => set("NO_COLOR").is_none() && !set("TERM").is_some_and(|t| t == "vt100"),
+            ColorChoice::Auto => set("NO_COLOR").is_none() && set("TERM").is_none_or(|t| t != "vt100"),
         };
         // The first of these that is set decides, as in setlocale(3).
         let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
@@ -102,12 +102,11 @@ fn ascii(symbol: &str) -> &'static str {
     match symbol {
         "▸" | "›" => ">",
         "┃" | "│" => "|",
-        "─" => "-",
         "↓" | "▾" => "v",
         "↑" | "▴" => "^",
         "…" => "~",
         "·" => ".",
-        "−" => "-",
+        "─" | "−" => "-",
         "µ" => "u",
         _ => "?",
     }
@@ -132,8 +131,12 @@ mod tests {
 
     #[test]
     fn the_first_locale_variable_that_is_set_decides() {
-        assert!(!Theme::choose(ColorChoice::Auto, environment(&[("LC_ALL", "C"), ("LANG", "C.UTF-8")])).unicode);
-        assert!(Theme::choose(ColorChoice::Auto, environment(&[("LC_ALL", ""), ("LANG", "de_DE.utf8")])).unicode);
+        assert!(
+            !Theme::choose(ColorChoice::Auto, environment(&[("LC_ALL", "C"), ("LANG", "C.UTF-8")])).unicode
+        );
+        assert!(
+            Theme::choose(ColorChoice::Auto, environment(&[("LC_ALL", ""), ("LANG", "de_DE.utf8")])).unicode
+        );
         assert!(!Theme::choose(ColorChoice::Auto, environment(&[])).unicode);
     }
 

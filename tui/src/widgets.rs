@@ -9,6 +9,6 @@ mod prompt;
 mod table;
 
 pub use card::{Card, Entry};
-pub use line::{Line, width, wrap};
+pub use line::{Line, put, width, wrap};
 pub use prompt::Prompt;
 pub use table::{Placed, Table, fit, head_at, title_of};

@@ -140,7 +140,8 @@ fn table() -> Vec<Action> {
     vec![
         action(M, Act::Details, &[k(K::Enter)], "details", "Open the details of the selected row").footer(3),
         action(M, Act::Filter, &[c('/')], "filter", "Type a filter; rows follow as you type").footer(1),
-        action(M, Act::SortMove(1), &[c('s'), c('>')], "sort", "Order by the next column to the right").footer(4),
+        action(M, Act::SortMove(1), &[c('s'), c('>')], "sort", "Order by the next column to the right")
+            .footer(4),
         action(M, Act::SortMove(-1), &[c('<')], "sort left", "Order by the next column to the left"),
         action(M, Act::SortReverse, &[c('S')], "reverse", "Reverse the order"),
         action(M, Act::Pause, &[c(' ')], "pause", "Freeze the picture; counting goes on").footer(5),
@@ -154,7 +155,13 @@ fn table() -> Vec<Action> {
         action(M, Act::Move(Step::Page(-1)), &[k(K::PageUp), ctrl('b')], "page up", "A page up"),
         action(M, Act::Move(Step::HalfPage(1)), &[ctrl('d')], "half down", "Half a page down"),
         action(M, Act::Move(Step::HalfPage(-1)), &[ctrl('u')], "half up", "Half a page up"),
-        action(M, Act::Back, &[k(K::Esc)], "back", "Close the pane, then clear the filter, then let go of the row"),
+        action(
+            M,
+            Act::Back,
+            &[k(K::Esc)],
+            "back",
+            "Close the pane, then clear the filter, then let go of the row",
+        ),
         action(M, Act::Own, &[c('.')], "own traffic", "Show or hide what fluoro itself and its session do"),
         action(M, Act::Mouse, &[c('m')], "mouse", "Take the mouse, or leave it to the terminal"),
         action(M, Act::Palette, &[c(':')], "palette", "Find an action or a column by name"),
@@ -166,8 +173,14 @@ fn table() -> Vec<Action> {
 fn details() -> Vec<Action> {
     use Mode::Details as M;
     vec![
-        action(M, Act::Back, &[Chord::key(KeyCode::Esc), Chord::key(KeyCode::Enter)], "close", "Close the pane")
-            .footer(0),
+        action(
+            M,
+            Act::Back,
+            &[Chord::key(KeyCode::Esc), Chord::key(KeyCode::Enter)],
+            "close",
+            "Close the pane",
+        )
+        .footer(0),
         action(M, Act::Scroll(Step::By(1)), &[Chord::char('J')], "scroll", "Scroll the pane down").footer(6),
         action(M, Act::Scroll(Step::By(-1)), &[Chord::char('K')], "scroll up", "Scroll the pane up"),
     ]
@@ -183,11 +196,31 @@ fn typing() -> Vec<Action> {
         action(Filter, Act::Complete, &[k(K::Tab)], "complete", "Complete the name of a key").footer(2),
         action(Palette, Act::Accept, &[k(K::Enter)], "do it", "Do what is marked").footer(0),
         action(Palette, Act::Cancel, &[k(K::Esc)], "close", "Close the palette").footer(1),
-        action(Palette, Act::Choose(1), &[k(K::Down), k(K::Tab), ctrl('n')], "next", "Mark the next entry").footer(2),
-        action(Palette, Act::Choose(-1), &[k(K::Up), k(K::BackTab), ctrl('p')], "previous", "Mark the entry before"),
-        action(M, Act::Edit(Edit::Clear), &[ctrl('u')], "clear", "Delete everything left of the cursor").footer(3),
-        action(M, Act::Edit(Edit::DeleteWord), &[ctrl('w')], "delete word", "Delete the word left of the cursor"),
-        action(M, Act::Edit(Edit::Backspace), &[k(K::Backspace), ctrl('h')], "backspace", "Delete to the left"),
+        action(Palette, Act::Choose(1), &[k(K::Down), k(K::Tab), ctrl('n')], "next", "Mark the next entry")
+            .footer(2),
+        action(
+            Palette,
+            Act::Choose(-1),
+            &[k(K::Up), k(K::BackTab), ctrl('p')],
+            "previous",
+            "Mark the entry before",
+        ),
+        action(M, Act::Edit(Edit::Clear), &[ctrl('u')], "clear", "Delete everything left of the cursor")
+            .footer(3),
+        action(
+            M,
+            Act::Edit(Edit::DeleteWord),
+            &[ctrl('w')],
+            "delete word",
+            "Delete the word left of the cursor",
+        ),
+        action(
+            M,
+            Act::Edit(Edit::Backspace),
+            &[k(K::Backspace), ctrl('h')],
+            "backspace",
+            "Delete to the left",
+        ),
         action(M, Act::Edit(Edit::Delete), &[k(K::Delete), ctrl('d')], "delete", "Delete to the right"),
         action(M, Act::Edit(Edit::Left), &[k(K::Left), ctrl('b')], "left", "One character left"),
         action(M, Act::Edit(Edit::Right), &[k(K::Right), ctrl('f')], "right", "One character right"),
@@ -201,10 +234,18 @@ fn help() -> Vec<Action> {
     use Mode::Help as M;
     let (c, k, ctrl) = (Chord::char, Chord::key, Chord::ctrl);
     vec![
-        action(M, Act::Back, &[k(K::Esc), c('?'), c('h'), c('q'), k(K::F(1))], "close", "Close the help").footer(0),
+        action(M, Act::Back, &[k(K::Esc), c('?'), c('h'), c('q'), k(K::F(1))], "close", "Close the help")
+            .footer(0),
         action(M, Act::Scroll(Step::By(1)), &[c('j'), k(K::Down)], "down", "A line down").footer(1),
         action(M, Act::Scroll(Step::By(-1)), &[c('k'), k(K::Up)], "up", "A line up").footer(2),
-        action(M, Act::Scroll(Step::Page(1)), &[k(K::PageDown), c(' '), ctrl('f')], "page down", "A page down").footer(3),
+        action(
+            M,
+            Act::Scroll(Step::Page(1)),
+            &[k(K::PageDown), c(' '), ctrl('f')],
+            "page down",
+            "A page down",
+        )
+        .footer(3),
         action(M, Act::Scroll(Step::Page(-1)), &[k(K::PageUp), ctrl('b')], "page up", "A page up"),
         action(M, Act::Scroll(Step::First), &[c('g'), k(K::Home)], "first", "To the top"),
         action(M, Act::Scroll(Step::Last), &[c('G'), k(K::End)], "last", "To the end"),
@@ -228,7 +269,12 @@ mod tests {
     fn no_key_has_two_meanings_in_one_mode() {
         for (at, a) in actions().iter().enumerate() {
             for b in actions().iter().skip(at + 1).filter(|b| b.mode == a.mode) {
-                assert!(a.keys.iter().all(|k| !b.keys.contains(k)), "{} and {} share a key", a.title, b.title);
+                assert!(
+                    a.keys.iter().all(|k| !b.keys.contains(k)),
+                    "{} and {} share a key",
+                    a.title,
+                    b.title
+                );
             }
         }
     }

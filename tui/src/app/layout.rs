@@ -100,7 +100,10 @@ mod tests {
                     let mut area = 0;
                     for (at, a) in parts.iter().enumerate() {
                         assert!(a.is_empty() || screen.intersection(*a) == *a, "{size:?} {l:?}");
-                        assert!(parts.iter().skip(at + 1).all(|b| a.intersection(*b).is_empty()), "{size:?} {l:?}");
+                        assert!(
+                            parts.iter().skip(at + 1).all(|b| a.intersection(*b).is_empty()),
+                            "{size:?} {l:?}"
+                        );
                         area += a.area();
                     }
                     let air = u32::from(size.1 >= AIRY) * u32::from(size.0);

@@ -44,7 +44,8 @@ pub fn matches(state: &State) -> Vec<Entry> {
 }
 
 fn all(state: &State) -> Vec<Entry> {
-    let acts = actions().iter().filter(|a| matches!(a.mode, Mode::Table | Mode::Always) && a.act != Act::Palette);
+    let acts =
+        actions().iter().filter(|a| matches!(a.mode, Mode::Table | Mode::Always) && a.act != Act::Palette);
     let acts = acts.map(|a| Entry {
         does: Does::Act(a.act),
         title: a.title.to_owned(),
@@ -67,7 +68,9 @@ pub fn help_lines(state: &State, room: u16) -> Vec<Line> {
         section(&mut lines, "What to know about these numbers");
         for note in notes.iter() {
             let role = if note.severe { Role::Bad } else { Role::Text };
-            lines.extend(wrap(&note.text, room.saturating_sub(2)).iter().map(|l| Line::new().gap(2).own(l, role)));
+            lines.extend(
+                wrap(&note.text, room.saturating_sub(2)).iter().map(|l| Line::new().gap(2).own(l, role)),
+            );
         }
     }
     for mode in [Mode::Table, Mode::Details, Mode::Filter, Mode::Always] {
@@ -136,7 +139,12 @@ pub fn details_area(state: &State) -> Rect {
     let pane = layout.pane;
     let beside = pane.y == layout.heads.y && layout.heads.height > 0;
     let left = if beside { 2 } else { 0 };
-    let inner = Rect { x: pane.x + left, y: pane.y + 1, width: pane.width.saturating_sub(left), height: pane.height.saturating_sub(1) };
+    let inner = Rect {
+        x: pane.x + left,
+        y: pane.y + 1,
+        width: pane.width.saturating_sub(left),
+        height: pane.height.saturating_sub(1),
+    };
     inset(inner.intersection(pane))
 }
 
@@ -161,4 +169,3 @@ pub fn details_reach(state: &State) -> (usize, usize) {
     });
     (reach.unwrap_or(0), usize::from(area.height))
 }
-

@@ -48,11 +48,12 @@ pub fn check_terminal() -> Result<(), TerminalError> {
 
 /// Runs the console until the reader leaves, the terminal goes or the machine asks. The engine is told to
 /// stop; the terminal is as it was, whatever happened.
-pub fn run(handle: &Handle, options: &Options) -> Result<(), TerminalError> {
+pub fn run(handle: Handle, options: Options) -> Result<(), TerminalError> {
     check_terminal()?;
     let refused = |source| TerminalError::Io { operation: "wait for", source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
     let panicked = panic::restore_terminal_on_panic();
+    let engine = handle.clone();
     let result = runtime.block_on(async {
         let terminal = Terminal::open(options.mouse)?;
         let result = tokio::select! {
@@ -60,15 +61,16 @@ pub fn run(handle: &Handle, options: &Options) -> Result<(), TerminalError> {
             () = terminal.gone() => Err(TerminalError::Gone),
             () = panicked.notified() => Err(TerminalError::Panicked),
         };
-        handle.stop();
+        // Told first: detaching and giving the terminal back go on side by side.
+        engine.stop();
         result
     });
-    handle.stop();
+    engine.stop();
     runtime.shutdown_background();
     result
 }
 
-async fn console(handle: &Handle, options: &Options, terminal: &Terminal) -> Result<(), TerminalError> {
+async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Result<(), TerminalError> {
     let refused = |source| TerminalError::Io { operation: "watch the signals of", source };
     let listen = |kind| signal(kind).map_err(refused);
     let mut terminate = listen(SignalKind::terminate())?;

@@ -13,7 +13,7 @@ use crate::fmt;
 use crate::model::Coverage;
 use crate::theme::{Role, Theme, style};
 use crate::views::{self, FACES, face, grouped};
-use crate::widgets::{Card, Line, Prompt, Table, width};
+use crate::widgets::{Card, Line, Prompt, Table, put, width};
 
 /// A finished picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +47,7 @@ pub fn draw(state: &State, theme: Theme) -> Picture {
     } else if !matches!(state.layers.last(), Some(Layer::Palette { .. })) {
         draw_scope(state, layout.scope, &mut cells);
     }
-    if let Some((grave, text)) = state.note() {
-        let role = if grave { Role::Bad } else { Role::Warn };
-        let _ = Line::new().own(&text, role).draw(indent(layout.note, 2), &mut cells);
-    }
+    draw_note(state, layout.note, &mut cells);
     draw_footer(state, layout.footer, &mut cells);
     theme.settle(&mut cells);
     Picture { cells, cursor }
@@ -73,49 +70,67 @@ fn draw_tabs(state: &State, area: Rect, cells: &mut Buffer) {
     }
 }
 
+fn draw_note(state: &State, area: Rect, cells: &mut Buffer) {
+    let Some(said) = state.note() else { return };
+    let mut area = indent(Rect { width: area.width.saturating_sub(1), ..area }, 2);
+    let text = Line::new().own(&said.text, if said.grave { Role::Bad } else { Role::Warn });
+    if said.more || text.width() > area.width {
+        let more = Line::new().own("?", Role::Key).own(" says all", Role::Quiet);
+        more.draw_right(area, cells);
+        area.width = area.width.saturating_sub(more.width() + 2);
+    }
+    let _ = text.draw(area, cells);
+}
+
 /// The line that says what part of everything is shown.
 fn draw_scope(state: &State, area: Rect, cells: &mut Buffer) {
     let place = state.place();
-    let right = scope_right(state);
     let line = Line::new().own("┃ ", Role::Here);
     let line = if place.filter_text.is_empty() {
         line.own(&format!("all {}", face(state.view).nouns.1), Role::Quiet)
     } else {
         line.own("/ ", Role::Quiet).own(&place.filter_text, Role::Typed)
     };
+    let right = scope_right(state, area.width.saturating_sub(line.width().min(area.width / 2)));
     let room = area.width.saturating_sub(right.width() + 2);
     let _ = line.draw(Rect { width: room, ..area }, cells);
     right.draw_right(Rect { width: area.width.saturating_sub(1), ..area }, cells);
 }
 
-fn scope_right(state: &State) -> Line {
-    let mut line = Line::new();
-    let mut add = |text: &str, role: Role| {
-        if !line.is_empty() {
-            line = std::mem::take(&mut line).gap(3);
-        }
-        line = std::mem::take(&mut line).own(text, role);
-    };
+/// The right end of the scope line; what matters least goes first when room is short.
+fn scope_right(state: &State, room: u16) -> Line {
+    let mut parts: Vec<(u8, Line)> = vec![];
+    let mut add = |rank, text: &str, role| parts.push((rank, Line::new().own(text, role)));
     if state.paused {
         let since = state.frozen_at.map(|t| format!(" at {}", fmt::value(&Value::Time(t), Unit::Plain)));
-        add(&format!("PAUSED{}", since.unwrap_or_default()), Role::Warn);
+        add(0, &format!("PAUSED{}", since.unwrap_or_default()), Role::Warn);
     }
-    let Some(snapshot) = state.snapshot() else { return line };
-    if snapshot.coverage == Coverage::Degraded {
-        add("degraded, see 8", Role::Warn);
+    if let Some(snapshot) = state.snapshot() {
+        if snapshot.coverage == Coverage::Degraded {
+            add(1, "degraded, see 8", Role::Warn);
+        }
+        if snapshot.own_hidden > 0 {
+            add(3, &format!("{} own hidden", grouped(snapshot.own_hidden as u64)), Role::Quiet);
+        }
+        let (shown, total) = (snapshot.sheet.len(), snapshot.sheet.total());
+        let nouns = face(state.view).nouns;
+        let noun = if total == 1 { nouns.0 } else { nouns.1 };
+        if shown == total {
+            add(2, &format!("{} {noun}", grouped(total as u64)), Role::Quiet);
+        } else {
+            add(2, &format!("{} of {}", grouped(shown as u64), grouped(total as u64)), Role::Text);
+        }
     }
-    if snapshot.own_hidden > 0 {
-        add(&format!("{} of its own hidden", snapshot.own_hidden), Role::Quiet);
+    while parts.iter().map(|(_, line)| line.width() + 3).sum::<u16>() > room {
+        let last = parts.iter().enumerate().max_by_key(|(_, (rank, _))| *rank).map(|(at, _)| at);
+        last.map(|at| parts.remove(at));
     }
-    let (shown, total) = (snapshot.sheet.len(), snapshot.sheet.total());
-    let nouns = face(state.view).nouns;
-    let noun = if total == 1 { nouns.0 } else { nouns.1 };
-    if shown == total {
-        add(&format!("{} {noun}", grouped(total as u64)), Role::Quiet);
-    } else {
-        add(&format!("{} of {}", grouped(shown as u64), grouped(total as u64)), Role::Text);
-    }
-    line
+    parts.into_iter().fold(
+        Line::new(),
+        |line, (_, part)| {
+            if line.is_empty() { part } else { line.gap(3).and(part) }
+        },
+    )
 }
 
 fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
@@ -135,7 +150,8 @@ fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
     if empty {
         let area = indent(layout.rows, 2);
         let room = area.width.saturating_sub(2).min(76);
-        let lines = views::explain(face(state.view), state.snapshot().map(AsRef::as_ref), &place.filter_text, room);
+        let lines =
+            views::explain(face(state.view), state.snapshot().map(AsRef::as_ref), &place.filter_text, room);
         let top = u16::from(area.height > 6);
         for (at, line) in lines.iter().enumerate() {
             let y = area.y + top + at as u16;
@@ -156,16 +172,17 @@ fn draw_details(state: &State, layout: &Layout, cells: &mut Buffer) {
     let inner = overlay::details_area(state);
     if beside {
         for y in pane.y..pane.bottom() {
-            cells.set_stringn(pane.x, y, "│", 1, style(Role::Quiet));
+            put(cells, pane.x, y, "│", 1, style(Role::Quiet));
         }
         let _ = Line::new().own("Details", Role::Title).draw(Rect { y: pane.y, height: 1, ..inner }, cells);
     } else {
         let rule = "─".repeat(usize::from(pane.width));
-        cells.set_stringn(pane.x, pane.y, &rule, usize::from(pane.width), style(Role::Quiet));
+        put(cells, pane.x, pane.y, &rule, pane.width, style(Role::Quiet));
         let _ = Line::new().own(" Details ", Role::Title).draw(indent(pane, 1), cells);
     }
     let row = state.snapshot().zip(state.place().selected);
-    let Some(entries) = row.and_then(|(s, selected)| Some(views::entries(s.sheet.row(selected.index)?))) else {
+    let Some(entries) = row.and_then(|(s, selected)| Some(views::entries(s.sheet.row(selected.index)?)))
+    else {
         let _ = Line::new().own("No row is selected.", Role::Quiet).draw(inner, cells);
         return;
     };
@@ -184,12 +201,12 @@ fn draw_prompt(sign: char, prompt: &Prompt<'_>, area: Rect, cells: &mut Buffer) 
 }
 
 fn draw_filter(edit: &FilterEdit, state: &State, layout: &Layout, cells: &mut Buffer) -> Position {
-    let right = scope_right(state);
     let mut area = Rect { width: layout.scope.width.saturating_sub(1), ..layout.scope };
     // The count stays in sight while there is room for both.
-    if area.width > right.width() + width(edit.editor.text()) + 8 {
+    let right = scope_right(state, area.width.saturating_sub(width(edit.editor.text()).saturating_add(8)));
+    if !right.is_empty() {
         right.draw_right(area, cells);
-        area.width -= right.width() + 2;
+        area.width = area.width.saturating_sub(right.width() + 2);
     }
     let wrong = edit.error.as_ref().map(|(span, _)| span.clone());
     let prompt = Prompt { text: edit.editor.text(), cursor: edit.editor.cursor(), wrong };
@@ -197,7 +214,7 @@ fn draw_filter(edit: &FilterEdit, state: &State, layout: &Layout, cells: &mut Bu
     if let (Some((_, message)), Some(at)) = (&edit.error, prompt.wrong_at(area.width.saturating_sub(4))) {
         let line = Rect { y: layout.scope.bottom(), height: 1, ..layout.scope }.intersection(cells.area);
         for x in line.x..line.right() {
-            cells.set_stringn(x, line.y, " ", 1, style(Role::Text));
+            put(cells, x, line.y, " ", 1, style(Role::Text));
         }
         let caret = 4 + at;
         let text = format!("^ {message}");
@@ -207,7 +224,8 @@ fn draw_filter(edit: &FilterEdit, state: &State, layout: &Layout, cells: &mut Bu
             // No room to the right of the character: the message ends at its caret instead.
             let text = fmt::fit(message, usize::from(line.width.saturating_sub(6)));
             let end = (caret + 1).max(width(&text) + 4).min(line.width);
-            let _ = Line::new().own(&format!("{text} ^"), Role::Bad)
+            let _ = Line::new()
+                .own(&format!("{text} ^"), Role::Bad)
                 .draw(indent(line, end.saturating_sub(width(&text) + 2)), cells);
         }
     }
@@ -226,7 +244,9 @@ fn draw_help(state: &State, scroll: usize, cells: &mut Buffer) {
 fn draw_palette(state: &State, chosen: usize, body: Rect, cells: &mut Buffer) {
     let found = overlay::matches(state);
     if found.is_empty() {
-        let _ = Line::new().own("No action and no column has these words.", Role::Quiet).draw(indent(body, 4), cells);
+        let _ = Line::new()
+            .own("No action and no column has these words.", Role::Quiet)
+            .draw(indent(body, 4), cells);
     }
     let height = usize::from(body.height);
     let skipped = (chosen + 1).saturating_sub(height);
@@ -236,7 +256,7 @@ fn draw_palette(state: &State, chosen: usize, body: Rect, cells: &mut Buffer) {
         let front = at == chosen;
         if front {
             cells.set_style(area, style(Role::Selected));
-            cells.set_stringn(area.x + 2, y, "▸", 1, style(Role::Selected));
+            put(cells, area.x + 2, y, "▸", 1, style(Role::Selected));
         }
         let role = |role| if front { Role::Selected } else { role };
         let keys = Line::new().own(&entry.keys, role(Role::Key));
@@ -259,15 +279,19 @@ fn draw_footer(state: &State, area: Rect, cells: &mut Buffer) {
         for action in actions().iter().filter(|a| a.mode == *mode) {
             let (Some(rank), Some(key)) = (action.footer, action.keys.first()) else { continue };
             // A key that a mode above has taken says what it does there.
-            if entries.iter().any(|(_, _, line)| line == &hint(key, action.title)) || taken(modes, depth, key) {
+            if entries.iter().any(|(_, _, line)| line == &hint(key, action.title)) || taken(modes, depth, key)
+            {
                 continue;
             }
             entries.push((depth, rank, hint(key, action.title)));
         }
     }
     let mut fits = entries.clone();
-    while fits.iter().map(|(_, _, l)| l.width() + 3).sum::<u16>() > area.width.saturating_add(2) && fits.len() > 1 {
-        let last = fits.iter().enumerate().max_by_key(|(_, (depth, rank, _))| (*depth, *rank)).map(|(at, _)| at);
+    while fits.iter().map(|(_, _, l)| l.width() + 3).sum::<u16>() > area.width.saturating_add(2)
+        && fits.len() > 1
+    {
+        let last =
+            fits.iter().enumerate().max_by_key(|(_, (depth, rank, _))| (*depth, *rank)).map(|(at, _)| at);
         last.map(|at| fits.remove(at));
     }
     let mut line = Line::new().gap(1);

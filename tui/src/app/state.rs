@@ -57,7 +57,20 @@ pub struct Selected {
     pub index: usize,
 }
 
+/// One line beside the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub grave: bool,
+    pub text: String,
+    /// The help says more.
+    pub more: bool,
+}
+
 /// The console.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches, not one mode: the modes are `layers`"
+)]
 pub struct State {
     pub now: Duration,
     pub size: (u16, u16),
@@ -145,22 +158,19 @@ impl State {
         }
     }
 
-    /// What must be said beside the table: whether it is grave, and the text.
-    pub fn note(&self) -> Option<(bool, String)> {
+    /// What must be said beside the table.
+    pub fn note(&self) -> Option<Said> {
         if self.stale {
             let secs = STALE.as_secs();
-            return Some((true, format!("No news from the engine for more than {secs} s: these numbers are old.")));
+            let text = format!("No news from the engine for more than {secs} s: these numbers are old.");
+            return Some(Said { grave: true, text, more: false });
         }
         if let Some((text, _)) = &self.remark {
-            return Some((false, text.clone()));
+            return Some(Said { grave: false, text: text.clone(), more: false });
         }
         let notes = &self.newest.as_ref()?.notes;
         let first = notes.first()?;
-        let more = match notes.len() - 1 {
-            0 => String::new(),
-            n => format!("  (+{n} more in the help)"),
-        };
-        Some((first.severe, format!("{}{more}", first.text)))
+        Some(Said { grave: first.severe, text: first.text.clone(), more: notes.len() > 1 })
     }
 
     pub fn remark(&mut self, text: &str) {

@@ -24,7 +24,9 @@ use crate::app::screen::Picture;
 pub enum TerminalError {
     #[error("standard output is not a terminal: use `fluoro observe` or `fluoro top` for output without one")]
     NotATerminal,
-    #[error("the terminal cannot move its cursor (TERM is {0}): use `fluoro observe` or `fluoro top`, or set TERM")]
+    #[error(
+        "the terminal cannot move its cursor (TERM is {0}): use `fluoro observe` or `fluoro top`, or set TERM"
+    )]
     Dumb(String),
     #[error("cannot {operation} the terminal: {source}")]
     Io { operation: &'static str, source: std::io::Error },

@@ -126,7 +126,11 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
         }
         Act::Own => {
             state.own = !state.own;
-            state.remark(if state.own { "What fluoro itself does is shown." } else { "What fluoro itself does is hidden." });
+            state.remark(if state.own {
+                "What fluoro itself does is shown."
+            } else {
+                "What fluoro itself does is hidden."
+            });
             return ask(state);
         }
         Act::Mouse => {
@@ -225,9 +229,7 @@ fn first_order(info: &Info) -> Sort {
 /// Orders by a column; a second time reverses.
 pub fn sort_on(state: &mut State, info: &Info) -> Vec<Effect> {
     match state.order() {
-        Some(sort) if sort.column == info.id => {
-            sort_by(state, Sort { descending: !sort.descending, ..sort })
-        }
+        Some(sort) if sort.column == info.id => sort_by(state, Sort { descending: !sort.descending, ..sort }),
         _ => sort_by(state, first_order(info)),
     }
 }
@@ -405,7 +407,8 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
     if layout.rows.contains(at) {
         let row = state.place().offset + usize::from(at.y - layout.rows.y);
         let Some(id) = state.snapshot().and_then(|s| s.sheet.id(row)) else { return vec![] };
-        let double = state.press.is_some_and(|(when, on)| on == id && state.now - when <= DOUBLE_CLICK);
+        let double =
+            state.press.is_some_and(|(when, on)| on == id && state.now.saturating_sub(when) <= DOUBLE_CLICK);
         state.press = (!double).then_some((state.now, id));
         state.select(row);
         if double && state.details().is_none() {

@@ -2,7 +2,7 @@
 
 use crate::model::{Coverage, Snapshot};
 use crate::theme::Role;
-use crate::views::Face;
+use crate::views::{Face, grouped};
 use crate::widgets::{Line, wrap};
 
 /// The lines to show in place of rows. `filter` is the text of the filter in force; `room` in cells.
@@ -26,7 +26,13 @@ pub fn explain(face: &Face, snapshot: Option<&Snapshot>, filter: &str, room: u16
             say(&format!("No {} matches the filter.", face.nouns.0), Role::Strong);
             let what = if hidden == 1 { face.nouns.0 } else { face.nouns.1 };
             let verb = if hidden == 1 { "is" } else { "are" };
-            say(&format!("{hidden} {what} {verb} hidden by it. Press Esc to clear it, / to change it."), Role::Quiet);
+            say(
+                &format!(
+                    "{} {what} {verb} hidden by it. Press Esc to clear it, / to change it.",
+                    grouped(hidden as u64)
+                ),
+                Role::Quiet,
+            );
         }
         Coverage::Attaching => say(&format!("Attaching what feeds {} …", face.title), Role::Quiet),
         Coverage::Live | Coverage::Degraded => {

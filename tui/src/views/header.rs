@@ -7,9 +7,16 @@ use crate::model::Snapshot;
 use crate::theme::Role;
 use crate::widgets::Line;
 
+/// Between parts that have nothing to do with each other.
+const APART: &str = "   ";
+/// Cells of the machine's name.
+const LONGEST_NAME: usize = 24;
+
 /// A part of the header: the higher its number, the sooner it goes when room is short.
 struct Part {
     rank: u8,
+    /// What stands between it and the part before.
+    join: &'static str,
     line: Line,
 }
 
@@ -21,7 +28,7 @@ pub fn header(snapshot: Option<&Snapshot>, room: u16) -> Line {
     loop {
         let mut line = name.clone();
         for (at, part) in parts.iter().enumerate() {
-            line = line.gap(if at == 0 { 2 } else { 3 }).and(part.line.clone());
+            line = line.own(if at == 0 { "  " } else { part.join }, Role::Quiet).and(part.line.clone());
         }
         if line.width() <= room || parts.is_empty() {
             return line;
@@ -34,33 +41,49 @@ pub fn header(snapshot: Option<&Snapshot>, room: u16) -> Line {
 fn parts(snapshot: &Snapshot) -> Vec<Part> {
     let totals = &snapshot.totals;
     let mut parts = vec![];
-    let mut push = |rank, line| parts.push(Part { rank, line });
+    let mut push = |rank, join, line| parts.push(Part { rank, join, line });
     let host = &snapshot.host;
-    push(2, Line::new().own(&host.name, Role::Strong));
-    push(5, Line::new().own(&host.kernel, Role::Quiet));
-    push(6, Line::new().own(&format!("{} cpus", host.cpus), Role::Quiet));
+    push(2, APART, Line::new().own(&fmt::fit(&host.name, LONGEST_NAME), Role::Strong));
+    push(5, " · ", Line::new().own(&host.kernel, Role::Quiet));
+    push(6, " · ", Line::new().own(&format!("{} cpus", host.cpus), Role::Quiet));
     if let Some(rx) = totals.rx_bytes_per_s {
-        push(1, Line::new().own("↓ ", Role::Quiet).own(&rate(rx), Role::Text));
+        push(1, APART, Line::new().own("↓ ", Role::Quiet).own(&rate(rx), Role::Text));
     }
     if let Some(tx) = totals.tx_bytes_per_s {
-        push(1, Line::new().own("↑ ", Role::Quiet).own(&rate(tx), Role::Text));
+        push(1, " ", Line::new().own("↑ ", Role::Quiet).own(&rate(tx), Role::Text));
     }
     if let Some(flows) = totals.flows {
-        push(3, Line::new().own("flows ", Role::Quiet).own(&field(&grouped(flows), 6), Role::Text));
+        push(3, APART, Line::new().own("flows ", Role::Quiet).own(&field(&grouped(flows), 6), Role::Text));
     }
     if let Some(opens) = totals.flow_opens_per_s {
-        push(7, Line::new().own(&format!("{}/s", field(&format!("+{}", count(opens)), 5)), Role::Text));
+        push(7, " ", Line::new().own(&field(&format!("+{}/s", count(opens)), 6), Role::Text));
     }
     if let Some(execs) = totals.execs_per_s {
-        push(8, Line::new().own("execs ", Role::Quiet).own(&format!("{}/s", field(&count(execs), 4)), Role::Text));
+        push(
+            8,
+            APART,
+            Line::new().own("execs ", Role::Quiet).own(&field(&format!("{}/s", count(execs)), 5), Role::Text),
+        );
     }
     let role = if totals.lost > 0 { Role::Bad } else { Role::Text };
-    push(0, Line::new().own("lost ", if totals.lost > 0 { role } else { Role::Quiet }).own(&grouped(totals.lost), role));
+    push(
+        0,
+        APART,
+        Line::new()
+            .own("lost ", if totals.lost > 0 { role } else { Role::Quiet })
+            .own(&grouped(totals.lost), role),
+    );
     if let Some(missed) = totals.missed.filter(|&m| m > 0) {
-        push(0, Line::new().own(&format!("missed {}", grouped(missed)), Role::Bad));
+        push(0, APART, Line::new().own(&format!("missed {}", grouped(missed)), Role::Bad));
     }
     if let Some(cost) = totals.cost_share {
-        push(4, Line::new().own("cost ", Role::Quiet).own(&fmt::value(&Value::Real(cost), Unit::Share), Role::Text));
+        push(
+            4,
+            APART,
+            Line::new()
+                .own("cost ", Role::Quiet)
+                .own(&fmt::value(&Value::Real(cost), Unit::Share), Role::Text),
+        );
     }
     parts
 }

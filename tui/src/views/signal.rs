@@ -11,7 +11,9 @@ pub fn signal(info: &Info, value: &Value<'_>) -> Role {
         ("state", Value::Word("live")) => Role::Good,
         ("state", Value::Word("degraded")) => Role::Warn,
         ("state", Value::Word("unsupported" | "failed")) | ("error", Value::Word(_)) => Role::Bad,
-        ("event", Value::Word(name)) if name.ends_with(".fail") => Role::Bad,
+        ("event", Value::Word(name)) if name.rsplit_once('.').is_some_and(|(_, what)| what == "fail") => {
+            Role::Bad
+        }
         _ => Role::Text,
     }
 }

@@ -1,7 +1,8 @@
 //! One line of pieces, each with its role; and text measured and broken in cells of the screen.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::fmt;
@@ -11,6 +12,16 @@ use crate::theme::{Role, style};
 /// Cells that a text takes.
 pub fn width(text: &str) -> u16 {
     u16::try_from(text.width()).unwrap_or(u16::MAX)
+}
+
+/// Writes text into at most `room` cells from a place that may lie outside of the picture; returns the
+/// column after it.
+pub fn put(picture: &mut Buffer, x: u16, y: u16, text: &str, room: u16, look: Style) -> u16 {
+    if picture.area.contains(Position { x, y }) {
+        picture.set_stringn(x, y, text, usize::from(room), look).0
+    } else {
+        x
+    }
 }
 
 /// A line in the making.
@@ -69,7 +80,7 @@ impl Line {
                 break;
             }
             let cut = fmt::fit(text.as_str(), usize::from(room));
-            (x, _) = picture.set_stringn(x, area.y, &cut, usize::from(room), style(*role));
+            x = put(picture, x, area.y, &cut, room, style(*role));
             if width(text.as_str()) > room {
                 break;
             }

@@ -7,7 +7,7 @@ use ratatui::layout::{Position, Rect};
 
 use crate::records::Shown;
 use crate::theme::{Role, style};
-use crate::widgets::width;
+use crate::widgets::{put, width};
 
 /// What is typed, where the cursor stands (a byte offset at a character), and the bytes that do not parse.
 pub struct Prompt<'a> {
@@ -32,9 +32,12 @@ impl Prompt<'_> {
             if wrong {
                 look = look.add_modifier(ratatui::style::Modifier::UNDERLINED);
             }
-            picture.set_stringn(area.x + x, area.y, shown.as_str(), usize::from(area.width - x), look);
+            put(picture, area.x + x, area.y, shown.as_str(), area.width - x, look);
         }
-        Position { x: area.x + (self.column(self.cursor) - skipped).min(area.width), y: area.y }
+        Position {
+            x: area.x + (self.column(self.cursor) - skipped).min(area.width.saturating_sub(1)),
+            y: area.y,
+        }
     }
 
     /// Where the wrong part begins, in cells from the left edge of `area`.

@@ -9,10 +9,12 @@ use crate::fmt;
 use crate::model::Sort;
 use crate::records::Shown;
 use crate::theme::{Role, style};
-use crate::widgets::width;
+use crate::widgets::{put, width};
 
 /// Cells left of the first column: the marker and a space.
 const MARGIN: u16 = 2;
+/// Cells right of the last.
+const EDGE: u16 = 1;
 const GAP: u16 = 2;
 
 /// A column with its place.
@@ -28,7 +30,7 @@ pub struct Placed {
 /// Which columns a table of this width shows, and where. Depends on nothing else, so the layout stays
 /// when rows come and go.
 pub fn fit(infos: &[Info], room: u16) -> Vec<Placed> {
-    let room = room.saturating_sub(MARGIN);
+    let room = room.saturating_sub(MARGIN + EDGE);
     let mut shown: Vec<Placed> = infos
         .iter()
         .enumerate()
@@ -54,9 +56,9 @@ pub fn fit(infos: &[Info], room: u16) -> Vec<Placed> {
     let mut x = MARGIN;
     for placed in &mut shown {
         if placed.cell.grow {
-            let share = spare / growing.max(1);
-            placed.width += share;
-            spare -= share;
+            let part = spare / growing.max(1);
+            placed.width += part;
+            spare -= part;
             growing -= 1;
         }
         placed.x = x;
@@ -92,20 +94,19 @@ impl Table<'_> {
     pub fn draw_heads(&self, area: Rect, picture: &mut Buffer) {
         let infos = self.sheet.infos();
         for placed in fit(infos, area.width) {
-            let sorted = self
-                .sort
-                .filter(|sort| infos.get(placed.column).is_some_and(|info| info.id == sort.column));
+            let sorted =
+                self.sort.filter(|sort| infos.get(placed.column).is_some_and(|info| info.id == sort.column));
             let Some(place) = cell_area(area, &placed, 0) else { continue };
             let title = fmt::fit(placed.cell.title, usize::from(place.width));
             let role = if sorted.is_some() { Role::Strong } else { Role::Quiet };
             let start = if placed.cell.right { place.right() - width(&title) } else { place.x };
-            let (end, _) = picture.set_stringn(start, place.y, &title, usize::from(place.width), style(role));
+            let end = put(picture, start, place.y, &title, place.width, style(role));
             if let Some(sort) = sorted {
                 // The mark stands in the gap beside the heading: sorting moves no text.
                 let mark = if sort.descending { "▾" } else { "▴" };
                 let at = if placed.cell.right { start.saturating_sub(1) } else { end };
                 if at < area.right() {
-                    picture.set_stringn(at, place.y, mark, 1, style(Role::Here));
+                    put(picture, at, place.y, mark, 1, style(Role::Here));
                 }
             }
         }
@@ -126,7 +127,7 @@ impl Table<'_> {
         let ended = self.sheet.ended(row);
         if selected {
             picture.set_style(area, style(Role::Selected));
-            picture.set_stringn(area.x, area.y, "▸", 1, style(Role::Selected));
+            put(picture, area.x, area.y, "▸", 1, style(Role::Selected));
         }
         for column in placed {
             let Some(info) = self.sheet.infos().get(column.column) else { continue };
@@ -141,7 +142,7 @@ impl Table<'_> {
             let text = Shown::own(&fmt::value(&value, info.unit)).into_string();
             let text = fmt::fit(&text, usize::from(place.width));
             let x = if column.cell.right { place.right().saturating_sub(width(&text)) } else { place.x };
-            picture.set_stringn(x, place.y, &text, usize::from(place.width), style(role));
+            put(picture, x, place.y, &text, place.width, style(role));
         }
     }
 }
@@ -175,24 +176,24 @@ mod tests {
 
     #[test]
     fn columns_hide_by_priority_and_of_equals_the_rightmost_first() {
-        assert_eq!(ids(44), ["process", "owner", "rx", "tx"]);
-        assert_eq!(ids(43), ["process", "rx", "tx"]);
-        assert_eq!(ids(31), ["process", "rx"]);
+        assert_eq!(ids(45), ["process", "owner", "rx", "tx"]);
+        assert_eq!(ids(44), ["process", "rx", "tx"]);
+        assert_eq!(ids(32), ["process", "rx"]);
         assert_eq!(ids(20), ["process"]);
-        assert_eq!(fit(&INFOS, 6)[0].width, 4, "the last column shrinks rather than leave");
+        assert_eq!(fit(&INFOS, 7)[0].width, 4, "the last column shrinks rather than leave");
     }
 
     #[test]
     fn spare_room_goes_to_growing_columns_and_nothing_overlaps() {
         let placed = fit(&INFOS, 80);
-        assert_eq!(placed[1].width, 10 + 80 - 44);
+        assert_eq!(placed[1].width, 10 + 80 - 45);
         assert!(placed.windows(2).all(|p| p[0].x + p[0].width + GAP == p[1].x));
-        assert_eq!(placed[3].x + placed[3].width, 80);
+        assert_eq!(placed[3].x + placed[3].width, 79);
     }
 
     #[test]
     fn a_heading_answers_for_its_own_cells() {
-        let placed = fit(&INFOS, 44);
+        let placed = fit(&INFOS, 45);
         assert_eq!(head_at(&placed, 3), Some(0));
         assert_eq!(head_at(&placed, 43), Some(3));
     }

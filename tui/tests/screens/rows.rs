@@ -134,7 +134,12 @@ pub fn flow(n: u64) -> Flow {
     let peer = if n % 5 == 4 {
         format!("[2001:db8:4:{:x}::{:x}]:443", scramble % 65_536, n % 4096)
     } else {
-        format!("81.2.{}.{}:{}", scramble % 250, n % 250, if inbound { 30_000 + scramble % 30_000 } else { 443 })
+        format!(
+            "81.2.{}.{}:{}",
+            scramble % 250,
+            n % 250,
+            if inbound { 30_000 + scramble % 30_000 } else { 443 }
+        )
     };
     Flow {
         id: n,
@@ -142,7 +147,9 @@ pub fn flow(n: u64) -> Flow {
         pid,
         owner: Some(owner.into()),
         direction: if inbound { "in" } else { "out" },
-        local: format!("10.0.0.5:{}", if inbound { 443 } else { 30_000 + scramble % 30_000 }).parse().unwrap(),
+        local: format!("10.0.0.5:{}", if inbound { 443 } else { 30_000 + scramble % 30_000 })
+            .parse()
+            .unwrap(),
         peer: peer.parse().unwrap(),
         state: if n % 11 == 7 { "CLOSED" } else { "ESTAB" },
         rx: Some((1_400_000 / (n + 1) * (1 + scramble % 3)) as f64),
@@ -165,7 +172,10 @@ pub fn hostile() -> Vec<Flow> {
         b"\xff\xfe\x00bytes",
         "👩\u{200d}👩\u{200d}👧 family".as_bytes(),
     ];
-    (0..).zip(names).map(|(n, name)| Flow { comm: Outside::new(name), owner: Some(Outside::new(name)), ..flow(n) }).collect()
+    (0..)
+        .zip(names)
+        .map(|(n, name)| Flow { comm: Outside::new(name), owner: Some(Outside::new(name)), ..flow(n) })
+        .collect()
 }
 
 pub fn probes() -> Vec<ProbeRow> {
@@ -256,4 +266,3 @@ impl Scene {
         })
     }
 }
-

@@ -24,7 +24,8 @@ pub fn restored() -> bool {
 }
 
 pub fn enter_raw() -> Result<(), TerminalError> {
-    let refused = |errno: nix::Error| TerminalError::Io { operation: "change the modes of", source: errno.into() };
+    let refused =
+        |errno: nix::Error| TerminalError::Io { operation: "change the modes of", source: errno.into() };
     let tty = Tty::input()?;
     let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     let found = tcgetattr(tty.as_fd()).map_err(refused)?;
