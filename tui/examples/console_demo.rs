@@ -1,15 +1,52 @@
 //! The console over made-up rows: for looking at it, and for the tests of how it treats its terminal.
-//! With `FLUORO_DEMO_PANIC=collector` its source of rows panics after a few snapshots.
+//! With `FLUORO_DEMO_PANIC=collector` the source of rows panics after a few snapshots, with `draw` a row
+//! panics while it is drawn.
 
 #[path = "../tests/screens/rows.rs"]
 mod rows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fluoro::app::{Options, run};
+use fluoro::columns::{Facts, Info, RowId, Sheet, Value};
 use fluoro::engine::Handle;
 use fluoro::model::{Coverage, Note, Query, View};
 use rows::Scene;
+
+/// A sheet with a row that cannot be read.
+struct Broken(Arc<dyn Sheet>);
+
+impl Sheet for Broken {
+    fn infos(&self) -> &'static [Info] {
+        self.0.infos()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn total(&self) -> usize {
+        self.0.total()
+    }
+
+    fn value(&self, row: usize, column: usize) -> Value<'_> {
+        self.0.value(row, column)
+    }
+
+    fn id(&self, row: usize) -> Option<RowId> {
+        self.0.id(row)
+    }
+
+    fn ended(&self, row: usize) -> bool {
+        self.0.ended(row)
+    }
+
+    fn row(&self, row: usize) -> Option<&dyn Facts> {
+        assert!(row < 5, "a row found something impossible");
+        self.0.row(row)
+    }
+}
 
 fn scene(query: &Query, seq: u64) -> Scene {
     let mut scene = match query.view {
@@ -54,7 +91,11 @@ fn main() {
                 query = asked;
             }
             assert!(!(panic == "collector" && seq > 3), "the collector found something impossible");
-            service.publish(scene(&query, if query.paused { 0 } else { seq }).answer(&query));
+            let mut scene = scene(&query, if query.paused { 0 } else { seq });
+            if panic == "draw" && seq > 3 {
+                scene.sheet = Arc::new(Broken(scene.sheet));
+            }
+            service.publish(scene.answer(&query));
             let _ = woken.recv_timeout(Duration::from_secs(1));
         }
     });

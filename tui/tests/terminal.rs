@@ -125,6 +125,25 @@ impl Session {
         self.master.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Has the whole screen painted again and again until the terminal takes no more.
+    fn fill(&mut self) {
+        let written = |pid| {
+            let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+            io.lines().find_map(|l| l.strip_prefix("wchar: ")).unwrap().parse::<u64>().unwrap()
+        };
+        let began = Instant::now();
+        let mut before = 0;
+        // Wake-ups between threads are a few bytes of writing too; a picture is thousands.
+        while written(self.pid()) - before > 1000 {
+            assert!(began.elapsed() < PATIENCE, "the terminal never fills");
+            before = written(self.pid());
+            for _ in 0..5 {
+                self.keys("\x0c");
+                std::thread::sleep(Duration::from_millis(60));
+            }
+        }
+    }
+
     /// Waits for the end, reading on if `reading`; says how long it took.
     fn end(&mut self, reading: bool) -> (ExitStatus, Duration) {
         let began = Instant::now();
@@ -203,24 +222,43 @@ fn termination_by_signal_gives_the_terminal_back() {
 
 #[test]
 fn a_panic_of_any_thread_gives_the_terminal_back_before_its_message() {
-    let mut session = Session::shown(&[("FLUORO_DEMO_PANIC", "collector")]);
-    let (status, _) = session.end(true);
-    assert!(!status.success());
-    session.assert_restored();
+    for thread in ["collector", "draw"] {
+        let mut session = Session::shown(&[("FLUORO_DEMO_PANIC", thread)]);
+        let (status, _) = session.end(true);
+        assert!(!status.success());
+        session.assert_restored();
+        let all = String::from_utf8_lossy(&session.raw).into_owned();
+        let (left, message) = (all.rfind("\x1b[?1049l").unwrap(), all.find("something impossible").unwrap());
+        assert!(left < message, "the message is readable on the ordinary screen");
+        assert!(!all[message..].contains("\x1b[?"), "nothing is drawn after it");
+    }
+}
+
+#[test]
+fn names_from_outside_send_nothing_but_letters_to_the_terminal() {
+    let mut session = Session::shown(&[]);
+    session.keys("5");
+    session.until("family");
+    session.keys("j\r");
+    session.until("Details");
     let all = String::from_utf8_lossy(&session.raw).into_owned();
-    let (left, message) = (all.rfind("\x1b[?1049l").unwrap(), all.find("something impossible").unwrap());
-    assert!(left < message, "the message is readable on the ordinary screen");
-    assert!(!all[message..].contains("\x1b[?1049h"), "nothing is drawn after it");
+    let commands: Vec<&str> = all.split('\x1b').skip(1).collect();
+    assert!(commands.iter().all(|c| c.starts_with('[')), "only CSI sequences, no OSC, DCS or C1");
+    let allowed = |c: &&str| {
+        let end = c.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+        matches!(c.as_bytes()[end], b'm' | b'H' | b'h' | b'l') || c.starts_with("[2J")
+    };
+    assert!(commands.iter().all(allowed), "only colours, cursor moves, modes and the first clearing");
+    assert_eq!(all.matches("\x1b[2J").count(), 1, "the name that clears the screen did not");
+    let hidden =
+        |c: char| ('\u{80}'..='\u{9f}').contains(&c) || matches!(c, '\u{202e}' | '\u{200d}' | '\x07');
+    assert!(!all.contains(hidden));
 }
 
 #[test]
 fn a_terminal_that_reads_nothing_delays_nobody() {
     let mut session = Session::shown(&[]);
-    // Every press paints the whole screen again, which soon fills what the kernel buffers.
-    for _ in 0..60 {
-        session.keys("\x0c");
-        std::thread::sleep(Duration::from_millis(40));
-    }
+    session.fill();
     kill(session.pid(), Signal::SIGTERM).unwrap();
     let (status, took) = session.end(false);
     assert!(status.success(), "{status:?}");
@@ -251,10 +289,7 @@ fn a_terminal_that_goes_without_a_hangup_signal_ends_the_process_too() {
 #[test]
 fn a_terminal_that_goes_while_a_picture_waits_for_it_ends_the_process_too() {
     let mut session = Session::shown_as(&[], false);
-    for _ in 0..60 {
-        session.keys("\x0c");
-        std::thread::sleep(Duration::from_millis(40));
-    }
+    session.fill();
     session.master = None;
     let (_, took) = session.end(false);
     assert_prompt(took);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::app::actions::Mode;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
-use crate::columns::{Info, RowId};
+use crate::columns::{Info, RowId, Sheet};
 use crate::filter::Filter;
 use crate::model::{Query, Snapshot, Sort, View};
 use crate::records::WallTime;
@@ -46,6 +46,8 @@ pub struct Place {
     pub filter: Option<Arc<Filter>>,
     pub selected: Option<Selected>,
     pub offset: usize,
+    /// The row at the top of the screen.
+    top: Option<Selected>,
     /// The view's columns, known since its first snapshot.
     pub infos: &'static [Info],
 }
@@ -228,29 +230,53 @@ impl State {
     /// Brings selection and scroll position in line with the rows and the size of the screen.
     pub fn settle(&mut self) {
         let height = usize::from(self.layout().rows.height);
+        let ordered = self.order().is_some();
         let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
-        let sheet = &snapshot.sheet;
+        let sheet = snapshot.sheet.as_ref();
         let place = self.place_mut();
-        place.selected = place.selected.and_then(|selected| {
-            let near = selected.index.min(sheet.len().checked_sub(1)?);
-            let index = if sheet.id(near) == Some(selected.id) {
-                near
-            } else {
-                (0..sheet.len()).find(|&row| sheet.id(row) == Some(selected.id)).unwrap_or(near)
+        let before = place.selected;
+        place.selected = before.and_then(|selected| find(sheet, selected));
+        if !ordered {
+            // A stream grows at the top: what the reader looks at stays where it is on the screen, unless
+            // that is the top itself.
+            let top = place.top.filter(|_| place.offset > 0 && before.is_none());
+            let (from, to) = match (before, place.selected, top) {
+                (Some(before), Some(after), _) if before.id == after.id => (before.index, after.index),
+                (_, _, Some(top)) => (top.index, find(sheet, top).map_or(top.index, |found| found.index)),
+                _ => (0, 0),
             };
-            Some(Selected { id: sheet.id(index)?, index })
-        });
+            place.offset = (place.offset + to).saturating_sub(from);
+        }
         place.offset = place.offset.min(sheet.len().saturating_sub(height));
         if let Some(Selected { index, .. }) = place.selected {
             place.offset = place.offset.min(index).max((index + 1).saturating_sub(height));
         }
+        place.top = sheet.id(place.offset).map(|id| Selected { id, index: place.offset });
+    }
+
+    /// The picture was moved by hand: what is at its top now is what is looked at.
+    pub fn look_at_top(&mut self) {
+        self.place_mut().top = None;
+        self.settle();
     }
 
     /// Puts the marker on a row, or on the last one if there are not so many.
     pub fn select(&mut self, index: usize) {
         let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
         let index = index.min(snapshot.sheet.len().saturating_sub(1));
-        self.place_mut().selected = snapshot.sheet.id(index).map(|id| Selected { id, index });
+        let place = self.place_mut();
+        place.selected = snapshot.sheet.id(index).map(|id| Selected { id, index });
         self.settle();
     }
+}
+
+/// Where a row is now; when it is gone, the one that took its place.
+fn find(sheet: &dyn Sheet, row: Selected) -> Option<Selected> {
+    let near = row.index.min(sheet.len().checked_sub(1)?);
+    let index = if sheet.id(near) == Some(row.id) {
+        near
+    } else {
+        (0..sheet.len()).find(|&at| sheet.id(at) == Some(row.id)).unwrap_or(near)
+    };
+    Some(Selected { id: sheet.id(index)?, index })
 }

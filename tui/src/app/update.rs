@@ -108,6 +108,9 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Neighbour(steps) => return self::act(state, Act::Show(neighbour(state.view, steps))),
         Act::Details => details(state),
         Act::Back => return back(state),
+        Act::Filter if state.place().infos.is_empty() => {
+            state.remark("What can be filtered here is known with the first answer.");
+        }
         Act::Filter => {
             let place = state.place();
             let editor = Editor::new(&place.filter_text);
@@ -376,11 +379,10 @@ fn wheel(state: &mut State, notch: isize, rows: Rect) {
     let place = state.place_mut();
     let offset = place.offset.saturating_add_signed(notch).min(total.saturating_sub(height));
     place.offset = offset;
-    if let Some(selected) = place.selected {
-        let index = selected.index.clamp(offset, offset + height.saturating_sub(1));
-        if index != selected.index {
-            state.select(index);
-        }
+    let kept = place.selected.map(|s| s.index.clamp(offset, offset + height.saturating_sub(1)));
+    match kept {
+        Some(index) => state.select(index),
+        None => state.look_at_top(),
     }
 }
 

@@ -234,3 +234,24 @@ fn control_c_leaves_whatever_is_open() {
         assert!(console.quit, "with {open:?} open");
     }
 }
+
+#[test]
+fn a_stream_does_not_run_away_from_what_is_looked_at() {
+    let line = |c: &Console, at: usize| c.text().lines().nth(at).unwrap().to_owned();
+    let newest_first = |newest: u64| flows((0..newest).rev());
+    let mut console = Console::new(80, 24);
+    console.keys("6").answer(newest_first(100));
+    let first = line(&console, 4);
+    console.answer(newest_first(103));
+    assert_ne!(line(&console, 4), first, "at the top it follows");
+
+    console.wheel(MouseEventKind::ScrollDown);
+    let (first, last) = (line(&console, 4), line(&console, 20));
+    console.answer(newest_first(150));
+    assert_eq!((line(&console, 4), line(&console, 20)), (first, last), "scrolled away it stands still");
+
+    console.keys("jj");
+    let marked = console.text().lines().position(|l| l.starts_with('▸'));
+    console.answer(newest_first(190));
+    assert_eq!(console.text().lines().position(|l| l.starts_with('▸')), marked, "and so does the marker");
+}
