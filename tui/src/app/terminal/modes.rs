@@ -12,7 +12,10 @@ use crate::app::terminal::{TerminalError, Tty};
 /// Alternate screen, hidden cursor, bracketed paste.
 pub const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?2004h";
 /// End of a synchronized update that may be open, colours, mouse, paste, cursor, the screen from before.
-pub const LEAVE: &[u8] = b"\x1b[?2026l\x1b[0m\x1b[?1006l\x1b[?1000l\x1b[?2004l\x1b[?25h\x1b[?1049l";
+/// Cleared before it is left: tmux 3.3a mixes what stands on it into the shell's screen when the window has
+/// grown meanwhile, and the Linux console has no other screen to go back to.
+pub const LEAVE: &[u8] =
+    b"\x1b[?2026l\x1b[0m\x1b[?1006l\x1b[?1000l\x1b[?2004l\x1b[H\x1b[J\x1b[?25h\x1b[?1049l";
 
 /// The line settings found at start, while they are not in force.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
