@@ -244,7 +244,13 @@ fn keep(key: u64, entry: &FlowEntry) {
 
 #[inline(always)]
 fn emit<A: Access>(sk: Kptr, entry: &FlowEntry, kind: u16, flags: u16, old: u8, now: u64) {
-    let local_port: u16 = A::read(sk, offset!(sock_num));
+    // `skc_num` is cleared before a socket reaches TCP_CLOSE; the port as it stands in segments stays. A tcp_sock
+    // begins with its inet_sock.
+    let tcp = A::tcp(sk);
+    if tcp.is_null() {
+        return;
+    }
+    let local_port = u16::from_be(A::read(tcp, offset!(inet_sport)));
     let peer_port: u16 = u16::from_be(A::read(sk, offset!(sock_dport)));
     let event = kind != KIND_OWNER;
     if event {
@@ -301,7 +307,7 @@ fn emit<A: Access>(sk: Kptr, entry: &FlowEntry, kind: u16, flags: u16, old: u8, 
         record.connect_ns = now.wrapping_sub(entry.connect_at_ns);
     }
     if kind == KIND_OPEN || kind == KIND_CLOSE {
-        counters::<A>(sk, &mut record);
+        counters::<A>(sk, tcp, &mut record);
     }
     if kind == KIND_FAIL {
         record.error = failure::<A>(sk, local_port);
@@ -348,11 +354,7 @@ fn wide<A: Access>(address: &mut [u8; 16], sk: Kptr, at: u32) {
 /// The kernel's own counters, with SYN and FIN taken out: `bytes_acked` counts the SYN of the active opener and a
 /// FIN that was acknowledged, `bytes_received` a FIN that came while the socket was whole.
 #[inline(always)]
-fn counters<A: Access>(sk: Kptr, record: &mut FlowRecord) {
-    let tcp = A::tcp(sk);
-    if tcp.is_null() {
-        return;
-    }
+fn counters<A: Access>(sk: Kptr, tcp: Kptr, record: &mut FlowRecord) {
     let acked: u64 = A::read(tcp, offset!(tcp_bytes_acked));
     let received: u64 = A::read(tcp, offset!(tcp_bytes_received));
     record.srtt_us = A::read::<u32>(tcp, offset!(tcp_srtt)) >> 3;

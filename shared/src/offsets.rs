@@ -89,6 +89,7 @@ offsets! {
     sock_err: "sock"."sk_err",
     sock_protocol: "sock"."sk_protocol",
     sock_shutdown: "sock"."sk_shutdown",
+    inet_sport: "inet_sock"."inet_sport",
     net_inum: "net"."ns.inum",
     tcp_bytes_acked: "tcp_sock"."bytes_acked",
     tcp_bytes_received: "tcp_sock"."bytes_received",

@@ -5,6 +5,7 @@
 //! `fmt`; `families`, `model`, `filter`, `columns`; `records`. Beside the model, used by the engine
 //! alone: `collect` over `kernel`.
 
+pub mod app;
 pub mod cli;
 pub mod collect;
 pub mod columns;
@@ -18,3 +19,6 @@ pub mod log;
 pub mod model;
 pub mod records;
 pub mod table;
+pub mod theme;
+pub mod views;
+pub mod widgets;

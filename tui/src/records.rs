@@ -7,7 +7,9 @@ mod outside;
 pub mod process;
 mod task;
 
-pub use ids::{BootTime, CgroupId, FlowId, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime};
+pub use ids::{
+    BootTime, CgroupId, FlowId, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
+};
 pub use outside::{Outside, Shown};
 pub use task::TaskFacts;
 

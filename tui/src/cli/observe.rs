@@ -19,7 +19,7 @@ const BEAT: Duration = Duration::from_millis(50);
 
 pub fn run(options: &Observe, common: &Common) -> ExitCode {
     let families = requested(&options.families);
-    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &Keys::of(&families))).transpose() {
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&families))).transpose() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
@@ -27,7 +27,7 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(CANNOT, &format!("cannot receive signals: {error}")),
     };
-    let Stage { ground, mut world, .. } = run::prepare(common);
+    let Stage { ground, world, .. } = run::prepare(common);
     let pushed = filter.as_ref().map_or_else(KernelFilter::default, |filter| world.push_down(filter));
     let mut collector = match Collector::start(Arc::clone(&ground), Core::new(world)) {
         Ok(collector) => collector,
@@ -62,6 +62,12 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
     }
     let books = stream.books(&collector);
     if options.fail_on_loss && books.lost > 0 { ExitCode::from(LOSS) } else { ExitCode::from(FINE) }
+}
+
+/// The keys of all these families.
+pub fn keys(families: &[Family]) -> Keys {
+    let infos: Vec<_> = families.iter().flat_map(|family| family.infos()).copied().collect();
+    Keys::of(&infos)
 }
 
 /// What was asked for, in the order of the families.

@@ -58,10 +58,11 @@ pub fn prepare(common: &Common) -> Stage {
 }
 
 fn prepare_with(choices: &Choices) -> Stage {
+    let root = std::path::Path::new("/");
+    // Before anything is mounted: doctor tells what the system has.
+    let facts = Facts::gather(root);
     ground::raise_memlock();
     let tracefs = ground::prepare_mounts();
-    let root = std::path::Path::new("/");
-    let facts = Facts::gather(root);
     let hierarchy = Hierarchy::detect(root);
     let ground = Arc::new(ground::survey(choices, &facts, hierarchy.as_ref(), tracefs));
     let world = World::live(root, hierarchy);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::observe::refusal;
+use super::observe::{keys, refusal};
 use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
 use super::{Common, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
@@ -14,16 +14,17 @@ use crate::engine::{Collector, Core, Signals, list};
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
-use crate::filter::{Filter, Keys};
+use crate::filter::Filter;
 use crate::json;
 use crate::model::{Sort, View};
+use crate::records::BootTime;
 
 pub fn run(options: &Top, common: &Common) -> ExitCode {
     let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
         Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
         Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
     };
-    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &Keys::of(&[family]))).transpose() {
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
@@ -66,10 +67,11 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         }
         collector.ask_programs();
         let interval = previous.elapsed();
+        let since = collector.core.now().0.saturating_sub(interval.as_nanos() as u64);
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
-            Table::Flows => Box::new(list(collector.core.flow_rows(), filter.as_ref(), sort, own_hidden).0),
+            Table::Flows => Box::new(list(collector.core.flow_rows(Some(BootTime(since))), filter.as_ref(), sort, own_hidden).0),
             Table::Processes => Box::new(list(collector.core.process_rows(), filter.as_ref(), sort, own_hidden).0),
         };
         let ledger = collector.ledger(family);

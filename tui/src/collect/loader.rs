@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 
-use aya::programs::{BtfTracePoint, FEntry, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::offsets::{Machine, Offsets};
@@ -12,7 +12,7 @@ use fluoro_shared::offsets::{Machine, Offsets};
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::machine;
 use crate::collect::object::OBJECT;
-use crate::collect::program::{Alternative, Hook, Program};
+use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::taps::Taps;
 use crate::families::Family;
 use crate::model::Status;
@@ -55,20 +55,20 @@ pub struct Trial {
 /// One program after all its alternatives have been considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    pub program: &'static Program,
+    pub program: &'static Spec,
     pub status: Status,
     /// The alternative in use.
     pub alternative: Option<&'static Alternative>,
     pub trials: Vec<Trial>,
 }
 
-impl PartialEq for Program {
+impl PartialEq for Spec {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Program {}
+impl Eq for Spec {}
 
 impl PartialEq for Alternative {
     fn eq(&self, other: &Self) -> bool {
@@ -139,7 +139,7 @@ impl Attached {
 
 /// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the
 /// kernel matrix show.
-pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Program, Vec<Trial>)>, LoadError> {
+pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Vec<Trial>)>, LoadError> {
     let (mut bpf, _) = load(family, ground)?;
     let mut types = KernelTypes::new(ground);
     Ok(family
@@ -240,7 +240,7 @@ impl<'a> KernelTypes<'a> {
     }
 }
 
-fn settle(bpf: &mut Ebpf, program: &'static Program, ground: &Ground, types: &mut KernelTypes<'_>) -> Standing {
+fn settle(bpf: &mut Ebpf, program: &'static Spec, ground: &Ground, types: &mut KernelTypes<'_>) -> Standing {
     let forced = ground.forced.get(program.name);
     let mut trials = Vec::new();
     for alternative in program.alternatives {
@@ -279,8 +279,7 @@ fn try_one(
 ) -> Result<Option<u32>, String> {
     let outcome = try_one_and_keep(bpf, alternative, ground, types);
     if let Some(program) = bpf.program_mut(alternative.entry) {
-        // Closes links and the program itself; one that never loaded has nothing to give back.
-        let _ = program.unload();
+        unload(program);
     }
     outcome
 }
@@ -296,10 +295,22 @@ fn try_one_and_keep(
         .map_err(|why| {
             // A half-attached alternative must not stay.
             if let Some(program) = bpf.program_mut(alternative.entry) {
-                let _ = program.unload();
+                unload(program);
             }
             format!("{}: {why}", alternative.hook.describe())
         })
+}
+
+/// Closes links and the program itself; one that never loaded has nothing to give back.
+fn unload(program: &mut Program) {
+    let _ = match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::FEntry(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
 }
 
 fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {

@@ -44,6 +44,9 @@ pub struct Collector {
     attachments: BTreeMap<Family, Attachment>,
     programs: BTreeMap<Family, Vec<ProgramState>>,
     missed: BTreeMap<Family, Option<u64>>,
+    /// In-program time when last reported, and the share of a CPU since the report before.
+    spent: BTreeMap<&'static str, (Instant, u64)>,
+    shares: BTreeMap<&'static str, f64>,
     /// Lines that user space refused, by family.
     refused: BTreeMap<Family, u64>,
     filters: BTreeMap<Family, KernelFilter>,
@@ -69,6 +72,8 @@ impl Collector {
             attachments: BTreeMap::new(),
             programs: BTreeMap::new(),
             missed: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            shares: BTreeMap::new(),
             refused: BTreeMap::new(),
             filters: BTreeMap::new(),
             malformed: BTreeMap::new(),
@@ -90,6 +95,11 @@ impl Collector {
 
     pub fn map_bytes(&self, family: Family) -> Option<u64> {
         self.taps.get(&family).map(|taps| taps.map_bytes)
+    }
+
+    /// Share of one CPU that a program took between the last two reports; `None` while statistics are off.
+    pub fn program_share(&self, program: &str) -> Option<f64> {
+        self.shares.get(program).copied()
     }
 
     /// Asks for a family; `filter` is set in the kernel as soon as its maps exist.
@@ -202,6 +212,7 @@ impl Collector {
             }
             Answer::Programs { family, programs, missed } => {
                 self.missed.insert(family, missed);
+                self.take_costs(&programs);
                 self.programs.insert(
                     family,
                     programs
@@ -209,6 +220,19 @@ impl Collector {
                         .map(|(standing, info)| ProgramState { family, standing, info })
                         .collect(),
                 );
+            }
+        }
+    }
+
+    fn take_costs(&mut self, programs: &[(Standing, Option<ProgramInfo>)]) {
+        let now = Instant::now();
+        for (standing, info) in programs {
+            let (name, Some(info)) = (standing.program.name, info) else { continue };
+            if let Some((then, before)) = self.spent.insert(name, (now, info.run_time_ns))
+                && info.run_time_ns > before
+            {
+                let wall = now.duration_since(then).as_nanos().max(1) as f64;
+                self.shares.insert(name, (info.run_time_ns - before) as f64 / wall);
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::engine::world::World;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{Family, flow, process};
-use crate::model::{Event, EventDraft, Processes};
+use crate::model::{Event, EventDraft, Processes, View};
 use crate::records::{self, BootTime, WallOffset};
 
 pub struct Core {
@@ -111,6 +111,26 @@ impl Core {
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
         self.processes.expire(now);
+    }
+
+    /// The figures above a table.
+    pub fn totals(&self, view: View) -> Vec<(&'static str, Option<f64>)> {
+        match view {
+            View::Processes => vec![
+                ("processes", Some(self.processes.iter().filter(|identity| !identity.ended).count() as f64)),
+                ("execs_per_s", self.process.execs_per_s()),
+            ],
+            _ => {
+                let totals = self.flow.totals();
+                vec![
+                    ("flows", Some(totals.live as f64)),
+                    ("tx_bytes_per_s", totals.tx_bytes_per_s),
+                    ("rx_bytes_per_s", totals.rx_bytes_per_s),
+                    ("opens_per_s", totals.opens_per_s),
+                    ("untracked", Some(totals.untracked as f64)),
+                ]
+            }
+        }
     }
 
     pub fn offset(&self) -> WallOffset {

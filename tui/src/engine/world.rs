@@ -68,6 +68,11 @@ impl World {
         self.users.refresh();
     }
 
+    /// How cgroups are mounted and which hierarchy tells processes apart.
+    pub fn describe_cgroups(&self) -> String {
+        self.hierarchy.as_ref().map_or_else(|| "none mounted".to_owned(), Hierarchy::describe)
+    }
+
     /// Every process there is.
     pub fn processes(&self) -> Vec<ProcFacts> {
         self.proc.pids().into_iter().filter_map(|pid| self.proc.process(pid)).map(|p| self.describe(p)).collect()
@@ -153,7 +158,7 @@ impl World {
 
     /// The part of a filter that the kernel side can apply.
     pub fn push_down(&self, filter: &Filter) -> KernelFilter {
-        let pushed = filter.push_down(|name| self.users.uid(name));
+        let pushed = filter.push_down(|wanted| self.users.uids(wanted));
         // Ids are never used twice: a group that is known not to match may be left out, one made later passes.
         let excluded: Vec<u64> = self.paths.as_ref().map_or_else(Vec::new, |paths| {
             paths

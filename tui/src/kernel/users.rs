@@ -36,8 +36,9 @@ impl Users {
         self.names.get(&uid).cloned()
     }
 
-    pub fn uid(&self, name: &str) -> Option<u32> {
-        self.names.iter().find(|(_, known)| known.as_ref() == name).map(|(&uid, _)| uid)
+    /// Users whose name is wanted.
+    pub fn uids(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<u32> {
+        self.names.iter().filter(|(_, name)| wanted(name)).map(|(&uid, _)| uid).collect()
     }
 }
 
@@ -61,7 +62,7 @@ mod tests {
         std::fs::write(&file, "root:x:0:0::/root:/bin/sh\n#no:x:5:5\nbroken\nweb:x:33:33::/:\n").unwrap();
         let mut users = Users::new(root.path());
         assert_eq!(users.name(33).as_deref(), Some("web"));
-        assert_eq!((users.name(5), users.uid("root")), (None, Some(0)));
+        assert_eq!((users.name(5), users.uids(&|name| name == "root")), (None, vec![0]));
         std::fs::write(&file, "root:x:0:0::/root:/bin/sh\n").unwrap();
         std::fs::File::options()
             .write(true)

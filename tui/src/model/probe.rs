@@ -97,10 +97,14 @@ impl Row for ProbeRow {
                     |r| Value::Word(r.program),
                 ),
                 Column::new(
-                    Info::new("state", Kind::Word, "live, degraded (by a later choice), unsupported, detached")
-                        .keys(&["state"])
-                        .json("state")
-                        .cell(Cell::left("STATE", 11, 0)),
+                    Info::new(
+                        "state",
+                        Kind::Word,
+                        "live, degraded (by a later choice), unsupported, detached",
+                    )
+                    .keys(&["state"])
+                    .json("state")
+                    .cell(Cell::left("STATE", 11, 0)),
                     |r| Value::Word(r.status.word()),
                 ),
                 Column::new(
@@ -118,11 +122,15 @@ impl Row for ProbeRow {
                     |r| opt_uint(r.runs),
                 ),
                 Column::new(
-                    Info::new("ns", Kind::Number, "In-program time a run; about 60 ns of it is the measurement")
-                        .keys(&["ns"])
-                        .json("ns_per_run")
-                        .unit(Unit::Nanos)
-                        .cell(Cell::right("TIME/RUN", 8, 3)),
+                    Info::new(
+                        "ns",
+                        Kind::Number,
+                        "In-program time a run; about 60 ns of it is the measurement",
+                    )
+                    .keys(&["ns"])
+                    .json("ns_per_run")
+                    .unit(Unit::Nanos)
+                    .cell(Cell::right("TIME/RUN", 8, 3)),
                     |r| opt_real(r.ns_per_run),
                 ),
                 Column::new(

@@ -2,12 +2,14 @@
 
 use fluoro_shared::record::{COMM_LEN, Task};
 
-use super::{CgroupId, ProcKey, StartTime, Tgid, Tid, Uid};
+use super::{BootTime, CgroupId, ProcKey, StartTime, Tgid, Tid, Uid};
 
 /// A task as the kernel side saw it at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskFacts {
     pub key: ProcKey,
+    /// When the process started, to the nanosecond.
+    pub started: BootTime,
     pub tid: Tid,
     pub parent: Tgid,
     pub uid: Uid,
@@ -21,6 +23,7 @@ impl TaskFacts {
     pub fn decode(task: &Task) -> Option<Self> {
         task.is_known().then(|| Self {
             key: ProcKey { tgid: Tgid(task.tgid), start: StartTime::from_boot_ns(task.start_ns) },
+            started: BootTime(task.start_ns),
             tid: Tid(task.tid),
             parent: Tgid(task.parent_tgid),
             uid: Uid(task.uid),

@@ -18,7 +18,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
     static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();
     COLUMNS.get_or_init(|| {
         let mut columns = identity::columns::<FlowRow>();
-        columns.extend([
+        let own: Vec<Column<FlowRow>> = vec![
             Column::new(
                 Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
                 |_| Value::Word("tcp"),
@@ -175,7 +175,8 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new("errno", Kind::Word, "Why an attempt failed").keys(&["errno"]).json("error.type"),
                 |r| r.error.map_or(Value::Missing, Value::Word),
             ),
-        ]);
+        ];
+        columns.extend(own);
         columns
     })
 }

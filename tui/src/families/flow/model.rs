@@ -341,19 +341,15 @@ impl FlowModel {
         if id.0 & fluoro_shared::flow::MINTED != 0 {
             self.minted.remove(&(row.netns, row.local, row.peer));
         }
-        match self.flows.get_mut(&id) {
-            Some(flow) => {
-                flow.row = FlowRow { event: false, ..row };
-                flow.ended = Some(at);
-            }
-            None if self.flows.len() < LIVE_MAX => {
-                let flow = Flow { row, established: at, held: false, before: None, swept: 0, ended: Some(at) };
-                self.flows.insert(id, flow);
-            }
-            None => {
-                self.untracked += 1;
-                return;
-            }
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.row = FlowRow { event: false, ..row };
+            flow.ended = Some(at);
+        } else if self.flows.len() < LIVE_MAX {
+            let flow = Flow { row, established: at, held: false, before: None, swept: 0, ended: Some(at) };
+            self.flows.insert(id, flow);
+        } else {
+            self.untracked += 1;
+            return;
         }
         self.ended.push_back((at, id));
     }

@@ -11,7 +11,7 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
     static COLUMNS: OnceLock<Vec<Column<ProcessRow>>> = OnceLock::new();
     COLUMNS.get_or_init(|| {
         let mut columns = identity::columns::<ProcessRow>();
-        columns.extend([
+        let own: Vec<Column<ProcessRow>> = vec![
             Column::new(
                 Info::new("state", Kind::Word, "running, or how it ended")
                     .keys(&["state"])
@@ -72,7 +72,8 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                     _ => Value::Missing,
                 },
             ),
-        ]);
+        ];
+        columns.extend(own);
         columns
     })
 }

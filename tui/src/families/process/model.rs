@@ -30,7 +30,7 @@ pub struct Activity {
 }
 
 impl ProcessRow {
-    pub const fn state(&self) -> &'static str {
+    pub fn state(&self) -> &'static str {
         match (self.identity.ended, self.exit) {
             (false, _) => "running",
             (true, Some(Exit::Signal(_))) => "killed",
@@ -106,7 +106,7 @@ impl ProcessModel {
                 ("process.exit", Some(*exit))
             }
         };
-        let age_ns = exit.map(|_| record.at.since(started(key)));
+        let age_ns = exit.map(|_| record.at.since(record.task.started));
         let row = ProcessRow { identity, tid: Some(record.task.tid), exit, age_ns, activity: None };
         EventDraft { name, family: "process", at: record.at, facts: Arc::new(row) }
     }

@@ -1,0 +1,23 @@
+//! The console. `update` turns what happened into a new state and effects, `screen` turns a state into
+//! a picture, `runtime` is the only part that touches the world; `actions` is the one table of keys.
+
+mod actions;
+mod chord;
+mod editor;
+mod layout;
+mod overlay;
+mod reference;
+mod runtime;
+mod screen;
+mod state;
+mod terminal;
+mod update;
+
+pub use actions::{Act, Action, Mode, actions};
+pub use chord::Chord;
+pub use reference::keys_page;
+pub use runtime::{Options, check_terminal, run};
+pub use screen::{Picture, draw};
+pub use state::{Layer, State};
+pub use terminal::{Painter, TerminalError};
+pub use update::{Effect, Msg, Signal, update};

@@ -1,0 +1,163 @@
+//! The only part of the console that touches the world: keys, signals, snapshots and the clock in; pictures,
+//! questions and job control out.
+
+mod keys;
+mod panic;
+
+use std::time::{Duration, Instant};
+
+use crossterm::event::Event;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+
+use crate::app::actions::Act;
+use crate::app::screen::draw;
+use crate::app::state::State;
+use crate::app::terminal::{self, Terminal, TerminalError, Tty};
+use crate::app::update::{Effect, Msg, Signal, act, update};
+use crate::engine::Handle;
+use crate::model::View;
+use crate::theme::{ColorChoice, Theme};
+
+/// How the console begins.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub color: ColorChoice,
+    pub mouse: bool,
+    pub view: View,
+    /// Shown when the console opens: what the reader should know before the first number.
+    pub remark: Option<String>,
+}
+
+/// At most so many pictures a second.
+const FRAME: Duration = Duration::from_millis(33);
+/// How often the clock is looked at when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Whether there is a terminal that the console can use.
+pub fn check_terminal() -> Result<(), TerminalError> {
+    let _ = Tty::open()?;
+    let _ = Tty::input()?;
+    match std::env::var("TERM").unwrap_or_default() {
+        term if term.is_empty() || term == "dumb" => {
+            Err(TerminalError::Dumb(if term.is_empty() { "not set".to_owned() } else { term }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs the console until the reader leaves, the terminal goes or the machine asks. The engine is told to
+/// stop; the terminal is as it was, whatever happened.
+pub fn run(handle: Handle, options: Options) -> Result<(), TerminalError> {
+    check_terminal()?;
+    let refused = |source| TerminalError::Io { operation: "wait for", source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let panicked = panic::restore_terminal_on_panic();
+    let engine = handle.clone();
+    let result = runtime.block_on(async {
+        let terminal = Terminal::open(options.mouse)?;
+        let result = tokio::select! {
+            result = console(handle, options, &terminal) => result,
+            () = terminal.gone() => Err(TerminalError::Gone),
+            () = panicked.notified() => Err(TerminalError::Panicked),
+        };
+        // Told first: detaching and giving the terminal back go on side by side.
+        engine.stop();
+        result
+    });
+    engine.stop();
+    runtime.shutdown_background();
+    result
+}
+
+async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Result<(), TerminalError> {
+    let refused = |source| TerminalError::Io { operation: "watch the signals of", source };
+    let listen = |kind| signal(kind).map_err(refused);
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut resize = listen(SignalKind::window_change())?;
+    let mut stop = listen(SignalKind::from_raw(nix::libc::SIGTSTP))?;
+    let mut proceed = listen(SignalKind::from_raw(nix::libc::SIGCONT))?;
+    let mut keys = keys::read()?;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+
+    let began = Instant::now();
+    let theme = Theme::choose(options.color, |name| std::env::var(name).ok());
+    let mut state = State::new(terminal::size(), options.view, options.mouse);
+    if let Some(remark) = &options.remark {
+        state.remark(remark);
+    }
+    let mut drawn: Option<Instant> = None;
+    let mut pending = act(&mut state, Act::Show(options.view));
+    loop {
+        for effect in std::mem::take(&mut pending) {
+            match effect {
+                Effect::Ask(query) => handle.ask(query),
+                Effect::Quit => return Ok(()),
+                Effect::Redraw => terminal.afresh(),
+                Effect::Suspend => {
+                    terminal.suspend();
+                    stop_here();
+                    terminal.resume()?;
+                    state.resumed();
+                    state.dirty = true;
+                }
+            }
+        }
+        let due = drawn.map_or_else(Instant::now, |at| at + FRAME);
+        if state.dirty && Instant::now() >= due {
+            terminal.show(draw(&state, theme), state.mouse);
+            state.dirty = false;
+            drawn = Some(Instant::now());
+        }
+        let msg = tokio::select! {
+            biased;
+            _ = hangup.recv() => return Err(TerminalError::Gone),
+            _ = terminate.recv() => Some(Msg::Signal(Signal::Terminate)),
+            _ = interrupt.recv() => Some(Msg::Signal(Signal::Terminate)),
+            _ = stop.recv() => Some(Msg::Signal(Signal::Stop)),
+            _ = proceed.recv() => {
+                terminal.resume()?;
+                Some(Msg::Signal(Signal::Continue))
+            }
+            _ = resize.recv() => {
+                let (columns, lines) = terminal::size();
+                Some(Msg::Resize(columns, lines))
+            }
+            event = keys.recv() => match event {
+                Some(event) => translate(event),
+                None => return Err(TerminalError::Gone),
+            },
+            () = handle.published() => handle.take().map(Msg::Snapshot),
+            () = tokio::time::sleep_until(due.into()), if state.dirty => None,
+            _ = tick.tick() => None,
+        };
+        let _ = update(&mut state, Msg::Tick(began.elapsed()));
+        pending.extend(msg.into_iter().flat_map(|msg| update(&mut state, msg)));
+        drain(&mut keys, &mut state, &mut pending);
+    }
+}
+
+/// Takes in every key that waits: a burst costs one picture.
+fn drain(keys: &mut Receiver<Event>, state: &mut State, pending: &mut Vec<Effect>) {
+    while let Ok(event) = keys.try_recv() {
+        pending.extend(translate(event).into_iter().flat_map(|msg| update(state, msg)));
+    }
+}
+
+fn translate(event: Event) -> Option<Msg> {
+    match event {
+        Event::Key(key) => Some(Msg::Key(key)),
+        Event::Mouse(mouse) => Some(Msg::Mouse(mouse)),
+        Event::Paste(text) => Some(Msg::Paste(text)),
+        Event::Resize(..) | Event::FocusGained | Event::FocusLost => None,
+    }
+}
+
+/// Stops the process as ctrl-Z would have, and comes back when the shell lets it continue. Raised on this
+/// thread, so that not one more line runs before the stop: the next would take the terminal again.
+fn stop_here() {
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+}

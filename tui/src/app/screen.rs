@@ -1,0 +1,311 @@
+//! A state drawn: the one place that composes a whole screen. Pure; what it returns is a picture that
+//! somebody else puts on a terminal.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use crate::app::actions::actions;
+use crate::app::layout::{Layout, tab_spans};
+use crate::app::overlay;
+use crate::app::state::{FilterEdit, Layer, State};
+use crate::columns::{Unit, Value};
+use crate::fmt;
+use crate::model::Coverage;
+use crate::theme::{Role, Theme, style};
+use crate::views::{self, FACES, face, grouped};
+use crate::widgets::{Card, Line, Prompt, Table, put, width};
+
+/// A finished picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    pub cells: Buffer,
+    /// Where the terminal's cursor blinks, if a line is being typed.
+    pub cursor: Option<Position>,
+}
+
+/// Draws the whole screen.
+pub fn draw(state: &State, theme: Theme) -> Picture {
+    let mut cells = Buffer::empty(Rect::new(0, 0, state.size.0, state.size.1));
+    let layout = state.layout();
+    let mut cursor = None;
+    let _ = views::header(state.newest.as_deref(), layout.header.width).draw(layout.header, &mut cells);
+    draw_tabs(state, layout.tabs, &mut cells);
+    match state.layers.last() {
+        Some(Layer::Help { scroll }) => draw_help(state, *scroll, &mut cells),
+        Some(Layer::Palette { editor, chosen }) => {
+            let prompt = Prompt { text: editor.text(), cursor: editor.cursor(), wrong: None };
+            cursor = Some(draw_prompt(':', &prompt, layout.scope, &mut cells));
+            draw_palette(state, *chosen, layout.body, &mut cells);
+        }
+        _ => {
+            draw_table(state, &layout, &mut cells);
+            draw_details(state, &layout, &mut cells);
+        }
+    }
+    if let Some(Layer::Filter(edit)) = state.layers.last() {
+        cursor = Some(draw_filter(edit, state, &layout, &mut cells));
+    } else if !matches!(state.layers.last(), Some(Layer::Palette { .. })) {
+        draw_scope(state, layout.scope, &mut cells);
+    }
+    draw_note(state, layout.note, &mut cells);
+    draw_footer(state, layout.footer, &mut cells);
+    theme.settle(&mut cells);
+    Picture { cells, cursor }
+}
+
+fn indent(area: Rect, by: u16) -> Rect {
+    let by = by.min(area.width);
+    Rect { x: area.x + by, width: area.width - by, ..area }
+}
+
+fn draw_tabs(state: &State, area: Rect, cells: &mut Buffer) {
+    for (face, (from, to)) in FACES.iter().zip(tab_spans()) {
+        let place = Rect { x: from, width: to - from, ..area }.intersection(area);
+        let front = face.view == state.view;
+        let role = if front { Role::Tab } else { Role::Text };
+        let line = Line::new()
+            .own(&format!(" {}", face.digit), if front { Role::Tab } else { Role::Key })
+            .own(&format!(" {} ", face.title), role);
+        let _ = line.draw(place, cells);
+    }
+}
+
+fn draw_note(state: &State, area: Rect, cells: &mut Buffer) {
+    let Some(said) = state.note() else { return };
+    let mut area = indent(Rect { width: area.width.saturating_sub(1), ..area }, 2);
+    let text = Line::new().own(&said.text, if said.grave { Role::Bad } else { Role::Warn });
+    if said.more || text.width() > area.width {
+        let more = Line::new().own("?", Role::Key).own(" says all", Role::Quiet);
+        more.draw_right(area, cells);
+        area.width = area.width.saturating_sub(more.width() + 2);
+    }
+    let _ = text.draw(area, cells);
+}
+
+/// The line that says what part of everything is shown.
+fn draw_scope(state: &State, area: Rect, cells: &mut Buffer) {
+    let place = state.place();
+    let line = Line::new().own("┃ ", Role::Here);
+    let line = if place.filter_text.is_empty() {
+        line.own(&format!("all {}", face(state.view).nouns.1), Role::Quiet)
+    } else {
+        line.own("/ ", Role::Quiet).own(&place.filter_text, Role::Typed)
+    };
+    let right = scope_right(state, area.width.saturating_sub(line.width().min(area.width / 2)));
+    let room = area.width.saturating_sub(right.width() + 2);
+    let _ = line.draw(Rect { width: room, ..area }, cells);
+    right.draw_right(Rect { width: area.width.saturating_sub(1), ..area }, cells);
+}
+
+/// The right end of the scope line; what matters least goes first when room is short.
+fn scope_right(state: &State, room: u16) -> Line {
+    let mut parts: Vec<(u8, Line)> = vec![];
+    let mut add = |rank, text: &str, role| parts.push((rank, Line::new().own(text, role)));
+    if state.paused {
+        let since = state.frozen_at.map(|t| format!(" at {}", fmt::value(&Value::Time(t), Unit::Plain)));
+        add(0, &format!("PAUSED{}", since.unwrap_or_default()), Role::Warn);
+    }
+    if let Some(snapshot) = state.snapshot() {
+        if snapshot.coverage == Coverage::Degraded {
+            add(1, "degraded, see 8", Role::Warn);
+        }
+        if snapshot.own_hidden > 0 {
+            add(3, &format!("{} own hidden", grouped(snapshot.own_hidden as u64)), Role::Quiet);
+        }
+        let (shown, total) = (snapshot.sheet.len(), snapshot.sheet.total());
+        let nouns = face(state.view).nouns;
+        let noun = if total == 1 { nouns.0 } else { nouns.1 };
+        if shown == total {
+            add(2, &format!("{} {noun}", grouped(total as u64)), Role::Quiet);
+        } else {
+            add(2, &format!("{} of {}", grouped(shown as u64), grouped(total as u64)), Role::Text);
+        }
+    }
+    while parts.iter().map(|(_, line)| line.width() + 3).sum::<u16>() > room {
+        let last = parts.iter().enumerate().max_by_key(|(_, (rank, _))| *rank).map(|(at, _)| at);
+        last.map(|at| parts.remove(at));
+    }
+    parts.into_iter().fold(
+        Line::new(),
+        |line, (_, part)| {
+            if line.is_empty() { part } else { line.gap(3).and(part) }
+        },
+    )
+}
+
+fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
+    let place = state.place();
+    let empty = state.snapshot().is_none_or(|s| s.sheet.is_empty());
+    if let Some(snapshot) = state.snapshot() {
+        let table = Table {
+            sheet: snapshot.sheet.as_ref(),
+            sort: state.order(),
+            selected: place.selected.map(|s| s.index),
+            offset: place.offset,
+            signal: &views::signal,
+        };
+        table.draw_heads(layout.heads, cells);
+        table.draw_rows(layout.rows, cells);
+    }
+    if empty {
+        let area = indent(layout.rows, 2);
+        let room = area.width.saturating_sub(2).min(76);
+        let lines =
+            views::explain(face(state.view), state.snapshot().map(AsRef::as_ref), &place.filter_text, room);
+        let top = u16::from(area.height > 6);
+        for (at, line) in lines.iter().enumerate() {
+            let y = area.y + top + at as u16;
+            if y < area.bottom() {
+                let _ = line.draw(Rect { y, height: 1, ..area }, cells);
+            }
+        }
+    }
+}
+
+fn draw_details(state: &State, layout: &Layout, cells: &mut Buffer) {
+    let Some(scroll) = state.details() else { return };
+    let pane = layout.pane;
+    if pane.is_empty() {
+        return;
+    }
+    let beside = pane.y == layout.heads.y && layout.heads.height > 0;
+    let inner = overlay::details_area(state);
+    if beside {
+        for y in pane.y..pane.bottom() {
+            put(cells, pane.x, y, "│", 1, style(Role::Quiet));
+        }
+        let _ = Line::new().own("Details", Role::Title).draw(Rect { y: pane.y, height: 1, ..inner }, cells);
+    } else {
+        let rule = "─".repeat(usize::from(pane.width));
+        put(cells, pane.x, pane.y, &rule, pane.width, style(Role::Quiet));
+        let _ = Line::new().own(" Details ", Role::Title).draw(indent(pane, 1), cells);
+    }
+    let row = state.snapshot().zip(state.place().selected);
+    let Some(entries) = row.and_then(|(s, selected)| Some(views::entries(s.sheet.row(selected.index)?)))
+    else {
+        let _ = Line::new().own("No row is selected.", Role::Quiet).draw(inner, cells);
+        return;
+    };
+    let card = Card { entries: &entries, scroll };
+    card.draw(inner, cells);
+    let below = card.reach(inner).saturating_sub(scroll);
+    if below > 0 {
+        let more = Line::new().own(&format!(" {below} more: J "), Role::Quiet);
+        more.draw_right(Rect { width: pane.width.saturating_sub(2), height: 1, ..pane }, cells);
+    }
+}
+
+fn draw_prompt(sign: char, prompt: &Prompt<'_>, area: Rect, cells: &mut Buffer) -> Position {
+    let _ = Line::new().own("┃ ", Role::Here).own(&format!("{sign} "), Role::Key).draw(area, cells);
+    prompt.draw(indent(area, 4), cells)
+}
+
+fn draw_filter(edit: &FilterEdit, state: &State, layout: &Layout, cells: &mut Buffer) -> Position {
+    let mut area = Rect { width: layout.scope.width.saturating_sub(1), ..layout.scope };
+    // The count stays in sight while there is room for both.
+    let right = scope_right(state, area.width.saturating_sub(width(edit.editor.text()).saturating_add(8)));
+    if !right.is_empty() {
+        right.draw_right(area, cells);
+        area.width = area.width.saturating_sub(right.width() + 2);
+    }
+    let wrong = edit.error.as_ref().map(|(span, _)| span.clone());
+    let prompt = Prompt { text: edit.editor.text(), cursor: edit.editor.cursor(), wrong };
+    let cursor = draw_prompt('/', &prompt, area, cells);
+    if let (Some((_, message)), Some(at)) = (&edit.error, prompt.wrong_at(area.width.saturating_sub(4))) {
+        let line = Rect { y: layout.scope.bottom(), height: 1, ..layout.scope }.intersection(cells.area);
+        for x in line.x..line.right() {
+            put(cells, x, line.y, " ", 1, style(Role::Text));
+        }
+        let caret = 4 + at;
+        let text = format!("^ {message}");
+        if caret + width(&text) < line.width {
+            let _ = Line::new().own(&text, Role::Bad).draw(indent(line, caret), cells);
+        } else {
+            // No room to the right of the character: the message ends at its caret instead.
+            let text = fmt::fit(message, usize::from(line.width.saturating_sub(6)));
+            let end = (caret + 1).max(width(&text) + 4).min(line.width);
+            let _ = Line::new()
+                .own(&format!("{text} ^"), Role::Bad)
+                .draw(indent(line, end.saturating_sub(width(&text) + 2)), cells);
+        }
+    }
+    cursor
+}
+
+fn draw_help(state: &State, scroll: usize, cells: &mut Buffer) {
+    let area = overlay::help_area(state);
+    let lines = overlay::help_lines(state, area.width);
+    let scroll = scroll.min(lines.len().saturating_sub(usize::from(area.height)));
+    for (y, line) in (area.y..area.bottom()).zip(lines.iter().skip(scroll)) {
+        let _ = line.draw(Rect { y, height: 1, ..area }, cells);
+    }
+}
+
+fn draw_palette(state: &State, chosen: usize, body: Rect, cells: &mut Buffer) {
+    let found = overlay::matches(state);
+    if found.is_empty() {
+        let _ = Line::new()
+            .own("No action and no column has these words.", Role::Quiet)
+            .draw(indent(body, 4), cells);
+    }
+    let height = usize::from(body.height);
+    let skipped = (chosen + 1).saturating_sub(height);
+    let titles = found.iter().map(|e| width(&e.title)).max().unwrap_or(0).min(body.width / 3);
+    for (y, (at, entry)) in (body.y..body.bottom()).zip(found.iter().enumerate().skip(skipped)) {
+        let area = Rect { y, height: 1, ..body };
+        let front = at == chosen;
+        if front {
+            cells.set_style(area, style(Role::Selected));
+            put(cells, area.x + 2, y, "▸", 1, style(Role::Selected));
+        }
+        let role = |role| if front { Role::Selected } else { role };
+        let keys = Line::new().own(&entry.keys, role(Role::Key));
+        let pad = usize::from(titles.saturating_sub(width(&entry.title))) + 2;
+        let line = Line::new()
+            .own(&fmt::fit(&entry.title, usize::from(titles)), role(Role::Text))
+            .own(&" ".repeat(pad), role(Role::Text))
+            .own(entry.help, role(Role::Quiet));
+        let room = area.width.saturating_sub(4 + keys.width() + 3);
+        let _ = line.draw(Rect { width: room, ..indent(area, 4) }, cells);
+        keys.draw_right(Rect { width: area.width.saturating_sub(1), ..area }, cells);
+    }
+}
+
+/// The keys that matter now, as many as fit, in the order of the table.
+fn draw_footer(state: &State, area: Rect, cells: &mut Buffer) {
+    let modes = state.modes();
+    let mut entries: Vec<(usize, u8, Line)> = vec![];
+    for (depth, mode) in modes.iter().enumerate() {
+        for action in actions().iter().filter(|a| a.mode == *mode) {
+            let (Some(rank), Some(key)) = (action.footer, action.keys.first()) else { continue };
+            // A key that a mode above has taken says what it does there.
+            if entries.iter().any(|(_, _, line)| line == &hint(key, action.title)) || taken(modes, depth, key)
+            {
+                continue;
+            }
+            entries.push((depth, rank, hint(key, action.title)));
+        }
+    }
+    let mut fits = entries.clone();
+    while fits.iter().map(|(_, _, l)| l.width() + 3).sum::<u16>() > area.width.saturating_add(2)
+        && fits.len() > 1
+    {
+        let last =
+            fits.iter().enumerate().max_by_key(|(_, (depth, rank, _))| (*depth, *rank)).map(|(at, _)| at);
+        last.map(|at| fits.remove(at));
+    }
+    let mut line = Line::new().gap(1);
+    for (at, (_, _, entry)) in fits.into_iter().enumerate() {
+        line = if at == 0 { line.and(entry) } else { line.gap(3).and(entry) };
+    }
+    let _ = line.draw(area, cells);
+}
+
+fn hint(key: &crate::app::chord::Chord, title: &str) -> Line {
+    Line::new().own(&key.to_string(), Role::Key).own(&format!(" {title}"), Role::Quiet)
+}
+
+fn taken(modes: &[crate::app::actions::Mode], depth: usize, key: &crate::app::chord::Chord) -> bool {
+    let above = modes.get(..depth).unwrap_or_default();
+    actions().iter().any(|a| above.contains(&a.mode) && a.keys.contains(key))
+}

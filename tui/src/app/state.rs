@@ -1,0 +1,282 @@
+//! All that the console remembers. Plain values: no terminal, no channel, no clock but the one it is told.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::actions::Mode;
+use crate::app::editor::Editor;
+use crate::app::layout::Layout;
+use crate::columns::{Info, RowId, Sheet};
+use crate::filter::Filter;
+use crate::model::{Query, Snapshot, Sort, View};
+use crate::records::WallTime;
+use crate::views;
+
+/// Without a snapshot for this long the screen says that it is old.
+const STALE: Duration = Duration::from_secs(5);
+/// How long a passing remark stays.
+const REMARK: Duration = Duration::from_secs(4);
+
+/// What lies over the table and gets the keys first.
+#[derive(Debug, Clone)]
+pub enum Layer {
+    Details { scroll: usize },
+    Filter(FilterEdit),
+    Palette { editor: Editor, chosen: usize },
+    Help { scroll: usize },
+}
+
+/// A filter being typed.
+#[derive(Debug, Clone)]
+pub struct FilterEdit {
+    pub editor: Editor,
+    /// What Esc restores.
+    pub before: (String, Option<Arc<Filter>>),
+    /// Why the text does not parse, and where.
+    pub error: Option<(Range<usize>, String)>,
+}
+
+/// Where the reader is in one view.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    pub sort: Option<Sort>,
+    pub filter_text: String,
+    pub filter: Option<Arc<Filter>>,
+    pub selected: Option<Selected>,
+    pub offset: usize,
+    /// The row at the top of the screen.
+    top: Option<Selected>,
+    /// The view's columns, known since its first snapshot.
+    pub infos: &'static [Info],
+}
+
+/// The row under the marker: who it is, and where it was last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selected {
+    pub id: RowId,
+    pub index: usize,
+}
+
+/// One line beside the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub grave: bool,
+    pub text: String,
+    /// The help says more.
+    pub more: bool,
+}
+
+/// The console.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches, not one mode: the modes are `layers`"
+)]
+pub struct State {
+    pub now: Duration,
+    pub size: (u16, u16),
+    pub view: View,
+    pub layers: Vec<Layer>,
+    /// The newest snapshot, whichever view it answers.
+    pub newest: Option<Arc<Snapshot>>,
+    pub paused: bool,
+    /// When the frozen picture was taken.
+    pub frozen_at: Option<WallTime>,
+    pub own: bool,
+    pub mouse: bool,
+    /// Something to draw.
+    pub dirty: bool,
+    places: HashMap<View, Place>,
+    serial: u64,
+    heard: Duration,
+    stale: bool,
+    remark: Option<(String, Duration)>,
+    /// The last press of the button: when, and on which row.
+    pub(super) press: Option<(Duration, RowId)>,
+}
+
+impl State {
+    pub fn new(size: (u16, u16), view: View, mouse: bool) -> Self {
+        Self {
+            now: Duration::ZERO,
+            size,
+            view,
+            layers: vec![],
+            newest: None,
+            paused: false,
+            frozen_at: None,
+            own: false,
+            mouse,
+            dirty: true,
+            places: HashMap::new(),
+            serial: 0,
+            heard: Duration::ZERO,
+            stale: false,
+            remark: None,
+            press: None,
+        }
+    }
+
+    /// The snapshot, if it answers the view in front.
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.newest.as_ref().filter(|s| s.query.view == self.view)
+    }
+
+    pub fn place(&self) -> Place {
+        self.places.get(&self.view).cloned().unwrap_or_default()
+    }
+
+    pub fn place_mut(&mut self) -> &mut Place {
+        self.places.entry(self.view).or_default()
+    }
+
+    /// The order of the rows, as the reader chose it or as the view begins.
+    pub fn order(&self) -> Option<Sort> {
+        let place = self.place();
+        views::order(self.view, place.sort, place.infos)
+    }
+
+    pub fn layout(&self) -> Layout {
+        Layout::of(self.size, self.note().is_some(), self.details().is_some())
+    }
+
+    /// Scroll position of the details pane, if it is open.
+    pub fn details(&self) -> Option<usize> {
+        self.layers.iter().find_map(|layer| match layer {
+            Layer::Details { scroll } => Some(*scroll),
+            _ => None,
+        })
+    }
+
+    /// The modes that apply, the one on top first.
+    pub fn modes(&self) -> &'static [Mode] {
+        match self.layers.last() {
+            None => &[Mode::Table, Mode::Always],
+            Some(Layer::Details { .. }) => &[Mode::Details, Mode::Table, Mode::Always],
+            Some(Layer::Filter(_)) => &[Mode::Filter, Mode::Typing, Mode::Always],
+            Some(Layer::Palette { .. }) => &[Mode::Palette, Mode::Typing, Mode::Always],
+            Some(Layer::Help { .. }) => &[Mode::Help, Mode::Always],
+        }
+    }
+
+    /// What must be said beside the table.
+    pub fn note(&self) -> Option<Said> {
+        if self.stale {
+            let secs = STALE.as_secs();
+            let text = format!("No news from the engine for more than {secs} s: these numbers are old.");
+            return Some(Said { grave: true, text, more: false });
+        }
+        if let Some((text, _)) = &self.remark {
+            return Some(Said { grave: false, text: text.clone(), more: false });
+        }
+        let notes = &self.newest.as_ref()?.notes;
+        let first = notes.first()?;
+        Some(Said { grave: first.severe, text: first.text.clone(), more: notes.len() > 1 })
+    }
+
+    pub fn remark(&mut self, text: &str) {
+        self.remark = Some((text.to_owned(), self.now + REMARK));
+        self.dirty = true;
+    }
+
+    /// The question that this state stands for, under a new serial number.
+    pub fn question(&mut self) -> Query {
+        self.serial += 1;
+        let place = self.place();
+        Query {
+            view: self.view,
+            serial: self.serial,
+            filter: place.filter,
+            sort: place.sort,
+            paused: self.paused,
+            own: self.own,
+        }
+    }
+
+    /// Takes a snapshot in.
+    pub fn hear(&mut self, snapshot: Arc<Snapshot>) {
+        self.heard = self.now;
+        self.stale = false;
+        self.dirty = true;
+        let place = self.places.entry(snapshot.query.view).or_default();
+        place.infos = snapshot.sheet.infos();
+        if self.paused && self.frozen_at.is_none() && snapshot.query.paused {
+            self.frozen_at = Some(snapshot.offset.wall(snapshot.taken));
+        }
+        self.newest = Some(snapshot);
+        self.settle();
+    }
+
+    /// Lets time pass: remarks go, silence is noticed. Dirties the picture only if it changes.
+    pub fn pass(&mut self, now: Duration) {
+        self.now = now;
+        if self.remark.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.remark = None;
+            self.dirty = true;
+        }
+        let stale = self.newest.is_some() && now.saturating_sub(self.heard) > STALE;
+        if stale != self.stale {
+            self.stale = stale;
+            self.dirty = true;
+        }
+    }
+
+    /// The process was stopped: silence meanwhile is nobody's fault.
+    pub const fn resumed(&mut self) {
+        self.heard = self.now;
+    }
+
+    /// Brings selection and scroll position in line with the rows and the size of the screen.
+    pub fn settle(&mut self) {
+        let height = usize::from(self.layout().rows.height);
+        let ordered = self.order().is_some();
+        let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
+        let sheet = snapshot.sheet.as_ref();
+        let place = self.place_mut();
+        let before = place.selected;
+        place.selected = before.and_then(|selected| find(sheet, selected));
+        if !ordered {
+            // A stream grows at the top: what the reader looks at stays where it is on the screen, unless
+            // that is the top itself.
+            let top = place.top.filter(|_| place.offset > 0 && before.is_none());
+            let (from, to) = match (before, place.selected, top) {
+                (Some(before), Some(after), _) if before.id == after.id => (before.index, after.index),
+                (_, _, Some(top)) => (top.index, find(sheet, top).map_or(top.index, |found| found.index)),
+                _ => (0, 0),
+            };
+            place.offset = (place.offset + to).saturating_sub(from);
+        }
+        place.offset = place.offset.min(sheet.len().saturating_sub(height));
+        if let Some(Selected { index, .. }) = place.selected {
+            place.offset = place.offset.min(index).max((index + 1).saturating_sub(height));
+        }
+        place.top = sheet.id(place.offset).map(|id| Selected { id, index: place.offset });
+    }
+
+    /// The picture was moved by hand: what is at its top now is what is looked at.
+    pub fn look_at_top(&mut self) {
+        self.place_mut().top = None;
+        self.settle();
+    }
+
+    /// Puts the marker on a row, or on the last one if there are not so many.
+    pub fn select(&mut self, index: usize) {
+        let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
+        let index = index.min(snapshot.sheet.len().saturating_sub(1));
+        let place = self.place_mut();
+        place.selected = snapshot.sheet.id(index).map(|id| Selected { id, index });
+        self.settle();
+    }
+}
+
+/// Where a row is now; when it is gone, the one that took its place.
+fn find(sheet: &dyn Sheet, row: Selected) -> Option<Selected> {
+    let near = row.index.min(sheet.len().checked_sub(1)?);
+    let index = if sheet.id(near) == Some(row.id) {
+        near
+    } else {
+        (0..sheet.len()).find(|&at| sheet.id(at) == Some(row.id)).unwrap_or(near)
+    };
+    Some(Selected { id: sheet.id(index)?, index })
+}

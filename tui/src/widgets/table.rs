@@ -1,0 +1,200 @@
+//! The table: any [`Sheet`], drawn by its columns' own words about width and precedence. Draws only the
+//! rows on the screen, so its cost does not depend on how many there are.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::columns::{Cell, Facts, Info, Sheet, Value};
+use crate::fmt;
+use crate::model::Sort;
+use crate::records::Shown;
+use crate::theme::{Role, style};
+use crate::widgets::{put, width};
+
+/// Cells left of the first column: the marker and a space.
+const MARGIN: u16 = 2;
+/// Cells right of the last.
+const EDGE: u16 = 1;
+const GAP: u16 = 2;
+
+/// A column with its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Position in the sheet's infos.
+    pub column: usize,
+    pub x: u16,
+    pub width: u16,
+    pub cell: Cell,
+}
+
+/// Which columns a table of this width shows, and where. Depends on nothing else, so the layout stays
+/// when rows come and go.
+pub fn fit(infos: &[Info], room: u16) -> Vec<Placed> {
+    let room = room.saturating_sub(MARGIN + EDGE);
+    let mut shown: Vec<Placed> = infos
+        .iter()
+        .enumerate()
+        .filter_map(|(column, info)| {
+            let cell = info.cell?;
+            Some(Placed { column, x: 0, width: cell.width.max(width(cell.title)), cell })
+        })
+        .collect();
+    let taken = |shown: &[Placed]| {
+        let cells: u16 = shown.iter().map(|p| p.width).sum();
+        cells + GAP * (shown.len() as u16).saturating_sub(1)
+    };
+    // The least important goes first; of equals, the one furthest right.
+    while shown.len() > 1 && taken(&shown) > room {
+        let last = shown.iter().enumerate().max_by_key(|(at, p)| (p.cell.priority, *at)).map(|(at, _)| at);
+        last.map(|at| shown.remove(at));
+    }
+    if let [only] = shown.as_mut_slice() {
+        only.width = only.width.min(room);
+    }
+    let mut spare = room.saturating_sub(taken(&shown));
+    let mut growing = shown.iter().filter(|p| p.cell.grow).count() as u16;
+    let mut x = MARGIN;
+    for placed in &mut shown {
+        if placed.cell.grow {
+            let part = spare / growing.max(1);
+            placed.width += part;
+            spare -= part;
+            growing -= 1;
+        }
+        placed.x = x;
+        x += placed.width + GAP;
+    }
+    shown
+}
+
+/// The column whose heading is drawn at `x` of the table.
+pub fn head_at(placed: &[Placed], x: u16) -> Option<usize> {
+    placed.iter().find(|p| (p.x.saturating_sub(1)..=p.x + p.width).contains(&x)).map(|p| p.column)
+}
+
+/// The name of a column for people.
+pub fn title_of(info: &Info) -> &'static str {
+    info.cell.map_or(info.id, |cell| cell.title)
+}
+
+/// One table on one screen.
+pub struct Table<'a> {
+    pub sheet: &'a dyn Sheet,
+    pub sort: Option<Sort>,
+    /// Row under the marker.
+    pub selected: Option<usize>,
+    /// First row on the screen.
+    pub offset: usize,
+    /// What a value says beside itself.
+    pub signal: &'a dyn Fn(&Info, &Value<'_>) -> Role,
+}
+
+impl Table<'_> {
+    /// The line of headings.
+    pub fn draw_heads(&self, area: Rect, picture: &mut Buffer) {
+        let infos = self.sheet.infos();
+        for placed in fit(infos, area.width) {
+            let sorted =
+                self.sort.filter(|sort| infos.get(placed.column).is_some_and(|info| info.id == sort.column));
+            let Some(place) = cell_area(area, &placed, 0) else { continue };
+            let title = fmt::fit(placed.cell.title, usize::from(place.width));
+            let role = if sorted.is_some() { Role::Strong } else { Role::Quiet };
+            let start = if placed.cell.right { place.right() - width(&title) } else { place.x };
+            let end = put(picture, start, place.y, &title, place.width, style(role));
+            if let Some(sort) = sorted {
+                // The mark stands in the gap beside the heading: sorting moves no text.
+                let mark = if sort.descending { "▾" } else { "▴" };
+                let at = if placed.cell.right { start.saturating_sub(1) } else { end };
+                if at < area.right() {
+                    put(picture, at, place.y, mark, 1, style(Role::Here));
+                }
+            }
+        }
+    }
+
+    /// The rows, as many as `area` has lines.
+    pub fn draw_rows(&self, area: Rect, picture: &mut Buffer) {
+        let placed = fit(self.sheet.infos(), area.width);
+        for line in 0..area.height {
+            let row = self.offset + usize::from(line);
+            let Some(facts) = self.sheet.row(row) else { break };
+            self.draw_row(row, facts, &placed, Rect { y: area.y + line, height: 1, ..area }, picture);
+        }
+    }
+
+    fn draw_row(&self, row: usize, facts: &dyn Facts, placed: &[Placed], area: Rect, picture: &mut Buffer) {
+        let selected = self.selected == Some(row);
+        let ended = self.sheet.ended(row);
+        if selected {
+            picture.set_style(area, style(Role::Selected));
+            put(picture, area.x, area.y, "▸", 1, style(Role::Selected));
+        }
+        for column in placed {
+            let Some(info) = self.sheet.infos().get(column.column) else { continue };
+            let value = facts.value(column.column);
+            let role = match (&value, ended) {
+                _ if selected => Role::Selected,
+                (_, true) => Role::Ended,
+                (Value::Missing, _) => Role::Quiet,
+                (value, false) => (self.signal)(info, value),
+            };
+            let Some(place) = cell_area(area, column, 0) else { continue };
+            let text = Shown::own(&fmt::value(&value, info.unit)).into_string();
+            let text = fmt::fit(&text, usize::from(place.width));
+            let x = if column.cell.right { place.right().saturating_sub(width(&text)) } else { place.x };
+            put(picture, x, place.y, &text, place.width, style(role));
+        }
+    }
+}
+
+fn cell_area(area: Rect, placed: &Placed, line: u16) -> Option<Rect> {
+    let place = Rect { x: area.x + placed.x, y: area.y + line, width: placed.width, height: 1 };
+    let place = place.intersection(area);
+    (!place.is_empty()).then_some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+    use crate::columns::Kind;
+
+    const fn column(id: &'static str, cell: Cell) -> Info {
+        Info::new(id, Kind::Text, "").cell(cell)
+    }
+
+    const INFOS: [Info; 4] = [
+        column("process", Cell::left("PROCESS", 10, 0)),
+        column("owner", Cell::left("OWNER", 10, 2).growing()),
+        column("rx", Cell::right("RX/s", 8, 1)),
+        column("tx", Cell::right("TX/s", 8, 1)),
+    ];
+
+    fn ids(room: u16) -> Vec<&'static str> {
+        fit(&INFOS, room).iter().map(|p| INFOS[p.column].id).collect()
+    }
+
+    #[test]
+    fn columns_hide_by_priority_and_of_equals_the_rightmost_first() {
+        assert_eq!(ids(45), ["process", "owner", "rx", "tx"]);
+        assert_eq!(ids(44), ["process", "rx", "tx"]);
+        assert_eq!(ids(32), ["process", "rx"]);
+        assert_eq!(ids(20), ["process"]);
+        assert_eq!(fit(&INFOS, 7)[0].width, 4, "the last column shrinks rather than leave");
+    }
+
+    #[test]
+    fn spare_room_goes_to_growing_columns_and_nothing_overlaps() {
+        let placed = fit(&INFOS, 80);
+        assert_eq!(placed[1].width, 10 + 80 - 45);
+        assert!(placed.windows(2).all(|p| p[0].x + p[0].width + GAP == p[1].x));
+        assert_eq!(placed[3].x + placed[3].width, 79);
+    }
+
+    #[test]
+    fn a_heading_answers_for_its_own_cells() {
+        let placed = fit(&INFOS, 45);
+        assert_eq!(head_at(&placed, 3), Some(0));
+        assert_eq!(head_at(&placed, 43), Some(3));
+    }
+}

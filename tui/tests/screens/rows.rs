@@ -1,0 +1,268 @@
+//! Rows and snapshots made up for looking at the console without a kernel.
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fluoro::columns::{Cell, Column, Info, Kind, Listing, Row, RowId, Sheet, Unit, Value};
+use fluoro::model::{Coverage, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals};
+use fluoro::records::{BootTime, Outside, WallOffset};
+
+#[derive(Clone)]
+pub struct Flow {
+    pub id: u64,
+    pub comm: Outside,
+    pub pid: u32,
+    pub owner: Option<Outside>,
+    pub direction: &'static str,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub state: &'static str,
+    pub rx: Option<f64>,
+    pub tx: Option<f64>,
+    pub rtt_ns: Option<u64>,
+    pub retransmits: u64,
+    pub age_ns: u64,
+    pub ended: bool,
+}
+
+impl Row for Flow {
+    fn id(&self) -> RowId {
+        RowId(1, self.id)
+    }
+
+    fn ended(&self) -> bool {
+        self.ended
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        use std::sync::LazyLock;
+        static COLUMNS: LazyLock<Vec<Column<Flow>>> = LazyLock::new(|| {
+            vec![
+                Column::new(
+                    Info::new("process", Kind::Text, "The process that called connect() or accept()")
+                        .keys(&["proc"])
+                        .cell(Cell::left("PROCESS", 18, 0).growing()),
+                    |r: &Flow| Value::Process(&r.comm, r.pid),
+                ),
+                Column::new(
+                    Info::new("owner", Kind::Text, "Its systemd unit, or container")
+                        .keys(&["unit"])
+                        .cell(Cell::left("OWNER", 16, 5).growing()),
+                    |r| r.owner.as_ref().map_or(Value::Missing, Value::Text),
+                ),
+                Column::new(
+                    Info::new("direction", Kind::Word, "Who opened it: in, out, or a listener")
+                        .keys(&["direction"])
+                        .cell(Cell::left("DIR", 3, 4)),
+                    |r| Value::Word(r.direction),
+                ),
+                Column::new(
+                    Info::new("local", Kind::Address, "The address and port of this side")
+                        .keys(&["net", "host", "port", "lport"])
+                        .cell(Cell::left("LOCAL", 18, 2).growing()),
+                    |r| Value::Socket(r.local),
+                ),
+                Column::new(
+                    Info::new("peer", Kind::Address, "The address and port of the other side")
+                        .keys(&["net", "host", "port", "rport"])
+                        .cell(Cell::left("PEER", 21, 0).growing()),
+                    |r| Value::Socket(r.peer),
+                ),
+                Column::new(
+                    Info::new("state", Kind::Word, "As the kernel has it")
+                        .keys(&["state"])
+                        .cell(Cell::left("STATE", 6, 4)),
+                    |r| Value::Word(r.state),
+                ),
+                Column::new(
+                    Info::new("rx", Kind::Number, "Application bytes received a second")
+                        .keys(&["rx"])
+                        .unit(Unit::BytesPerSecond)
+                        .cell(Cell::right("RX/s", 8, 1)),
+                    |r| r.rx.map_or(Value::Missing, Value::Real),
+                ),
+                Column::new(
+                    Info::new("tx", Kind::Number, "Application bytes sent a second")
+                        .keys(&["tx"])
+                        .unit(Unit::BytesPerSecond)
+                        .cell(Cell::right("TX/s", 8, 1)),
+                    |r| r.tx.map_or(Value::Missing, Value::Real),
+                ),
+                Column::new(
+                    Info::new("rtt", Kind::Number, "Smoothed round trip time, from tcp_sock.srtt_us")
+                        .keys(&["rtt"])
+                        .unit(Unit::Nanos)
+                        .cell(Cell::right("RTT", 6, 3)),
+                    |r| r.rtt_ns.map_or(Value::Missing, Value::Uint),
+                ),
+                Column::new(
+                    Info::new("retransmits", Kind::Number, "Segments sent again")
+                        .keys(&["retransmits"])
+                        .unit(Unit::Count)
+                        .cell(Cell::right("RETR", 4, 5)),
+                    |r| Value::Uint(r.retransmits),
+                ),
+                Column::new(
+                    Info::new("age", Kind::Number, "Since it was established")
+                        .keys(&["age"])
+                        .unit(Unit::Nanos)
+                        .cell(Cell::right("AGE", 6, 3)),
+                    |r| Value::Uint(r.age_ns),
+                ),
+            ]
+        });
+        &COLUMNS
+    }
+}
+
+const NAMES: [(&str, u32, &str); 6] = [
+    ("nginx", 4242, "nginx.service"),
+    ("postgres", 1187, "postgresql@16-main.service"),
+    ("sshd", 901, "ssh.service"),
+    ("curl", 70_113, "session-12.scope"),
+    ("node", 5511, "4fa6e0f0c678"),
+    ("systemd-resolve", 611, "systemd-resolved.service"),
+];
+
+/// The `n`th of an endless supply of plausible connections.
+pub fn flow(n: u64) -> Flow {
+    let (comm, pid, owner) = NAMES[n as usize % NAMES.len()];
+    let inbound = n.is_multiple_of(2);
+    let scramble = n.wrapping_mul(2_654_435_761) % 1_000_003;
+    let peer = if n % 5 == 4 {
+        format!("[2001:db8:4:{:x}::{:x}]:443", scramble % 65_536, n % 4096)
+    } else {
+        format!(
+            "81.2.{}.{}:{}",
+            scramble % 250,
+            n % 250,
+            if inbound { 30_000 + scramble % 30_000 } else { 443 }
+        )
+    };
+    Flow {
+        id: n,
+        comm: comm.into(),
+        pid,
+        owner: Some(owner.into()),
+        direction: if inbound { "in" } else { "out" },
+        local: format!("10.0.0.5:{}", if inbound { 443 } else { 30_000 + scramble % 30_000 })
+            .parse()
+            .unwrap(),
+        peer: peer.parse().unwrap(),
+        state: if n % 11 == 7 { "CLOSED" } else { "ESTAB" },
+        rx: Some((1_400_000 / (n + 1) * (1 + scramble % 3)) as f64),
+        tx: (n % 7 != 3).then_some((scramble / (n + 1)) as f64),
+        rtt_ns: Some(200_000 + scramble * 100),
+        retransmits: if n % 9 == 2 { 3 } else { 0 },
+        age_ns: (n + 1) * 13_000_000_000,
+        ended: n % 11 == 7,
+    }
+}
+
+/// Names that try to move the cursor, reverse the text, or be wider than they look.
+pub fn hostile() -> Vec<Flow> {
+    let names: [&[u8]; 7] = [
+        b"\x1b[2J\x1b[H",
+        b"\x1b]52;c;cm0=\x07",
+        "日本語のプロセス名".as_bytes(),
+        "e\u{301}\u{300}\u{302}zalgo".as_bytes(),
+        "evil\u{202e}gpj.exe".as_bytes(),
+        b"\xff\xfe\x00bytes",
+        "👩\u{200d}👩\u{200d}👧 family".as_bytes(),
+    ];
+    (0..)
+        .zip(names)
+        .map(|(n, name)| Flow { comm: Outside::new(name), owner: Some(Outside::new(name)), ..flow(n) })
+        .collect()
+}
+
+pub fn probes() -> Vec<ProbeRow> {
+    let row = |index, family, program, status| ProbeRow {
+        index,
+        family,
+        program,
+        status,
+        runs: Some(12_345 * (index + 1)),
+        ns_per_run: Some(610.0),
+        cpu_share: Some(0.0012),
+        missed: Some(0),
+        seen: Some(48_211),
+        lost: Some(if index == 2 { 12 } else { 0 }),
+        map_bytes: Some(4_194_304),
+    };
+    let none = |mut row: ProbeRow| {
+        (row.runs, row.ns_per_run, row.cpu_share, row.missed) = (None, None, None, None);
+        row
+    };
+    vec![
+        row(0, "flow", "flow_state", Status::Live { hook: "tp_btf/inet_sock_set_state".to_owned() }),
+        row(
+            1,
+            "flow",
+            "flow_accept",
+            Status::Degraded {
+                hook: "tracepoint/syscalls/sys_exit_accept4".to_owned(),
+                reason: "fentry security_sock_graft: BPF_PROG_LOAD refused with EPERM (trampolines are not allowed here); \
+                         kprobe inet_csk_accept: CONFIG_KPROBES is off. Accepted connections are named at the end of \
+                         accept(). Nothing needs to be done; a kernel with kprobes names them earlier."
+                    .to_owned(),
+            },
+        ),
+        row(2, "process", "process_exec", Status::Live { hook: "raw_tp/sched_process_exec".to_owned() }),
+        none(row(
+            3,
+            "process",
+            "process_exit",
+            Status::Unsupported {
+                reason: "no alternative loads: CAP_PERFMON is missing. Run it with sudo, or `setcap cap_bpf,cap_perfmon+ep`."
+                    .to_owned(),
+            },
+        )),
+        none(row(4, "flow", "flow_iter", Status::Detached)),
+    ]
+}
+
+pub struct Scene {
+    pub sheet: Arc<dyn Sheet>,
+    pub coverage: Coverage,
+    pub notes: Vec<Note>,
+    pub lost: u64,
+    pub own_hidden: usize,
+    pub flows: u64,
+}
+
+impl Scene {
+    pub fn of<R: Row>(rows: Vec<R>, total: usize) -> Self {
+        let sheet = Listing { rows: rows.into_iter().map(Arc::new).collect(), total };
+        let sheet = Arc::new(sheet);
+        Self { flows: total as u64, sheet, coverage: Coverage::Live, notes: vec![], lost: 0, own_hidden: 0 }
+    }
+
+    pub fn answer(self, query: &Query) -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            seq: query.serial,
+            taken: BootTime(7_200_000_000_000),
+            offset: WallOffset(1_795_423_902_000_000_000),
+            interval: Duration::from_secs(1),
+            host: Arc::new(HostFacts { name: "web-1".to_owned(), kernel: "6.12.9".to_owned(), cpus: 2 }),
+            totals: Totals {
+                rx_bytes_per_s: Some(150_300_000.0),
+                tx_bytes_per_s: Some(14_800_000.0),
+                flows: Some(self.flows),
+                flow_opens_per_s: Some(38.0),
+                execs_per_s: Some(12.0),
+                lost: self.lost,
+                missed: Some(0),
+                cost_share: Some(0.004),
+            },
+            query: query.clone(),
+            sheet: self.sheet,
+            probes: Arc::new(probes()),
+            coverage: self.coverage,
+            notes: Arc::new(self.notes),
+            own_hidden: self.own_hidden,
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! What keys and mouse do, step by step.
+
+use std::time::Duration;
+
+use crossterm::event::MouseEventKind;
+use fluoro::app::Msg;
+use fluoro::model::{Query, Sort, View};
+
+use crate::console::Console;
+use crate::rows::{self, Flow, Scene};
+
+fn flows(ids: impl IntoIterator<Item = u64>) -> Scene {
+    let rows: Vec<Flow> = ids.into_iter().map(rows::flow).collect();
+    let total = rows.len();
+    Scene::of(rows, total)
+}
+
+/// A console of 80x24 that shows these flows.
+fn showing(ids: impl IntoIterator<Item = u64>) -> Console {
+    let mut console = Console::new(80, 24);
+    console.answer(flows(ids));
+    console
+}
+
+#[test]
+fn the_marker_stays_with_its_row_when_rows_change_places() {
+    let mut console = showing(0..10);
+    console.keys("jjj");
+    let marked = console.marked().unwrap();
+    console.answer(flows((0..10).rev()));
+    assert_eq!(console.marked().unwrap(), marked);
+    console.answer(flows((0..500).rev()));
+    assert_eq!(console.marked().unwrap(), marked, "far down the table it is kept in sight");
+}
+
+#[test]
+fn when_the_marked_row_is_gone_its_neighbour_is_marked() {
+    let mut console = showing(0..10);
+    console.keys("jjj");
+    console.answer(flows((0..10).filter(|id| *id != 2)));
+    let third = showing([3]).keys("j").marked().unwrap();
+    assert_eq!(console.marked().unwrap(), third);
+    console.answer(flows(0..1));
+    assert!(console.marked().is_some());
+    console.answer(flows([]));
+    assert_eq!(console.marked(), None);
+}
+
+#[test]
+fn nothing_is_marked_until_somebody_moves_and_escape_lets_go() {
+    let mut console = showing(0..10);
+    assert_eq!(console.marked(), None);
+    console.keys("j");
+    assert!(console.marked().is_some());
+    console.keys("<Esc>");
+    assert_eq!(console.marked(), None);
+}
+
+#[test]
+fn movement_keys_reach_both_ends_and_go_no_further() {
+    let mut console = showing(0..100);
+    console.keys("G");
+    let last = console.marked();
+    console.keys("j<PgDn><C-d>");
+    assert_eq!(console.marked(), last);
+    console.keys("g");
+    let first = console.marked();
+    console.keys("k<PgUp><C-u>");
+    assert_eq!(console.marked(), first);
+    console.keys("<PgDn><PgUp>");
+    assert_eq!(console.marked(), first);
+}
+
+#[test]
+fn digits_and_tab_ask_for_their_view() {
+    let mut console = showing(0..3);
+    console.keys("5678<Tab><S-Tab><S-Tab>");
+    let views: Vec<View> = console.asked.iter().map(|q| q.view).collect();
+    assert_eq!(views, [View::Processes, View::Events, View::Probes, View::Flows, View::Probes, View::Events]);
+    let serials: Vec<u64> = console.asked.iter().map(|q| q.serial).collect();
+    assert!(serials.windows(2).all(|s| s[0] < s[1]));
+}
+
+#[test]
+fn an_answer_to_another_view_is_not_shown_as_this_one() {
+    let mut console = showing(0..3);
+    let late = flows(0..3).answer(&Query::default());
+    console.keys("6").send(Msg::Snapshot(late));
+    assert!(!console.text().contains("nginx"), "{}", console.text());
+}
+
+#[test]
+fn while_a_filter_is_typed_letters_are_text_and_rows_follow() {
+    let mut console = showing(0..3);
+    console.keys("/nginxq");
+    assert!(!console.quit);
+    assert_eq!(console.asked.len(), 6, "one question a letter");
+    assert!(console.asked.last().unwrap().filter.is_some());
+    console.keys("<Esc>");
+    assert!(console.asked.last().unwrap().filter.is_none(), "Esc restores what was before");
+    console.keys("/nginx<Enter>");
+    assert!(console.text().contains("/ nginx"));
+    console.keys("<Esc>");
+    assert!(console.asked.last().unwrap().filter.is_none(), "Esc on the table clears the filter");
+}
+
+#[test]
+fn a_filter_that_does_not_parse_asks_nothing_and_cannot_be_kept() {
+    let mut console = showing(0..3);
+    console.keys("/port:443");
+    let asked = console.asked.len();
+    console.keys("<BS><BS><BS><BS><BS><BS><BS><BS>prot:443");
+    let wrong = console.asked.len();
+    console.keys("<Enter>");
+    assert!(console.text().contains('^'), "{}", console.text());
+    assert_eq!(console.asked.len(), wrong);
+    assert!(wrong > asked);
+    console.keys("<C-u>nginx<Enter>");
+    assert!(!console.text().contains('^'));
+}
+
+#[test]
+fn sort_moves_over_the_columns_in_sight_and_reverses() {
+    let mut console = showing(0..3);
+    let sort = |c: &Console| c.asked.last().unwrap().sort.unwrap();
+    console.keys("s");
+    assert_eq!(sort(&console), Sort { column: "tx", descending: true });
+    console.keys("S");
+    assert_eq!(sort(&console), Sort { column: "tx", descending: false });
+    console.keys("s");
+    assert_eq!(sort(&console), Sort { column: "process", descending: false }, "around the end");
+    console.keys("<");
+    assert_eq!(sort(&console).column, "tx");
+    console.keys(">>>");
+    assert_eq!(sort(&console).column, "rx");
+}
+
+#[test]
+fn each_view_keeps_its_own_order_filter_and_place() {
+    let mut console = showing(0..30);
+    console.keys("jjj/nginx<Enter>s");
+    let (sort, marked) = (console.asked.last().unwrap().sort, console.marked());
+    console.keys("8");
+    assert!(console.asked.last().unwrap().filter.is_none());
+    console.keys("2").answer(flows(0..30));
+    let query = console.asked.last().unwrap();
+    assert_eq!(query.sort, sort);
+    assert!(query.filter.is_some());
+    assert_eq!(console.marked(), marked);
+}
+
+#[test]
+fn pause_asks_for_the_frozen_picture_and_back() {
+    let mut console = showing(0..3);
+    console.keys(" ");
+    assert!(console.asked.last().unwrap().paused);
+    console.keys("8");
+    assert!(console.asked.last().unwrap().paused, "a frozen moment can be seen from every view");
+    console.keys(" ");
+    assert!(!console.asked.last().unwrap().paused);
+}
+
+#[test]
+fn details_follow_the_marked_row_and_escape_closes_them_first() {
+    let mut console = showing(0..9);
+    console.keys("/n<Enter>j<Enter>");
+    assert!(console.text().contains("Details"));
+    let before = console.text();
+    console.keys("j");
+    assert_ne!(console.text(), before);
+    console.keys("<Esc>");
+    assert!(!console.text().contains("Details"));
+    assert!(console.text().contains("/ n"), "the filter is still there");
+}
+
+#[test]
+fn a_heading_orders_a_tab_shows_a_double_click_opens() {
+    let mut console = showing(0..9);
+    console.click(77, 3);
+    assert_eq!(console.asked.last().unwrap().sort, Some(Sort { column: "tx", descending: true }));
+    console.click(77, 3);
+    assert_eq!(console.asked.last().unwrap().sort, Some(Sort { column: "tx", descending: false }));
+    console.click(5, 6);
+    assert!(console.marked().unwrap().starts_with("sshd"));
+    console.pass(Duration::from_secs(2)).click(5, 6);
+    assert!(!console.text().contains("Details"), "two slow clicks are not a double click");
+    console.pass(Duration::from_millis(200)).click(5, 6);
+    assert!(console.text().contains("Details"));
+    console.keys("<Esc>").click(25, 1);
+    assert_eq!(console.asked.last().unwrap().view, View::Events);
+}
+
+#[test]
+fn the_wheel_moves_the_picture_and_takes_the_marker_along_at_the_edge() {
+    let mut console = showing(0..100);
+    console.keys("j").wheel(MouseEventKind::ScrollDown);
+    let fourth = showing(0..100).keys("jjjj").marked();
+    assert_eq!(console.marked(), fourth);
+    console.wheel(MouseEventKind::ScrollUp).wheel(MouseEventKind::ScrollUp);
+    assert_eq!(console.marked(), fourth, "scrolled back, the marker stays where it is");
+}
+
+#[test]
+fn the_palette_finds_actions_and_columns_by_their_words() {
+    let mut console = showing(0..3);
+    console.keys(":sort by rtt<Enter>");
+    assert_eq!(console.asked.last().unwrap().sort.unwrap().column, "rtt");
+    console.keys(":hook<Enter>");
+    assert_eq!(console.asked.last().unwrap().view, View::Probes, "found by its help");
+    console.keys(":pause<Enter>");
+    assert!(console.asked.last().unwrap().paused);
+}
+
+#[test]
+fn silence_of_the_engine_is_noticed_and_time_alone_draws_nothing() {
+    let mut console = showing(0..3);
+    console.state.dirty = false;
+    for _ in 0..4 {
+        console.pass(Duration::from_secs(1));
+        assert!(!console.state.dirty, "an idle console has nothing to draw");
+    }
+    console.pass(Duration::from_secs(2));
+    assert!(console.state.dirty);
+    assert!(console.text().contains("numbers are old"));
+    console.answer(flows(0..3));
+    assert!(!console.text().contains("numbers are old"));
+}
+
+#[test]
+fn control_c_leaves_whatever_is_open() {
+    for open in ["", "/nginx", ":", "?", "j<Enter>"] {
+        let mut console = showing(0..3);
+        console.keys(open).keys("<C-c>");
+        assert!(console.quit, "with {open:?} open");
+    }
+}
+
+#[test]
+fn a_stream_does_not_run_away_from_what_is_looked_at() {
+    let line = |c: &Console, at: usize| c.text().lines().nth(at).unwrap().to_owned();
+    let newest_first = |newest: u64| flows((0..newest).rev());
+    let mut console = Console::new(80, 24);
+    console.keys("6").answer(newest_first(100));
+    let first = line(&console, 4);
+    console.answer(newest_first(103));
+    assert_ne!(line(&console, 4), first, "at the top it follows");
+
+    console.wheel(MouseEventKind::ScrollDown);
+    let (first, last) = (line(&console, 4), line(&console, 20));
+    console.answer(newest_first(150));
+    assert_eq!((line(&console, 4), line(&console, 20)), (first, last), "scrolled away it stands still");
+
+    console.keys("jj");
+    let marked = console.text().lines().position(|l| l.starts_with('▸'));
+    console.answer(newest_first(190));
+    assert_eq!(console.text().lines().position(|l| l.starts_with('▸')), marked, "and so does the marker");
+}
