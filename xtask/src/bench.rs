@@ -1,0 +1,1 @@
+pub fn run(_: &[String], _: &crate::prove::Place) -> anyhow::Result<()> { Ok(()) }
