@@ -1,1 +1,3 @@
-pub fn run(_: &[String], _: &crate::prove::Place) -> anyhow::Result<()> { Ok(()) }
+pub fn run(_: &[String], _: &crate::prove::Place) -> anyhow::Result<()> {
+    Ok(())
+}

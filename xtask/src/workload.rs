@@ -22,7 +22,12 @@ type Play = fn(&mut Words) -> Result<()>;
 
 /// Name, arguments, what it does, body.
 const WORKLOADS: &[(&str, &str, &str, Play)] = &[
-    ("exchange", "KIND FAMILY COUNT PORT here|apart", "requests and responses, server and client", exchange::pair),
+    (
+        "exchange",
+        "KIND FAMILY COUNT PORT here|apart",
+        "requests and responses, server and client",
+        exchange::pair,
+    ),
     ("serve", "KIND FAMILY COUNT PORT", "the server of an exchange", exchange::server::play),
     ("fetch", "KIND FAMILY COUNT PORT", "the client of an exchange", exchange::client::play),
     ("storm-serve", "COUNT PORT", "accepts and closes", storm::serve),

@@ -32,8 +32,7 @@ impl Actor {
 
     /// Starts any command that speaks the same way.
     pub fn run(mut command: Command) -> Result<Self> {
-        let name =
-            command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        let name = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -60,7 +59,9 @@ impl Actor {
     /// The next thing it says.
     pub fn hear(&self, within: Duration) -> Result<Value> {
         match self.heard.recv_timeout(within) {
-            Ok(line) => serde_json::from_str(&line).with_context(|| format!("{}: {line:?} is not JSON", self.name)),
+            Ok(line) => {
+                serde_json::from_str(&line).with_context(|| format!("{}: {line:?} is not JSON", self.name))
+            }
             Err(RecvTimeoutError::Timeout) => bail!("{}: silent for {within:?}", self.name),
             Err(RecvTimeoutError::Disconnected) => bail!("{}: ended without an answer", self.name),
         }
@@ -90,6 +91,19 @@ impl Actor {
             bail!("{}: {status}", self.name);
         }
         Ok(said)
+    }
+
+    /// Tells it to end, and waits for that.
+    pub fn end(&mut self, within: Duration) -> Result<()> {
+        self.tell("end")?;
+        let deadline = Instant::now() + within;
+        while self.child.try_wait().context("wait")?.is_none() {
+            if Instant::now() > deadline {
+                bail!("{}: not over after {within:?}", self.name);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Everything it has yet to say; the last thing said is what it sums up.

@@ -147,8 +147,9 @@ impl Deal {
         let manner =
             u32::from(self.server_first) | u32::from(self.half_close) << 1 | u32::from(self.late) << 2;
         let mut header = [0; Self::HEADER];
-        for (to, from) in
-            header.iter_mut().zip([self.request, self.response, manner].iter().flat_map(|word| word.to_le_bytes()))
+        for (to, from) in header
+            .iter_mut()
+            .zip([self.request, self.response, manner].iter().flat_map(|word| word.to_le_bytes()))
         {
             *to = from;
         }
@@ -251,7 +252,8 @@ pub fn pair(words: &mut Words) -> Result<()> {
     for client in &clients {
         let server = by_peer.remove(&client.local).with_context(|| format!("nobody served {client:?}"))?;
         ensure!(
-            (client.tx_bytes, client.rx_bytes, client.peer) == (server.rx_bytes, server.tx_bytes, server.local),
+            (client.tx_bytes, client.rx_bytes, client.peer)
+                == (server.rx_bytes, server.tx_bytes, server.local),
             "the two sides differ: {client:?} {server:?}"
         );
         servers.push(server);
@@ -265,7 +267,9 @@ pub fn pair(words: &mut Words) -> Result<()> {
 }
 
 fn accounts(said: &[Value]) -> Result<Vec<Account>> {
-    said.iter().map(|value| Account::from_json(value).with_context(|| format!("{value}: not an account"))).collect()
+    said.iter()
+        .map(|value| Account::from_json(value).with_context(|| format!("{value}: not an account")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -297,8 +301,10 @@ mod tests {
 
     #[test]
     fn an_account_names_a_mapped_address_as_ipv4() {
-        let account =
-            Account::new("[::ffff:127.0.0.1]:80".parse().unwrap(), "[::ffff:127.0.0.1]:4000".parse().unwrap());
+        let account = Account::new(
+            "[::ffff:127.0.0.1]:80".parse().unwrap(),
+            "[::ffff:127.0.0.1]:4000".parse().unwrap(),
+        );
         assert_eq!(account.local.to_string(), "127.0.0.1:80");
         assert_eq!(Account::from_json(&account.to_json()).unwrap(), account);
     }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect, getsockname, getsockopt,
-    listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect, getsockname,
+    getsockopt, listen, setsockopt, socket, sockopt,
 };
 use serde_json::{Value, json};
 

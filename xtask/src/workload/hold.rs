@@ -58,7 +58,8 @@ pub fn serve(words: &mut Words) -> Result<()> {
         stream.write_all(&vec![b'a'; 2 * size])?;
         held.push((stream, 2 * size as u64, size as u64));
     }
-    let accounts = held.iter().map(|(stream, tx, rx)| account(stream, *tx, *rx)).collect::<Result<Vec<_>>>()?;
+    let accounts =
+        held.iter().map(|(stream, tx, rx)| account(stream, *tx, *rx)).collect::<Result<Vec<_>>>()?;
     voice::say(&json!(accounts))?;
     voice::wait_for("close")?;
     let mut accounts = Vec::new();
@@ -84,7 +85,8 @@ pub fn connect(words: &mut Words) -> Result<()> {
         stream.read_exact(&mut vec![0; 2 * size])?;
         held.push((stream, size as u64, 2 * size as u64));
     }
-    let accounts = held.iter().map(|(stream, tx, rx)| account(stream, *tx, *rx)).collect::<Result<Vec<_>>>()?;
+    let accounts =
+        held.iter().map(|(stream, tx, rx)| account(stream, *tx, *rx)).collect::<Result<Vec<_>>>()?;
     voice::say(&json!(accounts))?;
     voice::wait_for("close")?;
     let mut accounts = Vec::new();

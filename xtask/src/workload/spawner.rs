@@ -57,7 +57,8 @@ pub fn exit(words: &mut Words) -> Result<()> {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
     if let Some(number) = how.strip_prefix("signal:") {
-        let signal = Signal::try_from(number.parse::<i32>().context("signal number")?).context("signal number")?;
+        let signal =
+            Signal::try_from(number.parse::<i32>().context("signal number")?).context("signal number")?;
         raise(signal).with_context(|| format!("raise {signal}"))?;
     }
     std::process::exit(how.parse().with_context(|| format!("{how}: not an exit code"))?)

@@ -43,8 +43,11 @@ pub fn play(words: &mut Words) -> Result<()> {
 }
 
 fn fetch(kind: Kind, to: SocketAddr, deal: Deal) -> Result<Account> {
-    let mut stream =
-        if kind == Kind::Epoll { connect_without_blocking(to)? } else { TcpStream::connect(to).context("connect")? };
+    let mut stream = if kind == Kind::Epoll {
+        connect_without_blocking(to)?
+    } else {
+        TcpStream::connect(to).context("connect")?
+    };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut account = Account::new(stream.local_addr()?, stream.peer_addr()?);

@@ -141,7 +141,11 @@ fn epoll(listener: &TcpListener, count: u32) -> Result<()> {
     let mut ready = [EpollEvent::empty(); 32];
     while served < count {
         let events = epoll.wait(&mut ready, EpollTimeout::from(30_000_u16)).context("epoll_wait")?;
-        ensure!(events > 0, "nothing to do for 30 s with {} open and {served} of {count} served", ongoing.len());
+        ensure!(
+            events > 0,
+            "nothing to do for 30 s with {} open and {served} of {count} served",
+            ongoing.len()
+        );
         for event in ready.iter().take(events) {
             let fd = event.data() as RawFd;
             if fd == listener.as_raw_fd() {
@@ -149,7 +153,8 @@ fn epoll(listener: &TcpListener, count: u32) -> Result<()> {
                     watch(stream.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET)?;
                     let account = Account::new(stream.local_addr()?, peer);
                     let fd = stream.as_raw_fd();
-                    let new = Ongoing { stream, account, header: Vec::new(), deal: None, ended: false, sent: 0 };
+                    let new =
+                        Ongoing { stream, account, header: Vec::new(), deal: None, ended: false, sent: 0 };
                     ongoing.insert(fd, new);
                 }
                 continue;
@@ -204,7 +209,9 @@ impl Ongoing {
             ensure!(!self.ended, "the client left before it had asked");
             return Ok(false);
         };
-        if self.account.rx_bytes < (Deal::HEADER as u64) + u64::from(deal.request) || (deal.half_close && !self.ended) {
+        if self.account.rx_bytes < (Deal::HEADER as u64) + u64::from(deal.request)
+            || (deal.half_close && !self.ended)
+        {
             return Ok(false);
         }
         while self.sent < deal.response {
