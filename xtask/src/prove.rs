@@ -119,6 +119,16 @@ fn play(name: &str, scenario: Scenario, place: &Place) -> Outcome {
     Outcome { name: name.to_owned(), verdict, lines: checks.lines() }
 }
 
+/// fluoro with these arguments, as the scenarios run it.
+pub fn fluoro_command(place: &Place, args: &[&str]) -> std::process::Command {
+    run::fluoro(place, args)
+}
+
+/// A port that is nobody's, at or above the one given.
+pub fn free_port(from: u16) -> Result<u16> {
+    ports::FreePorts::from(from).take()
+}
+
 impl Place {
     /// A number of repetitions, at this place's scale, but not less than makes sense.
     fn scaled(&self, full: u32, least: u32) -> u32 {

@@ -36,11 +36,6 @@ pub struct Event {
 }
 
 impl Event {
-    pub fn parse(line: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line:?}"))?;
-        Self::from_value(&value)
-    }
-
     pub fn from_value(value: &Value) -> Result<Self> {
         ensure!(value.get("schema") == Some(&Value::from(1)), "no \"schema\":1 in {value}");
         let event = Self { name: text(value, "/event_name").context("no event_name")?, ..Self::facts(value) };
@@ -133,6 +128,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn parse(line: &str) -> Result<Event> {
+        Event::from_value(&serde_json::from_str(line)?)
+    }
+
     #[test]
     fn the_line_of_the_contract_is_understood() {
         let line = r#"{"schema":1,"time":"2026-01-02T03:04:05.678901234Z","event_name":"flow.open",
@@ -140,7 +139,7 @@ mod tests {
             "network":{"transport":"tcp","type":"ipv4","local":{"address":"127.0.0.1","port":53122},
             "peer":{"address":"127.0.0.1","port":443}},
             "flow":{"id":"18446744073709551615","direction":"outbound","attribution":"exact","tx_bytes":7}}"#;
-        let event = Event::parse(line).unwrap();
+        let event = parse(line).unwrap();
         assert_eq!((event.pid, event.tid, event.uid), (Some(4242), Some(4243), Some(0)));
         assert_eq!((event.local_port(), event.peer_port(), event.tx_bytes), (53122, 443, Some(7)));
         assert_eq!(event.flow.as_deref(), Some("18446744073709551615"));
@@ -149,11 +148,7 @@ mod tests {
 
     #[test]
     fn a_line_of_another_schema_is_refused() {
-        assert!(
-            Event::parse(r#"{"schema":2,"time":"2026-01-02T03:04:05Z","event_name":"flow.open"}"#).is_err()
-        );
-        assert!(
-            Event::parse(r#"{"schema":1,"time":"2026-01-02T03:04:05","event_name":"flow.open"}"#).is_err()
-        );
+        assert!(parse(r#"{"schema":2,"time":"2026-01-02T03:04:05Z","event_name":"flow.open"}"#).is_err());
+        assert!(parse(r#"{"schema":1,"time":"2026-01-02T03:04:05","event_name":"flow.open"}"#).is_err());
     }
 }

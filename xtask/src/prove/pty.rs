@@ -51,13 +51,19 @@ impl Console {
         rows: u16,
         columns: u16,
     ) -> Result<Self> {
+        let mut command = Command::new(&place.fluoro);
+        command.args(args).args(place.hook_args()).envs(environment.iter().copied());
+        Self::run(command, rows, columns)
+    }
+
+    /// Any program in a terminal of this size.
+    pub fn run(mut command: Command, rows: u16, columns: u16) -> Result<Self> {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
         let before = tcgetattr(&pty.slave).context("tcgetattr")?;
         let end = || pty.slave.try_clone().map(Stdio::from).context("dup");
-        let mut command = Command::new(&place.fluoro);
-        command.args(args).args(place.hook_args()).stdin(end()?).stdout(end()?).stderr(end()?);
-        command.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").envs(environment.iter().copied());
+        command.stdin(end()?).stdout(end()?).stderr(end()?);
+        command.env("TERM", "xterm-256color").env("LANG", "C.UTF-8");
         // SAFETY: these three system calls are async-signal-safe and touch nothing of the parent.
         unsafe {
             command.pre_exec(|| {
@@ -68,7 +74,7 @@ impl Console {
             })
         };
         let begin = Instant::now();
-        let child = command.spawn().with_context(|| format!("start {}", place.fluoro.display()))?;
+        let child = command.spawn().with_context(|| format!("start {}", command.get_program().display()))?;
         drop(command);
 
         let screen = Arc::new(Mutex::new(Screen::default()));

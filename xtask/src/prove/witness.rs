@@ -46,6 +46,19 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_nanos(ticks * (1_000_000_000 / ticks_per_second())))
 }
 
+/// Time on a CPU of all living threads, by the scheduler's own nanosecond account where the kernel keeps one.
+pub fn run_time(pid: u32) -> Option<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let nanos = tasks.flatten().map(|task| {
+        let account = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        account.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    match nanos.sum::<Option<u64>>() {
+        Some(sum) if sum > 0 => Some(Duration::from_nanos(sum)),
+        _ => cpu_time(pid),
+    }
+}
+
 /// When the process began, since the Unix epoch, at the precision of /proc (10 ms).
 pub fn created(pid: u32) -> Result<Duration> {
     let ticks = stat_ticks(pid, 19).with_context(|| format!("/proc/{pid}/stat has no start time"))?;
