@@ -21,6 +21,8 @@ pub const TAIL: usize = 128;
 /// Longest name of a component.
 const NAME_MAX: u32 = 255;
 
+const _: () = assert!(PATH_MAX > NAME_MAX as usize);
+
 /// Per-CPU memory in which a record with a path is built.
 #[repr(C)]
 pub struct Scratch {
@@ -30,8 +32,9 @@ pub struct Scratch {
     vfsmount: u64,
     root_dentry: u64,
     root_vfsmount: u64,
-    /// The path ends at PATH_MAX; the slack lets the verifier see that a whole name fits anywhere.
-    bytes: [u8; PATH_MAX + TAIL + NAME_MAX as usize + 1],
+    /// The path ends at PATH_MAX and the record at most TAIL later. The verifier does not relate a start to its
+    /// length, so as much again lies behind: every start plus every length stays inside.
+    bytes: [u8; 2 * PATH_MAX + TAIL],
 }
 
 /// Two: a program that is preempted while it holds one leaves the other to its successor.

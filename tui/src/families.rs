@@ -1,1 +1,38 @@
-//! The families: one subject the kernel is asked about, under one name in every layer.
+//! The families: one subject the kernel is asked about, under one name in every layer. Adding one adds a folder
+//! and a line in [`Family::ALL`].
+
+pub mod flow;
+pub mod process;
+
+use crate::collect::program::Program;
+
+/// One family. The order is the order in which records are fed to models: identities first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    Process,
+    Flow,
+}
+
+impl Family {
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow];
+
+    /// Its name in every layer, on the command line and in JSON.
+    pub const fn stem(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Flow => "flow",
+        }
+    }
+
+    pub fn from_stem(stem: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|family| family.stem() == stem)
+    }
+
+    /// Its programs with their hook alternatives.
+    pub const fn programs(self) -> &'static [Program] {
+        match self {
+            Self::Process => process::probe::PROGRAMS,
+            Self::Flow => flow::probe::PROGRAMS,
+        }
+    }
+}

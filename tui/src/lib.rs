@@ -7,7 +7,7 @@
 
 pub mod columns;
 pub mod filter;
-pub mod engine;
-pub mod families;
+pub mod kernel;
+pub mod log;
 pub mod model;
 pub mod records;

@@ -34,3 +34,14 @@ pub struct Query {
     /// Show fluoro's own process and its session's traffic too.
     pub own: bool,
 }
+
+impl View {
+    /// The order in which a view opens.
+    pub const fn default_sort(self) -> Option<Sort> {
+        match self {
+            Self::Flows => Some(Sort { column: "rx", descending: true }),
+            Self::Processes => Some(Sort { column: "age", descending: false }),
+            Self::Events | Self::Probes => None,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `fluoro top`: the tables in batch, one object an interval.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::observe::refusal;
+use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
+use super::{Common, Output, Table, Top};
+use crate::collect::taps::KernelFilter;
+use crate::columns::{Info, Sheet, infos};
+use crate::engine::{Collector, Core, Signals, list};
+use crate::families::Family;
+use crate::families::flow::model::FlowRow;
+use crate::families::process::model::ProcessRow;
+use crate::filter::{Filter, Keys};
+use crate::json;
+use crate::model::{Sort, View};
+
+pub fn run(options: &Top, common: &Common) -> ExitCode {
+    let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
+        Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
+        Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
+    };
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &Keys::of(&[family]))).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    let sort = match options.sort.as_deref().map(|text| parse_sort(text, columns)).transpose() {
+        Ok(sort) => sort.or_else(|| view.default_sort()),
+        Err(error) => return fail(USAGE, &error),
+    };
+    let signals = match Signals::take() {
+        Ok(signals) => signals,
+        Err(error) => return fail(CANNOT, &format!("cannot receive signals: {error}")),
+    };
+    let Stage { ground, world, .. } = run::prepare(common);
+    let mut collector = match Collector::start(Arc::clone(&ground), Core::new(world)) {
+        Ok(collector) => collector,
+        Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
+    };
+    let own = KernelFilter { own: Some(std::process::id()), ..KernelFilter::default() };
+    let mut wanted = vec![(Family::Process, KernelFilter::default())];
+    if family == Family::Flow {
+        wanted.push((Family::Flow, own));
+    }
+    collector.attach_and_wait(&wanted);
+    if let Some(message) = refusal(&collector, &[family]) {
+        return fail(CANNOT, &message);
+    }
+    collector.core.prime(family == Family::Flow);
+    let json = options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
+        == Output::Json;
+
+    let mut line = Vec::new();
+    let mut printed = 0;
+    let mut previous = Instant::now();
+    collector.core.tick(std::time::Duration::ZERO);
+    while options.count.is_none_or(|count| printed < count) {
+        if wait_out(&mut collector, &signals, previous + options.interval) {
+            break;
+        }
+        if family == Family::Flow {
+            collector.core.sweep();
+        }
+        collector.ask_programs();
+        let interval = previous.elapsed();
+        previous = Instant::now();
+        collector.core.tick(interval);
+        let sheet: Box<dyn Sheet> = match options.table {
+            Table::Flows => Box::new(list(collector.core.flow_rows(), filter.as_ref(), sort, own_hidden).0),
+            Table::Processes => Box::new(list(collector.core.process_rows(), filter.as_ref(), sort, own_hidden).0),
+        };
+        let ledger = collector.ledger(family);
+        let totals = collector.core.totals(view);
+        let time = collector.core.offset().wall(collector.core.now());
+        line.clear();
+        let rows = options.rows.unwrap_or(usize::MAX);
+        if json {
+            json::top_object(&mut line, time, interval, &totals, ledger.lost, sheet.as_ref(), rows);
+        } else {
+            crate::table::top(&mut line, time, ledger.lost, sheet.as_ref(), rows);
+        }
+        match run::print(&mut std::io::stdout().lock(), &line) {
+            Ok(Printed::Yes) => {}
+            Ok(Printed::ReaderGone) => break,
+            Err(error) => return fail(CANNOT, &format!("cannot write the output: {error}")),
+        }
+        printed += 1;
+    }
+    collector.detach_all();
+    let _ = std::io::stdout().flush();
+    ExitCode::from(FINE)
+}
+
+/// `top` hides only fluoro's own process.
+fn own_hidden(pid: u32) -> bool {
+    pid == std::process::id()
+}
+
+/// Drains until `deadline`; true when a signal ended the run.
+fn wait_out(collector: &mut Collector, signals: &Signals, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let signalled = collector.wait(left, Some(signals.descriptor()));
+        collector.drain();
+        collector.core.flush();
+        // The stream is not asked for; what the models drafted is of no use here.
+        collector.core.take_events();
+        if signalled {
+            return true;
+        }
+        if left.is_zero() {
+            return false;
+        }
+    }
+}
+
+/// `COL` or `-COL`.
+fn parse_sort(text: &str, columns: &'static [Info]) -> Result<Sort, String> {
+    let (name, descending) = text.strip_prefix('-').map_or((text, true), |name| (name, false));
+    columns.iter().find(|info| info.id == name || info.keys.contains(&name)).map_or_else(
+        || {
+            let names: Vec<_> = columns.iter().map(|info| info.id).collect();
+            Err(format!("no column {name} to sort by; known: {}", names.join(", ")))
+        },
+        |info| Ok(Sort { column: info.id, descending }),
+    )
+}
+

@@ -1,0 +1,9 @@
+//! Everything that touches the kernel: loading and attaching, rings, maps, ledgers, run-time statistics.
+
+pub mod bpf;
+pub mod ground;
+pub mod loader;
+pub mod machine;
+pub mod object;
+pub mod program;
+pub mod taps;

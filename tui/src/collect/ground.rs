@@ -1,0 +1,147 @@
+//! Preparing the ground before threads start: a private mount namespace with tracefs, memory limits, and the facts
+//! that loading needs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use fluoro_shared::offsets::Offsets;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::collect::loader::{Ground, Refusals};
+use crate::collect::machine;
+use crate::families::Family;
+use crate::kernel::btf::Btf;
+use crate::kernel::cgroup::Hierarchy;
+use crate::kernel::facts::Facts;
+
+/// `--btf`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum BtfChoice {
+    /// /sys/kernel/btf/vmlinux
+    #[default]
+    Kernel,
+    File(PathBuf),
+    None,
+}
+
+/// What the command line decides about loading.
+#[derive(Debug, Clone, Default)]
+pub struct Choices {
+    pub btf: BtfChoice,
+    /// `--hook PROGRAM=ALTERNATIVE`.
+    pub hooks: HashMap<String, String>,
+    /// `--map-budget`, bytes; by default it follows the possible CPUs.
+    pub map_budget: Option<u64>,
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Where aya looks for tracefs first.
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// Gives this process mounts of its own and mounts tracefs in them where the system has not. Later mounts of the
+/// host still arrive; nothing that happens here leaves. Must run before threads start. True: tracefs can be read.
+pub fn prepare_mounts() -> bool {
+    let mounted = || Path::new(TRACEFS).join("events").is_dir();
+    if mounted() {
+        return true;
+    }
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).is_ok()
+        && mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).is_ok()
+        && mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, none).is_ok()
+        && mounted()
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; raising it takes CAP_SYS_RESOURCE and is not needed later.
+pub fn raise_memlock() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+    if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
+    {
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+    }
+}
+
+/// Gathers what loading needs.
+pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, tracefs: bool) -> Ground {
+    let (btf_bytes, btf_reason) = read_btf(&choices.btf);
+    let (parsed, btf_reason) = match btf_bytes.as_deref().map(Btf::parse) {
+        Some(Ok(btf)) => (Some(btf), btf_reason),
+        Some(Err(error)) => (None, format!("the BTF cannot be read: {error}; try --btf FILE")),
+        None => (None, btf_reason),
+    };
+    let possible_cpus = facts.possible_cpus;
+    let refusals = refusals(facts);
+    let subsys = hierarchy.and_then(Hierarchy::subsys);
+    let offsets = parsed.as_ref().map_or(Offsets::ABSENT, |btf| machine::offsets(Some(btf)));
+    let machine =
+        machine::machine(parsed.as_ref(), subsys, possible_cpus, refusals.read_kernel.is_none());
+    let usable = parsed.is_some();
+    drop(parsed);
+    Ground {
+        offsets,
+        machine,
+        btf: btf_bytes.filter(|_| usable),
+        btf_reason,
+        possible_cpus,
+        forced: choices.hooks.clone(),
+        map_budget: choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus)),
+        tracefs,
+        refusals,
+    }
+}
+
+/// 64 MiB on 2 possible CPUs, 256 MiB on 128.
+fn default_budget(possible_cpus: usize) -> u64 {
+    (64 + (possible_cpus.saturating_sub(2) as u64 * 192) / 126).min(256) * MIB
+}
+
+fn read_btf(choice: &BtfChoice) -> (Option<Vec<u8>>, String) {
+    let read = |path: &Path| match std::fs::read(path) {
+        Ok(bytes) => match crate::kernel::btf::extract(bytes) {
+            Ok(raw) => (Some(raw), String::new()),
+            Err(error) => (None, format!("{}: {error}", path.display())),
+        },
+        Err(error) => (
+            None,
+            format!("no kernel BTF ({}: {error}): use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE", path.display()),
+        ),
+    };
+    match choice {
+        BtfChoice::Kernel => read(Path::new("/sys/kernel/btf/vmlinux")),
+        BtfChoice::File(path) => read(path),
+        BtfChoice::None => (None, "no kernel BTF (--btf none): leave the flag out, or give --btf FILE".to_owned()),
+    }
+}
+
+fn refusals(facts: &Facts) -> Refusals {
+    let missing = facts.missing_capabilities();
+    Refusals {
+        privilege: (!missing.is_empty()).then(|| {
+            format!("missing {}: run with sudo, or grant them with setcap", missing.join(", "))
+        }),
+        kprobe: (facts.config("CONFIG_KPROBES") == Some(false))
+            .then(|| "CONFIG_KPROBES is off in this kernel".to_owned()),
+        trampoline: Some("this kernel denies trampolines (fentry) although BTF is there".to_owned()),
+        read_kernel: facts.lockdown_confidentiality().then(|| {
+            "lockdown=confidentiality forbids reading kernel memory by helper: boot with lockdown=integrity".to_owned()
+        }),
+    }
+}
+
+/// Every `--hook` names a program and one of its alternatives; the first that does not is an error that lists them.
+pub fn parse_hook(text: &str) -> Result<(String, String), String> {
+    let (program, alternative) =
+        text.split_once('=').ok_or_else(|| "expected PROGRAM=ALTERNATIVE; doctor lists them".to_owned())?;
+    let programs = || Family::ALL.iter().flat_map(|family| family.programs());
+    let known = programs().find(|p| p.name == program).ok_or_else(|| {
+        format!("no program {program}; known: {}", programs().map(|p| p.name).collect::<Vec<_>>().join(", "))
+    })?;
+    if known.alternatives.iter().all(|a| a.name != alternative) {
+        let names: Vec<_> = known.alternatives.iter().map(|a| a.name).collect();
+        return Err(format!("{program} has no alternative {alternative}; known: {}", names.join(", ")));
+    }
+    Ok((program.to_owned(), alternative.to_owned()))
+}

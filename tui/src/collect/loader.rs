@@ -1,0 +1,404 @@
+//! Loading and attaching: for each program the alternatives are tried in order, by loading **and** attaching; the
+//! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+
+use aya::programs::{BtfTracePoint, FEntry, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
+use fluoro_shared::flow::FlowEntry;
+use fluoro_shared::offsets::{Machine, Offsets};
+
+use crate::collect::bpf::{self, ProgramInfo};
+use crate::collect::machine;
+use crate::collect::object::OBJECT;
+use crate::collect::program::{Alternative, Hook, Program};
+use crate::collect::taps::Taps;
+use crate::families::Family;
+use crate::model::Status;
+
+/// What loading needs to know of the machine, gathered once.
+pub struct Ground {
+    pub offsets: Offsets,
+    pub machine: Machine,
+    /// Raw BTF of the running kernel; without it only hooks that need no kernel type remain.
+    pub btf: Option<Vec<u8>>,
+    /// Why there is none.
+    pub btf_reason: String,
+    pub possible_cpus: usize,
+    /// `--hook PROGRAM=ALTERNATIVE`.
+    pub forced: HashMap<String, String>,
+    /// Bytes that all maps of fluoro together may take.
+    pub map_budget: u64,
+    /// Tracepoints by perf event can be reached (tracefs is mounted for this process).
+    pub tracefs: bool,
+    /// What a refusal by this kernel most likely comes from, by kind of hook.
+    pub refusals: Refusals,
+}
+
+/// Known causes for which a kind of hook is refused here, said instead of a bare errno.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals {
+    pub kprobe: Option<String>,
+    pub trampoline: Option<String>,
+    pub privilege: Option<String>,
+    pub read_kernel: Option<String>,
+}
+
+/// How one alternative fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    pub alternative: &'static str,
+    pub outcome: Result<Option<u32>, String>,
+}
+
+/// One program after all its alternatives have been considered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub program: &'static Program,
+    pub status: Status,
+    /// The alternative in use.
+    pub alternative: Option<&'static Alternative>,
+    pub trials: Vec<Trial>,
+}
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Program {}
+
+impl PartialEq for Alternative {
+    fn eq(&self, other: &Self) -> bool {
+        self.entry == other.entry
+    }
+}
+
+impl Eq for Alternative {}
+
+/// A family's loaded object. Dropping it detaches and unloads everything.
+pub struct Attached {
+    pub family: Family,
+    pub standings: Vec<Standing>,
+    bpf: Ebpf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot load the {family} programs: {source}{remedy}")]
+    Object {
+        family: &'static str,
+        #[source]
+        source: aya::EbpfError,
+        remedy: String,
+    },
+    #[error("cannot open the maps of {family}: {source}")]
+    Maps {
+        family: &'static str,
+        #[source]
+        source: aya::maps::MapError,
+    },
+}
+
+impl Attached {
+    /// Loads `family` and attaches each of its programs by the first alternative that works.
+    pub fn attach(family: Family, ground: &Ground) -> Result<(Self, Taps), LoadError> {
+        let (mut bpf, map_bytes) = load(family, ground)?;
+        let mut types = KernelTypes::new(ground);
+        let standings = family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
+        let taps = Taps::take(family, &mut bpf, machine::rings(ground.possible_cpus), map_bytes)
+            .map_err(|source| LoadError::Maps { family: family.stem(), source })?;
+        Ok((Self { family, standings, bpf }, taps))
+    }
+
+    /// Every essential program is attached.
+    pub fn complete(&self) -> bool {
+        self.standings.iter().all(|s| !s.program.essential || s.status.hook().is_some())
+    }
+
+    /// What the kernel says of each program in use, in the order of `standings`.
+    pub fn info(&self) -> Vec<Option<ProgramInfo>> {
+        self.standings
+            .iter()
+            .map(|standing| info(&self.bpf, standing.alternative?.entry))
+            .collect()
+    }
+
+    /// Runs that the kernel skipped, over all programs in use; `None` where it does not say.
+    pub fn missed(&self) -> Option<u64> {
+        self.standings
+            .iter()
+            .zip(self.info())
+            .filter(|(standing, _)| standing.alternative.is_some())
+            .map(|(_, info)| info?.recursion_misses)
+            .sum()
+    }
+}
+
+/// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the
+/// kernel matrix show.
+pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Program, Vec<Trial>)>, LoadError> {
+    let (mut bpf, _) = load(family, ground)?;
+    let mut types = KernelTypes::new(ground);
+    Ok(family
+        .programs()
+        .iter()
+        .map(|program| {
+            let trials = program
+                .alternatives
+                .iter()
+                .map(|alternative| Trial {
+                    alternative: alternative.name,
+                    outcome: try_one(&mut bpf, alternative, ground, &mut types),
+                })
+                .collect();
+            (program, trials)
+        })
+        .collect())
+}
+
+/// Creates the family's maps, those of other families at their smallest.
+fn load(family: Family, ground: &Ground) -> Result<(Ebpf, u64), LoadError> {
+    let sizes = sizes(family, ground);
+    let mut loader = EbpfLoader::new();
+    loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+    let (offsets, machine) = (GlobalBytes(ground.offsets), GlobalBytes(ground.machine));
+    loader.override_global("OFFSETS", &offsets, true).override_global("MACHINE", &machine, true);
+    for (name, entries, _) in &sizes {
+        loader.map_max_entries(name, *entries);
+    }
+    let bpf = loader.load(OBJECT).map_err(|source| LoadError::Object {
+        family: family.stem(),
+        source,
+        remedy: ground.refusals.privilege.as_ref().map_or_else(String::new, |remedy| format!("; {remedy}")),
+    })?;
+    Ok((bpf, sizes.iter().map(|(_, entries, each)| u64::from(*entries) * each).sum()))
+}
+
+/// A read-only global as aya takes it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct GlobalBytes<T>(T);
+
+// SAFETY: integers without padding, as zerocopy's derives on the inner types prove.
+unsafe impl aya::Pod for GlobalBytes<Offsets> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for GlobalBytes<Machine> {}
+
+/// Entries of the maps whose size depends on the machine, and what an entry costs.
+fn sizes(family: Family, ground: &Ground) -> Vec<(&'static str, u32, u64)> {
+    const RING_NAMES: [&str; fluoro_shared::RINGS] =
+        ["RING0", "RING1", "RING2", "RING3", "RING4", "RING5", "RING6", "RING7"];
+    /// Smallest ring the kernel makes.
+    const RING_MIN: u32 = 4096;
+    /// Overhead of a hash element beside key and value.
+    const ELEMENT: u64 = 48;
+    let rings = machine::rings(ground.possible_cpus);
+    // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two.
+    let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
+    let ring = previous_power_of_two(share.clamp(256 << 10, 4 << 20) as u32);
+    let mut sizes: Vec<_> = RING_NAMES
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| (name, if index < rings { ring } else { RING_MIN }, 1))
+        .collect();
+    let flow_bytes = 8 + size_of::<FlowEntry>() as u64 + ELEMENT;
+    let flows = if family == Family::Flow { (ground.map_budget / 2 / flow_bytes).min(131_072) as u32 } else { 1 };
+    sizes.push(("FLOWS", flows, flow_bytes));
+    sizes.push(("EXITED", if family == Family::Process { 1024 } else { 1 }, 16 + ELEMENT));
+    sizes.push(("SCRATCH", if family == Family::Process { 2 } else { 1 }, 4608 * ground.possible_cpus as u64));
+    sizes
+}
+
+fn previous_power_of_two(n: u32) -> u32 {
+    1 << n.max(1).ilog2()
+}
+
+/// The kernel's types as aya wants them: parsed when the first hook asks, dropped after attaching.
+struct KernelTypes<'a> {
+    ground: &'a Ground,
+    parsed: Option<Result<AyaBtf, String>>,
+}
+
+impl<'a> KernelTypes<'a> {
+    const fn new(ground: &'a Ground) -> Self {
+        Self { ground, parsed: None }
+    }
+
+    fn get(&mut self) -> Result<&AyaBtf, String> {
+        let ground = self.ground;
+        self.parsed
+            .get_or_insert_with(|| match &ground.btf {
+                None => Err(ground.btf_reason.clone()),
+                Some(bytes) => AyaBtf::parse(bytes, aya::Endianness::default())
+                    .map_err(|error| format!("the kernel's BTF cannot be read: {error}")),
+            })
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+}
+
+fn settle(bpf: &mut Ebpf, program: &'static Program, ground: &Ground, types: &mut KernelTypes<'_>) -> Standing {
+    let forced = ground.forced.get(program.name);
+    let mut trials = Vec::new();
+    for alternative in program.alternatives {
+        if forced.is_some_and(|name| name != alternative.name) {
+            continue;
+        }
+        let outcome = try_one_and_keep(bpf, alternative, ground, types);
+        let works = outcome.is_ok();
+        trials.push(Trial { alternative: alternative.name, outcome });
+        if works {
+            let hook = alternative.hook.describe();
+            let mut reasons: Vec<String> =
+                trials.iter().filter_map(|t| t.outcome.as_ref().err()).cloned().collect();
+            reasons.extend(alternative.blind.map(str::to_owned));
+            let status = match (forced, reasons.is_empty()) {
+                (None, false) => Status::Degraded { hook, reason: reasons.join("; ") },
+                (Some(_), _) if program.alternatives.first() != Some(alternative) => {
+                    reasons.insert(0, "forced by --hook".to_owned());
+                    Status::Degraded { hook, reason: reasons.join("; ") }
+                }
+                _ => Status::Live { hook },
+            };
+            return Standing { program, status, alternative: Some(alternative), trials };
+        }
+    }
+    let reasons: Vec<_> = trials.iter().filter_map(|t| t.outcome.as_ref().err()).map(String::as_str).collect();
+    let reason = format!("{}: {}", program.without, reasons.join("; "));
+    Standing { program, status: Status::Unsupported { reason }, alternative: None, trials }
+}
+
+fn try_one(
+    bpf: &mut Ebpf,
+    alternative: &Alternative,
+    ground: &Ground,
+    types: &mut KernelTypes<'_>,
+) -> Result<Option<u32>, String> {
+    let outcome = try_one_and_keep(bpf, alternative, ground, types);
+    if let Some(program) = bpf.program_mut(alternative.entry) {
+        // Closes links and the program itself; one that never loaded has nothing to give back.
+        let _ = program.unload();
+    }
+    outcome
+}
+
+fn try_one_and_keep(
+    bpf: &mut Ebpf,
+    alternative: &Alternative,
+    ground: &Ground,
+    types: &mut KernelTypes<'_>,
+) -> Result<Option<u32>, String> {
+    load_and_attach(bpf, alternative, ground, types)
+        .map(|()| info(bpf, alternative.entry).and_then(|info| info.verified_insns))
+        .map_err(|why| {
+            // A half-attached alternative must not stay.
+            if let Some(program) = bpf.program_mut(alternative.entry) {
+                let _ = program.unload();
+            }
+            format!("{}: {why}", alternative.hook.describe())
+        })
+}
+
+fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
+    let fd = bpf.program(entry)?.fd().ok()?.try_clone().ok()?;
+    bpf::program_info(fd.as_fd()).ok()
+}
+
+fn load_and_attach(
+    bpf: &mut Ebpf,
+    alternative: &Alternative,
+    ground: &Ground,
+    types: &mut KernelTypes<'_>,
+) -> Result<(), String> {
+    if ground.btf.is_none() {
+        return Err(ground.btf_reason.clone());
+    }
+    let direct = matches!(alternative.hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
+    if !direct && let Some(reason) = &ground.refusals.read_kernel {
+        return Err(reason.clone());
+    }
+    let program = bpf.program_mut(alternative.entry).ok_or("not in the object")?;
+    let explain = |error: &ProgramError| explain(error, alternative.hook, ground);
+    match alternative.hook {
+        Hook::BtfTracepoint(name) => {
+            let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
+            program.load(name, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::Fentry(function) => {
+            let program: &mut FEntry = program.try_into().map_err(|e| explain(&e))?;
+            program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::RawTracepoint(name) => {
+            let program: &mut RawTracePoint = program.try_into().map_err(|e| explain(&e))?;
+            program.load().map_err(|e| explain(&e))?;
+            program.attach(name).map_err(|e| explain(&e))?;
+        }
+        Hook::Kprobe(functions) => {
+            if let Some(reason) = &ground.refusals.kprobe {
+                return Err(reason.clone());
+            }
+            let program: &mut KProbe = program.try_into().map_err(|e| explain(&e))?;
+            program.load().map_err(|e| explain(&e))?;
+            for function in functions {
+                program.attach(function, 0).map_err(|e| format!("{function}: {}", explain(&e)))?;
+            }
+        }
+        Hook::Tracepoint(events) => {
+            if !ground.tracefs {
+                return Err("tracefs cannot be mounted: run as root (CAP_SYS_ADMIN)".to_owned());
+            }
+            let program: &mut TracePoint = program.try_into().map_err(|e| explain(&e))?;
+            program.load().map_err(|e| explain(&e))?;
+            let mut refused = None;
+            let mut attached = 0;
+            for (category, name) in events {
+                match program.attach(category, name) {
+                    Ok(_) => attached += 1,
+                    Err(error) => refused = Some(format!("{category}:{name}: {}", explain(&error))),
+                }
+            }
+            if attached == 0 {
+                return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One sentence a sysadmin can act on, instead of a stack of wrapped errors.
+fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
+    let errno = errno(error);
+    let refused = matches!(errno, Some(libc::EPERM | libc::EACCES));
+    if refused && let Some(reason) = &ground.refusals.privilege {
+        return reason.clone();
+    }
+    if refused
+        && matches!(hook, Hook::Fentry(_))
+        && let Some(reason) = &ground.refusals.trampoline
+    {
+        return reason.clone();
+    }
+    match (errno, error) {
+        (Some(code), ProgramError::LoadError { .. }) => {
+            format!("the kernel refused the program ({})", nix::errno::Errno::from_raw(code).desc())
+        }
+        (Some(code), _) => format!("the kernel refused to attach ({})", nix::errno::Errno::from_raw(code).desc()),
+        (None, other) => other.to_string(),
+    }
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if let Some(code) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+            return Some(code);
+        }
+        source = error.source();
+    }
+    None
+}

@@ -1,0 +1,53 @@
+//! What the kernel programs must know of this machine before they are loaded: member offsets from BTF, and the
+//! facts that prune code.
+
+use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
+use zerocopy::FromBytes;
+
+use crate::kernel::btf::Btf;
+
+/// The offsets of all wanted members, [`ABSENT`] for those that this kernel does not have.
+pub fn offsets(btf: Option<&Btf>) -> Offsets {
+    let Some(btf) = btf else { return Offsets::ABSENT };
+    let mut bytes = Vec::with_capacity(size_of::<Offsets>());
+    for wanted in WANTED {
+        let offset = wanted
+            .places
+            .iter()
+            .find_map(|(structure, member)| btf.member_offset(structure, member))
+            .map_or(ABSENT, |member| member.byte_offset);
+        bytes.extend_from_slice(&offset.to_ne_bytes());
+    }
+    Offsets::read_from_bytes(&bytes).unwrap_or(Offsets::ABSENT)
+}
+
+/// Names of wanted members that this kernel does not have.
+pub fn missing(offsets: &Offsets) -> Vec<&'static str> {
+    use zerocopy::IntoBytes;
+    WANTED
+        .iter()
+        .zip(offsets.as_bytes().chunks_exact(4))
+        .filter(|(_, bytes)| *bytes == ABSENT.to_ne_bytes())
+        .map(|(wanted, _)| wanted.field)
+        .collect()
+}
+
+/// The facts that prune code. `subsys` is the index of the cgroup v1 controller that identifies tasks.
+pub fn machine(btf: Option<&Btf>, subsys: Option<u32>, possible_cpus: usize, read_kernel: bool) -> Machine {
+    let proto_args = |name: &str| btf.and_then(|b| b.func_proto(name)).map(|p| p.params.len());
+    Machine {
+        cgroup_subsys: subsys.unwrap_or(ABSENT),
+        ring_mask: rings(possible_cpus) as u32 - 1,
+        // The helper for tracing programs and the kernel's own user of it came together in 5.12.
+        socket_cookie: u32::from(btf.is_some_and(|b| b.has_func("bpf_get_socket_ptr_cookie"))),
+        read_kernel: u32::from(read_kernel),
+        // void *ctx, task, group_dead
+        exit_group_dead: if proto_args("btf_trace_sched_process_exit") == Some(3) { 1 } else { ABSENT },
+        sock_done: btf.and_then(|b| b.enum_value("sock_flags", "SOCK_DONE")).map_or(0, |bit| 1 << bit),
+    }
+}
+
+/// Rings in use: a power of two, one a CPU up to the contract's number.
+pub fn rings(possible_cpus: usize) -> usize {
+    possible_cpus.clamp(1, fluoro_shared::RINGS).next_power_of_two()
+}

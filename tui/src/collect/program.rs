@@ -1,0 +1,65 @@
+//! What a program is: an ordered list of ways to attach one body. The families list theirs in `probe.rs`; loader,
+//! doctor, Probes and the kernel matrix read the same values.
+
+/// One body with its ways in, best first.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// As `--hook` and doctor name it.
+    pub name: &'static str,
+    /// Without it the family is not observed at all.
+    pub essential: bool,
+    /// What is missing while no alternative works: the end of a sentence.
+    pub without: &'static str,
+    pub alternatives: &'static [Alternative],
+}
+
+/// One way in.
+#[derive(Debug, Clone, Copy)]
+pub struct Alternative {
+    /// As `--hook PROGRAM=ALTERNATIVE` names it.
+    pub name: &'static str,
+    /// The entry point in the object.
+    pub entry: &'static str,
+    pub hook: Hook,
+    /// What it does not see that an earlier one does.
+    pub blind: Option<&'static str>,
+}
+
+/// Where an entry point is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// BTF-typed raw tracepoint, kernel members by direct load.
+    BtfTracepoint(&'static str),
+    RawTracepoint(&'static str),
+    /// Entry of a function through a trampoline, kernel members by direct load.
+    Fentry(&'static str),
+    /// Entries of functions by breakpoint or ftrace; every one is needed.
+    Kprobe(&'static [&'static str]),
+    /// Static tracepoints by perf event, as category and name; at least one is needed.
+    Tracepoint(&'static [(&'static str, &'static str)]),
+}
+
+impl Hook {
+    /// The kind, as doctor lists attach types.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::BtfTracepoint(_) => "tp_btf",
+            Self::RawTracepoint(_) => "raw_tp",
+            Self::Fentry(_) => "fentry",
+            Self::Kprobe(_) => "kprobe",
+            Self::Tracepoint(_) => "tracepoint",
+        }
+    }
+
+    /// Kind and target, as Probes shows it: `fentry security_sock_graft`.
+    pub fn describe(self) -> String {
+        let target = match self {
+            Self::BtfTracepoint(name) | Self::RawTracepoint(name) | Self::Fentry(name) => name.to_owned(),
+            Self::Kprobe(functions) => functions.join(" + "),
+            Self::Tracepoint(events) => {
+                events.iter().map(|(category, name)| format!("{category}:{name}")).collect::<Vec<_>>().join(" + ")
+            }
+        };
+        format!("{} {target}", self.kind())
+    }
+}

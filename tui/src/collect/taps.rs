@@ -1,0 +1,133 @@
+//! The open taps of an attached family: rings, ledger and filter maps, taken out of the loaded object so that the
+//! collector can go on draining while the loader detaches.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use fluoro_shared::filter::{Config, Member, SET_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
+use fluoro_shared::ledger::Counts;
+
+use crate::families::Family;
+use crate::model::{Aggregates, Ledger};
+
+/// `Counts` as aya reads it from a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: integers without padding, as zerocopy's derives on the inner types prove.
+unsafe impl aya::Pod for Plain<Counts> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Config> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Member> {}
+
+/// Which tasks and ports the kernel side lets through. Each list is necessary for a match when it is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelFilter {
+    pub pids: Option<Vec<u32>>,
+    pub uids: Option<Vec<u32>>,
+    pub ports: Option<Vec<u16>>,
+    pub cgroups: Option<Vec<u64>>,
+    /// Leave out this process.
+    pub own: Option<u32>,
+    /// Nobody wants the stream.
+    pub muted: bool,
+}
+
+/// The taps of one family.
+pub struct Taps {
+    pub family: Family,
+    rings: Vec<RingBuf<MapData>>,
+    ledger: PerCpuArray<MapData, Plain<Counts>>,
+    filter: Array<MapData, Plain<Config>>,
+    members: HashMap<MapData, Plain<Member>, u8>,
+    /// Bytes of all the family's maps.
+    pub map_bytes: u64,
+}
+
+impl Taps {
+    /// Takes the maps out of a loaded object.
+    pub fn take(family: Family, bpf: &mut Ebpf, rings: usize, map_bytes: u64) -> Result<Self, aya::maps::MapError> {
+        let missing = |name: &str| aya::maps::MapError::InvalidName { name: name.to_owned() };
+        let mut take = |name: &str| bpf.take_map(name).ok_or_else(|| missing(name));
+        Ok(Self {
+            family,
+            rings: (0..rings)
+                .map(|index| RingBuf::try_from(take(&format!("RING{index}"))?))
+                .collect::<Result<_, _>>()?,
+            ledger: PerCpuArray::try_from(take("LEDGER")?)?,
+            filter: Array::try_from(take("FILTER")?)?,
+            members: HashMap::try_from(take("MEMBERS")?)?,
+            map_bytes,
+        })
+    }
+
+    /// Hands every waiting record to `sink`.
+    pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> usize {
+        let mut records = 0;
+        for ring in &mut self.rings {
+            while let Some(record) = ring.next() {
+                sink(&record);
+                records += 1;
+            }
+        }
+        records
+    }
+
+    /// Descriptors that become readable when a record waits.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.rings.iter().map(AsFd::as_fd)
+    }
+
+    /// The books, over all CPUs. `missed` is the loader's to say. Second: supplements lost.
+    pub fn ledger(&self) -> Result<(Ledger, u64), aya::maps::MapError> {
+        let mut ledger = Ledger::default();
+        let mut supplements = 0;
+        for Plain(counts) in self.ledger.get(&0, 0)?.iter() {
+            ledger = ledger.plus(&Ledger {
+                seen: counts.seen,
+                submitted: counts.submitted,
+                muted: counts.muted,
+                filtered: counts.filtered,
+                lost: counts.lost,
+                error: counts.error,
+                missed: None,
+                aggregates: Aggregates {
+                    seen: counts.aggregate_seen,
+                    counted: counts.counted,
+                    filtered: counts.aggregate_filtered,
+                    untracked: counts.untracked,
+                },
+            });
+            supplements += counts.supplements_lost;
+        }
+        Ok((ledger, supplements))
+    }
+
+    /// Tells the kernel side what to leave out. A set with more members than fit is left to user space.
+    pub fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), aya::maps::MapError> {
+        let mut config =
+            Config { sets: 0, own_tgid: wanted.own.unwrap_or(0), muted: u32::from(wanted.muted), pad: 0 };
+        let sets: [(u32, Option<Vec<u64>>); 4] = [
+            (SET_PIDS, widen(wanted.pids.as_deref())),
+            (SET_UIDS, widen(wanted.uids.as_deref())),
+            (SET_PORTS, widen(wanted.ports.as_deref())),
+            (SET_CGROUPS, wanted.cgroups.clone()),
+        ];
+        let limit = fluoro_shared::filter::MEMBERS_MAX as usize / sets.len();
+        for (set, values) in sets {
+            let Some(values) = values.filter(|values| values.len() <= limit) else { continue };
+            for value in values {
+                self.members.insert(Plain(Member { value, set, pad: 0 }), 1, 0)?;
+            }
+            config.sets |= set;
+        }
+        self.filter.set(0, Plain(config), 0)
+    }
+}
+
+fn widen<T: Copy + Into<u64>>(values: Option<&[T]>) -> Option<Vec<u64>> {
+    values.map(|values| values.iter().map(|&value| value.into()).collect())
+}

@@ -1,0 +1,150 @@
+//! The loader thread: attaching and detaching take hundreds of milliseconds, and the collector must go on draining.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use nix::sys::eventfd::EventFd;
+
+use crate::collect::bpf::{self, ProgramInfo};
+use crate::collect::loader::{Attached, Ground, Standing};
+use crate::collect::taps::Taps;
+use crate::families::Family;
+
+/// What the collector asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Attach(Family),
+    /// Detach the programs; the answer comes when none of them runs any more.
+    Detach(Family),
+    /// Keep run-time statistics on or let them go.
+    Statistics(bool),
+    Report,
+    Stop,
+}
+
+/// What the loader answers.
+pub enum Answer {
+    Attached { family: Family, taps: Box<Taps>, standings: Vec<Standing>, complete: bool },
+    Failed { family: Family, reason: String },
+    Detached { family: Family, missed: Option<u64> },
+    Programs { family: Family, programs: Vec<(Standing, Option<ProgramInfo>)>, missed: Option<u64> },
+}
+
+/// The collector's end.
+pub struct Loader {
+    commands: SyncSender<Command>,
+    answers: Receiver<Answer>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Commands and answers that may wait: more than any face asks for at once.
+const DEPTH: usize = 64;
+
+impl Loader {
+    /// Starts the thread; `wake` is written after each answer.
+    pub fn start(ground: Arc<Ground>, wake: Arc<EventFd>) -> std::io::Result<Self> {
+        let (commands, inbox) = sync_channel(DEPTH);
+        let (outbox, answers) = sync_channel(DEPTH);
+        let thread = std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || serve(&ground, &inbox, &outbox, &wake))?;
+        Ok(Self { commands, answers, thread: Some(thread) })
+    }
+
+    pub fn attach(&self, family: Family) {
+        self.send(Command::Attach(family));
+    }
+
+    pub fn detach(&self, family: Family) {
+        self.send(Command::Detach(family));
+    }
+
+    pub fn statistics(&self, on: bool) {
+        self.send(Command::Statistics(on));
+    }
+
+    /// Asks for the state of every attached family's programs.
+    pub fn report(&self) {
+        self.send(Command::Report);
+    }
+
+    /// The next answer, if one is there.
+    pub fn answer(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+
+    fn send(&self, command: Command) {
+        // Full only if the loader is stuck in the kernel; the next tick asks again.
+        let _ = self.commands.try_send(command);
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // Answers nobody reads must not keep the thread from seeing the end.
+        while self.answers.try_recv().is_ok() {}
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>, wake: &EventFd) {
+    let mut attached: BTreeMap<Family, Attached> = BTreeMap::new();
+    let mut statistics: Option<OwnedFd> = None;
+    while let Ok(command) = inbox.recv() {
+        let answer = match command {
+            Command::Stop => break,
+            Command::Statistics(on) => {
+                if !on {
+                    statistics = None;
+                } else if statistics.is_none() {
+                    statistics = bpf::enable_statistics().ok();
+                }
+                continue;
+            }
+            Command::Attach(family) => match Attached::attach(family, ground) {
+                Ok((state, taps)) => {
+                    let (standings, complete) = (state.standings.clone(), state.complete());
+                    attached.insert(family, state);
+                    // Parsing types takes tens of megabytes for a moment; they go back to the system.
+                    trim();
+                    Answer::Attached { family, taps: Box::new(taps), standings, complete }
+                }
+                Err(error) => Answer::Failed { family, reason: error.to_string() },
+            },
+            Command::Detach(family) => {
+                let missed = attached.remove(&family).and_then(|state| state.missed());
+                bpf::wait_for_running_programs();
+                Answer::Detached { family, missed }
+            }
+            Command::Report => {
+                for (&family, state) in &attached {
+                    let programs = state.standings.iter().cloned().zip(state.info()).collect();
+                    let answer = Answer::Programs { family, programs, missed: state.missed() };
+                    if outbox.send(answer).is_err() {
+                        return;
+                    }
+                }
+                let _ = wake.write(1);
+                continue;
+            }
+        };
+        if outbox.send(answer).is_err() {
+            return;
+        }
+        let _ = wake.write(1);
+    }
+}
+
+fn trim() {
+    // SAFETY: no arguments that could be wrong.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

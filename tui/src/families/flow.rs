@@ -1,0 +1,3 @@
+//! `flow`: connections of the machine's sockets.
+
+pub mod probe;

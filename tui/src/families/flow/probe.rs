@@ -1,0 +1,56 @@
+//! The programs of `flow` and their ways in.
+
+use crate::collect::program::{Alternative, Hook, Program};
+
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        name: "flow_state",
+        essential: true,
+        without: "connections are seen only while a sweep of the socket table finds them",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "flow_state_btf",
+                hook: Hook::BtfTracepoint("inet_sock_set_state"),
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "flow_state_raw",
+                hook: Hook::RawTracepoint("inet_sock_set_state"),
+                blind: None,
+            },
+            Alternative {
+                name: "kprobe",
+                entry: "flow_state_kprobe",
+                hook: Hook::Kprobe(&["inet_sk_state_store", "inet_sk_set_state"]),
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "flow_accept",
+        essential: false,
+        without: "accepted connections have no owner until the socket table is swept",
+        alternatives: &[
+            Alternative {
+                name: "fentry",
+                entry: "flow_accept_fentry",
+                hook: Hook::Fentry("security_sock_graft"),
+                blind: None,
+            },
+            Alternative {
+                name: "kprobe",
+                entry: "flow_accept_kprobe",
+                hook: Hook::Kprobe(&["security_sock_graft"]),
+                blind: None,
+            },
+            Alternative {
+                name: "tracepoint",
+                entry: "flow_accept_syscall",
+                hook: Hook::Tracepoint(&[("syscalls", "sys_exit_accept"), ("syscalls", "sys_exit_accept4")]),
+                blind: Some("connections accepted through io_uring or by 32-bit programs have no exact owner"),
+            },
+        ],
+    },
+];

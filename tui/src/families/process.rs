@@ -1,0 +1,3 @@
+//! `process`: fork, exec and exit of whole processes.
+
+pub mod probe;

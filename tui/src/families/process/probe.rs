@@ -1,0 +1,81 @@
+//! The programs of `process` and their ways in.
+
+use crate::collect::program::{Alternative, Hook, Program};
+
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        name: "process_fork",
+        essential: true,
+        without: "new processes are seen only when they exec",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "process_fork_btf",
+                hook: Hook::BtfTracepoint("sched_process_fork"),
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "process_fork_raw",
+                hook: Hook::RawTracepoint("sched_process_fork"),
+                blind: None,
+            },
+            Alternative {
+                name: "kprobe",
+                entry: "process_fork_kprobe",
+                hook: Hook::Kprobe(&["wake_up_new_task"]),
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "process_exec",
+        essential: true,
+        without: "executables are read from /proc, which is too late for short-lived processes",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "process_exec_btf",
+                hook: Hook::BtfTracepoint("sched_process_exec"),
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "process_exec_raw",
+                hook: Hook::RawTracepoint("sched_process_exec"),
+                blind: None,
+            },
+            Alternative {
+                name: "kprobe",
+                entry: "process_exec_kprobe",
+                hook: Hook::Kprobe(&["security_bprm_committed_creds"]),
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "process_exit",
+        essential: true,
+        without: "exits, their codes and signals are not seen",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "process_exit_btf",
+                hook: Hook::BtfTracepoint("sched_process_exit"),
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "process_exit_raw",
+                hook: Hook::RawTracepoint("sched_process_exit"),
+                blind: None,
+            },
+            Alternative {
+                name: "kprobe",
+                entry: "process_exit_kprobe",
+                hook: Hook::Kprobe(&["taskstats_exit"]),
+                blind: None,
+            },
+        ],
+    },
+];

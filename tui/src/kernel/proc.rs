@@ -1,0 +1,191 @@
+//! Processes as /proc shows them. A process may vanish between any two reads: then it is simply not there.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// What /proc tells of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub tgid: u32,
+    pub parent: u32,
+    /// Start in units of 10 ms since boot (USER_HZ is 100 on every architecture fluoro knows).
+    pub start: u64,
+    pub comm: Vec<u8>,
+    /// Where `exe` points; `None` for kernel threads and where reading it is denied.
+    pub executable: Option<Vec<u8>>,
+    /// Real user id.
+    pub uid: u32,
+    /// Lines of /proc/PID/cgroup.
+    pub cgroups: Vec<u8>,
+}
+
+/// A /proc, or a folder that looks like one.
+#[derive(Debug, Clone)]
+pub struct Proc {
+    root: PathBuf,
+}
+
+impl Proc {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.join("proc") }
+    }
+
+    fn of(&self, pid: u32, name: &str) -> PathBuf {
+        self.root.join(pid.to_string()).join(name)
+    }
+
+    /// One process, by the id of its thread group.
+    pub fn process(&self, pid: u32) -> Option<Process> {
+        let stat = fs::read(self.of(pid, "stat")).ok()?;
+        let (comm, parent, start) = parse_stat(&stat)?;
+        let status = fs::read(self.of(pid, "status")).ok()?;
+        let tgid = status_field(&status, b"Tgid:")?;
+        if tgid != pid {
+            return None;
+        }
+        Some(Process {
+            tgid,
+            parent,
+            start,
+            comm,
+            executable: fs::read_link(self.of(pid, "exe")).ok().map(|path| path.into_os_string().into_vec()),
+            uid: status_field(&status, b"Uid:")?,
+            cgroups: fs::read(self.of(pid, "cgroup")).unwrap_or_default(),
+        })
+    }
+
+    /// Ids of all processes.
+    pub fn pids(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Inode of the network namespace of a process.
+    pub fn netns(&self, pid: u32) -> Option<u32> {
+        let link = fs::read_link(self.of(pid, "ns/net")).ok()?;
+        bracketed(link.as_os_str(), b"net:")
+    }
+
+    /// Network namespaces in use, each with a process that is in it.
+    pub fn namespaces(&self) -> HashMap<u32, u32> {
+        let mut found = HashMap::new();
+        for pid in self.pids() {
+            if let Some(netns) = self.netns(pid) {
+                found.entry(netns).or_insert(pid);
+            }
+        }
+        found
+    }
+
+    /// The file of a process's network namespace.
+    pub fn netns_file(&self, pid: u32) -> PathBuf {
+        self.of(pid, "ns/net")
+    }
+
+    /// Which process holds each socket open, by the socket's inode: the holder with the lowest pid.
+    pub fn socket_holders(&self) -> HashMap<u64, u32> {
+        let mut holders = HashMap::new();
+        let mut pids = self.pids();
+        pids.sort_unstable();
+        for pid in pids {
+            let Ok(entries) = fs::read_dir(self.of(pid, "fd")) else { continue };
+            for entry in entries.flatten() {
+                if let Ok(target) = fs::read_link(entry.path())
+                    && let Some(inode) = bracketed(target.as_os_str(), b"socket:")
+                {
+                    holders.entry(inode).or_insert(pid);
+                }
+            }
+        }
+        holders
+    }
+}
+
+/// `net:[4026531840]` and the like.
+fn bracketed<T: std::str::FromStr>(text: &OsStr, prefix: &[u8]) -> Option<T> {
+    let digits = text.as_bytes().strip_prefix(prefix)?.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// comm, parent and start of a `stat` file. comm may hold anything, `)` and newlines included: it ends at the last
+/// parenthesis.
+fn parse_stat(stat: &[u8]) -> Option<(Vec<u8>, u32, u64)> {
+    let open = stat.iter().position(|&b| b == b'(')?;
+    let close = stat.iter().rposition(|&b| b == b')')?;
+    let comm = stat.get(open + 1..close)?.to_vec();
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    // After the name: state, ppid, .. starttime is the 22nd of all.
+    let parent = fields.nth(1)?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some((comm, parent, start))
+}
+
+fn status_field(status: &[u8], name: &[u8]) -> Option<u32> {
+    let line = status.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Arguments of a process, NUL-separated as the kernel gives them.
+pub fn cmdline(root: &Path, pid: u32) -> Option<Vec<u8>> {
+    fs::read(root.join("proc").join(pid.to_string()).join("cmdline")).ok()
+}
+
+/// Counts a kernel CPU list such as `0-3,8`: its highest number plus one.
+pub fn cpu_count(list: &str) -> Option<usize> {
+    list.trim().rsplit([',', '-']).next()?.parse::<usize>().ok().map(|last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_parentheses_and_newlines() {
+        let stat = b"42 (a) b\n(c)) S 7 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
+        assert_eq!(parse_stat(stat), Some((b"a) b\n(c)".to_vec(), 7, 12345)));
+    }
+
+    #[test]
+    fn a_stat_cut_short_is_no_process() {
+        assert_eq!(parse_stat(b"42 (a) S 7"), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn this_very_process_is_found_with_its_parent_and_executable() {
+        let proc = Proc::new(Path::new("/"));
+        let me = proc.process(std::process::id()).unwrap();
+        assert_eq!(me.parent, std::os::unix::process::parent_id());
+        assert_eq!(
+            me.executable.unwrap(),
+            std::env::current_exe().unwrap().into_os_string().into_vec()
+        );
+    }
+
+    #[test]
+    fn a_fixture_folder_stands_for_a_machine() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("proc/9");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("stat"), "9 (x) S 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 77 0 0").unwrap();
+        fs::write(dir.join("status"), "Name:\tx\nTgid:\t9\nUid:\t1000\t0\t0\t0\n").unwrap();
+        fs::write(dir.join("cgroup"), "0::/a\n").unwrap();
+        let found = Proc::new(root.path()).process(9).unwrap();
+        assert_eq!((found.parent, found.start, found.uid), (1, 77, 1000));
+        assert_eq!(found.executable, None);
+        assert_eq!(Proc::new(root.path()).process(10), None);
+    }
+
+    #[test]
+    fn cpu_lists_give_their_highest_number() {
+        assert_eq!(cpu_count("0-127\n"), Some(128));
+        assert_eq!(cpu_count("0\n"), Some(1));
+        assert_eq!(cpu_count("0-1,4\n"), Some(5));
+        assert_eq!(cpu_count(""), None);
+    }
+}

