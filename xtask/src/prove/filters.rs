@@ -12,11 +12,14 @@ use super::observer::{Keep, Observer};
 use super::ports::FreePorts;
 use crate::workload::actor::Actor;
 
+const CONNECTIONS: u32 = 1_000;
+const LEAST: u32 = 25;
+
 /// Whether a line is what a filter asks for.
 type Judge = Box<dyn Fn(&Event) -> bool>;
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
-    let count = place.scaled(1_000, 25).to_string();
+    let count = place.scaled(CONNECTIONS, LEAST).to_string();
     let mut ports = FreePorts::from(23_100);
     let (port, elsewhere) = (ports.take()?, ports.take()?);
     let mut pairs = Vec::new();
@@ -68,6 +71,15 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let all = unfiltered.finish()?;
     all.check_books(checks, &["flow"])?;
     let mut lost = all.books("flow")?.lost;
+    let of_ports = |event: &&Event| {
+        [port, elsewhere].iter().any(|port| event.local_port() == *port || event.peer_port() == *port)
+    };
+    let connections = 2 * place.scaled(CONNECTIONS, LEAST) as usize;
+    checks.equal(
+        "lines of both workloads, unfiltered: 4 a connection and 2 listens",
+        4 * connections + 2,
+        all.events.iter().filter(of_ports).count(),
+    );
 
     let mut answers = filtered.into_iter();
     for (filters, judge) in &questions {
