@@ -73,6 +73,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
+    ("doctor", refusals::doctor),
     ("no-privileges", refusals::no_privileges),
     ("no-btf", refusals::no_btf),
     ("not-a-terminal", refusals::not_a_terminal),

@@ -44,6 +44,15 @@ impl Doctor {
         found
     }
 
+    /// Why a family cannot be observed here, if doctor knows a reason.
+    pub fn why_not(&self, family: &str) -> Option<String> {
+        self.programs()
+            .into_iter()
+            .filter(|entry| entry.get("family").and_then(Value::as_str) == Some(family))
+            .find(|entry| state(entry) == Some("unsupported"))
+            .map(|entry| entry.get("reason").and_then(Value::as_str).unwrap_or("no reason given").to_owned())
+    }
+
     /// Why a program cannot run here, if it cannot.
     pub fn unsupported(&self, program: &str) -> Option<String> {
         let entry = self

@@ -139,6 +139,16 @@ fn traceless(
     let named: Vec<String> = left(&after).iter().map(|(kind, id)| format!("{} {id}", kind.word())).collect();
     checks.none(format!("{what}: new programs, maps, links"), &named);
 
+    for kind in BpfKind::ALL {
+        if let Some(ids) = witness::bpftool_ids(kind)? {
+            let listed = ids.iter().filter(|id| held.contains(&(kind, **id))).map(ToString::to_string);
+            checks.none(
+                format!("{what}: its own in bpftool {} list", kind.word()),
+                &listed.collect::<Vec<_>>(),
+            );
+        }
+    }
+
     // What differs by itself from one look to the next is no setting.
     let changed: Vec<String> = before
         .sysctls

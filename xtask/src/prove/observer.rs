@@ -16,8 +16,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::checks::Checks;
+use super::doctor::Doctor;
 use super::event::Event;
-use super::{Place, run, witness};
+use super::{Place, Skip, run, witness};
 
 /// Ending takes at most this long by contract.
 const ENDING: Duration = Duration::from_secs(5);
@@ -113,6 +114,13 @@ impl Observer {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait().context("wait for fluoro")?;
+                    // Where doctor knows that it cannot be, the scenario is not failed but cannot be played.
+                    if status.code() == Some(1)
+                        && let Ok(doctor) = Doctor::ask(&self.place, &[])
+                        && let Some(reason) = families.iter().find_map(|family| doctor.why_not(family))
+                    {
+                        return Err(Skip(format!("{:?}; doctor: {reason}", self.heard)).into());
+                    }
                     bail!("fluoro ended with {status} and did not say {ready:?}; it said {:?}", self.heard)
                 }
             }

@@ -91,14 +91,68 @@ pub fn no_btf(place: &Place, checks: &mut Checks) -> Result<()> {
     // Forced hooks may need what is taken away here.
     let place = Place { hooks: Vec::new(), ..place.clone() };
     let doctor = Doctor::ask(&place, &["--btf", "none"])?;
-    checks.that(
-        "doctor --btf none: exit code",
-        "3 (degraded) or 1 (nothing can run)",
-        doctor.ran.ending(),
-        matches!(doctor.ran.code, Some(1 | 3)),
-    );
+    let reasons =
+        |entry: &&&Value| entry.get("reason").and_then(Value::as_str).is_some_and(|r| r.contains("BTF"));
     let programs = doctor.programs();
+    let unsupported = programs.iter().filter(|entry| doctor::state(entry) == Some("unsupported")).count();
+    let named = programs.iter().filter(reasons).count();
+    checks.that(
+        "programs that are unsupported, and reasons that name BTF",
+        "as many reasons at least",
+        format!("{unsupported} and {named}"),
+        named >= unsupported,
+    );
+    for (family, refusal) in as_doctor_says(&place, checks, &doctor, &["--btf", "none"])? {
+        checks.that(
+            format!("observe {family} --btf none: names BTF and a remedy"),
+            "BTF, --btf",
+            quoted(&refusal),
+            refusal.stderr.contains("BTF") && refusal.stderr.contains("--btf"),
+        );
+    }
+    Ok(())
+}
+
+/// Whatever this kernel allows: doctor's word, its exit code and what `observe` then does are one.
+pub fn doctor(place: &Place, checks: &mut Checks) -> Result<()> {
+    let doctor = Doctor::ask(place, &[])?;
+    as_doctor_says(place, checks, &doctor, &[])?;
+    let text = run::to_the_end(&mut run::fluoro(place, &["doctor"]), place.patience(30))?;
+    checks.equal("doctor as text: exit code", doctor.ran.ending(), text.ending());
+    let silent: Vec<String> = doctor
+        .programs()
+        .iter()
+        .filter_map(|entry| entry.get("program").and_then(Value::as_str))
+        .filter(|program| !text.stdout.contains(program))
+        .map(ToOwned::to_owned)
+        .collect();
+    checks.none("programs that the text does not name", &silent);
+    Ok(())
+}
+
+/// What cannot be, by doctor's word, must be refused with one message; what can be must work. Returns the refusals.
+fn as_doctor_says(
+    place: &Place,
+    checks: &mut Checks,
+    doctor: &Doctor,
+    args: &[&str],
+) -> Result<Vec<(&'static str, Ran)>> {
+    let programs = doctor.programs();
+    let in_state =
+        |wanted: &str| programs.iter().filter(|entry| doctor::state(entry) == Some(wanted)).count();
+    let (live, degraded, unsupported) = (in_state("live"), in_state("degraded"), in_state("unsupported"));
     checks.at_least("programs that doctor speaks of", 2, programs.len());
+    let code = match (live, degraded, unsupported) {
+        (_, 0, 0) => "0",
+        (0, 0, _) => "1",
+        _ => "3",
+    };
+    checks.that(
+        format!("doctor's exit code for {live} live, {degraded} degraded, {unsupported} unsupported"),
+        code,
+        doctor.ran.ending(),
+        doctor.ran.ending() == code,
+    );
     let silent: Vec<String> = programs
         .iter()
         .filter(|entry| doctor::state(entry) != Some("live"))
@@ -106,54 +160,41 @@ pub fn no_btf(place: &Place, checks: &mut Checks) -> Result<()> {
         .map(ToString::to_string)
         .collect();
     checks.none("programs that are not live, without a reason", &silent);
-    let unsupported = programs.iter().filter(|entry| doctor::state(entry) == Some("unsupported")).count();
-    let mentions = programs
-        .iter()
-        .filter(|entry| {
-            entry.get("reason").and_then(Value::as_str).is_some_and(|reason| reason.contains("BTF"))
-        })
-        .count();
-    checks.that(
-        "programs that are unsupported, and reasons that name BTF",
-        "as many reasons at least",
-        format!("{unsupported} and {mentions}"),
-        mentions >= unsupported,
-    );
 
+    let mut refusals = Vec::new();
     for family in ["process", "flow"] {
-        // What cannot be, by doctor's word, must be refused; what can be must work.
-        match Observer::start(&place, &[family], &["--btf", "none"], Keep::Counts) {
-            Ok(watch) => {
-                let actor = Actor::start(&place.xtask, &["exit", "0"])?;
-                actor.rest(place.patience(10))?;
-                let observed = watch.finish()?;
-                checks.note(format!("observe {family} --btf none: runs, {} lines", observed.shown()));
-                observed.check_books(checks, &[family])?;
-                if family == "process" {
-                    checks.at_least("observe process --btf none: lines", 3, observed.shown());
-                }
-            }
-            Err(refusal) => {
-                let args = ["observe", family, "--btf", "none", "--duration", "1s"];
-                let ran = run::to_the_end(&mut run::fluoro(&place, &args), place.patience(20))?;
-                checks.note(format!("observe {family} --btf none: refused: {refusal:#}"));
-                checks.equal(format!("observe {family}: exit code"), "1", &ran.ending());
-                checks.that(
-                    format!("observe {family}: names BTF and a remedy"),
-                    "BTF, --btf",
-                    quoted(&ran),
-                    ran.stderr.contains("BTF") && ran.stderr.contains("--btf"),
-                );
-                checks.equal(format!("observe {family}: messages"), 1, messages(&ran));
-                let said_so = programs.iter().any(|entry| {
-                    entry.get("family").and_then(Value::as_str) == Some(family)
-                        && doctor::state(entry) == Some("unsupported")
-                });
-                checks.that(format!("observe {family}: doctor says so"), true, said_so, said_so);
-            }
+        let what = format!("observe {family}");
+        if let Ok(watch) = Observer::start(place, &[family], args, Keep::Counts) {
+            let actor = Actor::start(&place.xtask, &["exit", "0"])?;
+            actor.rest(place.patience(10))?;
+            let actor = Actor::start(&place.xtask, &["hold", "3", "100"])?;
+            actor.hear(place.patience(10))?;
+            drop(actor);
+            let observed = watch.finish()?;
+            checks.note(format!("{what}: runs"));
+            observed.check_books(checks, &[family])?;
+            checks.at_least(format!("{what}: lines"), 3, observed.shown());
+            continue;
         }
+        let args = [&["observe", family, "--duration", "1s"], args].concat();
+        let ran = run::to_the_end(&mut run::fluoro(place, &args), place.patience(20))?;
+        checks.equal(format!("{what}: exit code"), "1", &ran.ending());
+        checks.that(
+            format!("{what}: messages"),
+            1,
+            format!("{} {}", messages(&ran), quoted(&ran)),
+            messages(&ran) == 1,
+        );
+        let word = doctor.why_not(family);
+        checks.that(
+            format!("{what}: refused, and doctor says so"),
+            "a program of it is unsupported",
+            word.clone().unwrap_or_else(|| "doctor knows of no reason".to_owned()),
+            word.is_some(),
+        );
+        refusals.push((family, ran));
     }
-    Ok(())
+    Ok(refusals)
 }
 
 pub fn not_a_terminal(place: &Place, checks: &mut Checks) -> Result<()> {

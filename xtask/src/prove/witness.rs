@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 
 /// Most resident memory so far (VmHWM), KiB.
 pub fn peak_kib(pid: u32) -> Option<u64> {
@@ -149,6 +152,22 @@ pub fn bpf_ids(kind: BpfKind) -> Result<BTreeSet<u32>> {
         }
     }
     bail!("bpf(GET_NEXT_ID) of {} does not come to an end", kind.word())
+}
+
+/// The same as `bpftool` tells it, where that is installed.
+pub fn bpftool_ids(kind: BpfKind) -> Result<Option<BTreeSet<u32>>> {
+    let Some(bpftool) =
+        ["/usr/sbin/bpftool", "/sbin/bpftool", "/usr/bin/bpftool"].iter().find(|p| Path::new(p).exists())
+    else {
+        return Ok(None);
+    };
+    let output = Command::new(bpftool).args(["-j", kind.word(), "list"]).output().context("run bpftool")?;
+    let list: Value = serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("bpftool {} list: {:?}", kind.word(), String::from_utf8_lossy(&output.stderr))
+    })?;
+    let ids =
+        list.as_array().into_iter().flatten().filter_map(|entry| entry.get("id")?.as_u64()?.try_into().ok());
+    Ok(Some(ids.collect()))
 }
 
 /// Ids of the BPF objects that a process holds descriptors of.
