@@ -257,3 +257,93 @@ impl Findings {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn exchanged() -> Exchanged {
+        let account = |local: &str, peer: &str, tx_bytes, rx_bytes, pid| Account {
+            local: local.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+            tx_bytes,
+            rx_bytes,
+            pid,
+            tid: pid,
+        };
+        Exchanged {
+            kind: "plain".to_owned(),
+            network_type: "ipv4".to_owned(),
+            port: 80,
+            server_pid: 7,
+            clients: vec![account("127.0.0.1:4000", "127.0.0.1:80", 12, 34, 5)],
+            servers: vec![account("127.0.0.1:80", "127.0.0.1:4000", 34, 12, 7)],
+        }
+    }
+
+    /// Open and close of the client's side, as they should be.
+    fn right(exchange: &Exchanged) -> Vec<Event> {
+        let account = exchange.clients.first().unwrap();
+        ["flow.open", "flow.close"]
+            .map(|name| Event {
+                name: name.to_owned(),
+                pid: Some(account.pid),
+                tid: Some(account.tid),
+                direction: Some("outbound".to_owned()),
+                network_type: Some("ipv4".to_owned()),
+                attribution: Some("exact".to_owned()),
+                flow: Some("1".to_owned()),
+                local: Some(account.local),
+                peer: Some(account.peer),
+                tx_bytes: Some(if name == "flow.open" { 0 } else { 12 }),
+                rx_bytes: Some(if name == "flow.open" { 0 } else { 34 }),
+                ..Event::default()
+            })
+            .to_vec()
+    }
+
+    fn found(change: impl FnOnce(&mut Vec<Event>)) -> Findings {
+        let exchange = exchanged();
+        let mut events = right(&exchange);
+        change(&mut events);
+        let mut found = Findings::default();
+        let side =
+            Side { account: exchange.clients.first().unwrap(), direction: "outbound", exchange: &exchange };
+        found.side(&side, &events.iter().collect::<Vec<_>>());
+        found
+    }
+
+    #[test]
+    fn the_right_events_leave_nothing_to_find() {
+        let found = found(|_| ());
+        let lists =
+            [&found.not_once, &found.disorder, &found.wrong_shape, &found.wrong_process, &found.wrong_bytes];
+        assert!(lists.iter().all(|list| list.is_empty()));
+        assert_eq!((found.outbound, found.exact_outbound), (2, 2));
+    }
+
+    #[test]
+    fn each_kind_of_wrong_event_is_found() {
+        let last = |change: fn(&mut Event)| found(|events| change(events.last_mut().unwrap()));
+        assert_eq!(last(|close| close.tx_bytes = Some(13)).wrong_bytes.len(), 1);
+        assert_eq!(last(|close| close.pid = Some(6)).wrong_process.len(), 1);
+        assert_eq!(last(|close| close.tid = Some(6)).wrong_thread.len(), 1);
+        assert_eq!(last(|close| close.flow = Some("2".to_owned())).disorder.len(), 1);
+        assert_eq!(last(|close| close.primed = true).wrong_shape.len(), 1);
+        assert_eq!(found(|events| events.truncate(1)).not_once.len(), 1);
+        assert_eq!(found(|events| events.extend(events.clone())).not_once.len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_owner_is_neither_wrong_nor_exact() {
+        let found = found(|events| {
+            for event in events {
+                event.attribution = Some("unknown".to_owned());
+                event.pid = None;
+            }
+        });
+        assert!(found.wrong_process.is_empty());
+        assert_eq!((found.outbound, found.exact_outbound), (2, 0));
+    }
+}
