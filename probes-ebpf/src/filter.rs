@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use fluoro_shared::{
-    filter::{Config, MEMBERS_MAX, Member, SET_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS},
+    filter::{Config, MEMBERS_MAX, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS},
     record::Task,
 };
 
@@ -44,7 +44,7 @@ pub fn verdict(task: &Task, ports: Option<(u16, u16)>) -> Verdict {
         if sets & SET_UIDS != 0 && !is_member(SET_UIDS, u64::from(task.uid)) {
             return Verdict::Filtered;
         }
-        if sets & SET_CGROUPS != 0 && !is_member(SET_CGROUPS, task.cgroup) {
+        if sets & OUT_CGROUPS != 0 && is_member(OUT_CGROUPS, task.cgroup) {
             return Verdict::Filtered;
         }
     }

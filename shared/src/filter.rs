@@ -5,7 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub const SET_PIDS: u32 = 1 << 0;
 pub const SET_UIDS: u32 = 1 << 1;
-pub const SET_CGROUPS: u32 = 1 << 2;
+/// Members are left out: groups known not to match. Ids are never used twice, and a group made later passes.
+pub const OUT_CGROUPS: u32 = 1 << 2;
 pub const SET_PORTS: u32 = 1 << 3;
 
 /// Members of all sets together.
@@ -14,7 +15,7 @@ pub const MEMBERS_MAX: u32 = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Config {
-    /// `SET_*` bits: only members of these sets pass.
+    /// `SET_*` bits: only members of these sets pass; `OUT_*` bits: members of these do not.
     pub sets: u32,
     /// Leave out this process; 0: none.
     pub own_tgid: u32,
@@ -27,7 +28,7 @@ pub struct Config {
 #[repr(C)]
 pub struct Member {
     pub value: u64,
-    /// One `SET_*` bit.
+    /// One bit of the above.
     pub set: u32,
     pub pad: u32,
 }

@@ -1,5 +1,6 @@
 //! Arguments, and what each command does with them. Bad arguments are refused before any privilege is needed.
 
+mod console;
 mod doctor;
 mod observe;
 mod run;

@@ -1,5 +1,6 @@
 //! Everything that touches the kernel: loading and attaching, rings, maps, ledgers, run-time statistics.
 
+pub mod attach_types;
 pub mod bpf;
 pub mod ground;
 pub mod loader;

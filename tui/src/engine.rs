@@ -5,6 +5,7 @@ mod core;
 mod handle;
 mod list;
 mod loader;
+mod own;
 mod service;
 mod signals;
 mod world;

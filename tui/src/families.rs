@@ -2,9 +2,11 @@
 //! and a line in [`Family::ALL`].
 
 pub mod flow;
+pub mod identity;
 pub mod process;
 
 use crate::collect::program::Program;
+use crate::columns::{Info, infos};
 
 /// One family. The order is the order in which records are fed to models: identities first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,14 @@ impl Family {
         match self {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
+        }
+    }
+
+    /// The columns of its rows.
+    pub fn infos(self) -> &'static [Info] {
+        match self {
+            Self::Process => infos::<process::model::ProcessRow>(),
+            Self::Flow => infos::<flow::model::FlowRow>(),
         }
     }
 }

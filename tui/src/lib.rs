@@ -5,9 +5,16 @@
 //! `fmt`; `families`, `model`, `filter`, `columns`; `records`. Beside the model, used by the engine
 //! alone: `collect` over `kernel`.
 
+pub mod cli;
+pub mod collect;
 pub mod columns;
+pub mod engine;
+pub mod families;
 pub mod filter;
+pub mod fmt;
+pub mod json;
 pub mod kernel;
 pub mod log;
 pub mod model;
 pub mod records;
+pub mod table;

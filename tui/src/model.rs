@@ -5,12 +5,14 @@ mod event;
 mod identity;
 mod ledger;
 mod probe;
+mod processes;
 mod query;
 mod snapshot;
 
-pub use event::Event;
-pub use identity::{Container, Identity, Owner};
+pub use event::{Event, EventDraft, EventRow};
+pub use identity::{Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Ledger};
 pub use probe::{ProbeRow, Status};
+pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};
 pub use snapshot::{Coverage, HostFacts, Note, Snapshot, Totals};

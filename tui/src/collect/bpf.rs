@@ -78,3 +78,65 @@ pub fn wait_for_running_programs() {
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     std::thread::sleep(std::time::Duration::from_millis(5));
 }
+
+/// A program that returns 0 at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Empty {
+    pub prog_type: u32,
+    pub attach_type: u32,
+    /// Type it attaches to, where the program type asks for one.
+    pub btf_id: u32,
+}
+
+/// Loads an empty program.
+pub fn load_empty(empty: Empty) -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_long = 5;
+    /// `union bpf_attr` up to `attach_btf_id`, as far as 5.10 knows it.
+    const ATTR_LEN: usize = 120;
+    // mov64 r0, 0; exit
+    let instructions: [u64; 2] = [0xb7, 0x95];
+    let licence = c"GPL";
+    let mut attr = [0u8; ATTR_LEN];
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = attr.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(0, &empty.prog_type.to_ne_bytes());
+    put(4, &(instructions.len() as u32).to_ne_bytes());
+    put(8, &(instructions.as_ptr() as u64).to_ne_bytes());
+    put(16, &(licence.as_ptr() as u64).to_ne_bytes());
+    put(68, &empty.attach_type.to_ne_bytes());
+    put(108, &empty.btf_id.to_ne_bytes());
+    // SAFETY: attr is laid out as the kernel expects; what it points to lives until the call returns.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, attr.as_ptr(), attr.len()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that the kernel has just given.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Attaches a raw tracepoint, or a program that knows its target itself. Closing the descriptor detaches it.
+pub fn open_raw_tracepoint(program: &OwnedFd, name: Option<&std::ffi::CStr>) -> io::Result<OwnedFd> {
+    const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
+    #[repr(C)]
+    struct Attr {
+        name: u64,
+        program: u32,
+        pad: u32,
+    }
+    let attr = Attr {
+        name: name.map_or(0, |name| name.as_ptr() as u64),
+        program: program.as_raw_fd().cast_unsigned(),
+        pad: 0,
+    };
+    // SAFETY: attr is laid out as the kernel expects; the name lives until the call returns.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_RAW_TRACEPOINT_OPEN, &raw const attr, size_of::<Attr>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that the kernel has just given.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}

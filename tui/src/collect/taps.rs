@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use fluoro_shared::filter::{Config, Member, SET_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
+use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
 
 use crate::families::Family;
@@ -29,7 +29,8 @@ pub struct KernelFilter {
     pub pids: Option<Vec<u32>>,
     pub uids: Option<Vec<u32>>,
     pub ports: Option<Vec<u16>>,
-    pub cgroups: Option<Vec<u64>>,
+    /// Groups no process of which is wanted. As many as fit: what is not listed passes.
+    pub excluded_cgroups: Vec<u64>,
     /// Leave out this process.
     pub own: Option<u32>,
     /// Nobody wants the stream.
@@ -110,15 +111,16 @@ impl Taps {
     pub fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), aya::maps::MapError> {
         let mut config =
             Config { sets: 0, own_tgid: wanted.own.unwrap_or(0), muted: u32::from(wanted.muted), pad: 0 };
+        const LIMIT: usize = fluoro_shared::filter::MEMBERS_MAX as usize / 4;
+        let excluded: Vec<u64> = wanted.excluded_cgroups.iter().copied().take(LIMIT).collect();
         let sets: [(u32, Option<Vec<u64>>); 4] = [
             (SET_PIDS, widen(wanted.pids.as_deref())),
             (SET_UIDS, widen(wanted.uids.as_deref())),
             (SET_PORTS, widen(wanted.ports.as_deref())),
-            (SET_CGROUPS, wanted.cgroups.clone()),
+            (OUT_CGROUPS, (!excluded.is_empty()).then_some(excluded)),
         ];
-        let limit = fluoro_shared::filter::MEMBERS_MAX as usize / sets.len();
         for (set, values) in sets {
-            let Some(values) = values.filter(|values| values.len() <= limit) else { continue };
+            let Some(values) = values.filter(|values| values.len() <= LIMIT) else { continue };
             for value in values {
                 self.members.insert(Plain(Member { value, set, pad: 0 }), 1, 0)?;
             }

@@ -16,6 +16,7 @@ use crate::engine::core::Core;
 use crate::engine::loader::{Answer, Loader};
 use crate::families::Family;
 use crate::model::{Ledger, Status};
+use crate::records::BootTime;
 
 /// How a family stands with the loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,16 +49,10 @@ pub struct Collector {
     filters: BTreeMap<Family, KernelFilter>,
     /// Records that could not be decoded.
     malformed: BTreeMap<Family, u64>,
-    arena: Arena,
 }
 
-/// Records copied out of the rings, so that families can be drained last-to-first and fed first-to-last: whatever a
-/// flow's process did before the flow is then known when the flow is fed.
-#[derive(Default)]
-struct Arena {
-    bytes: Vec<u8>,
-    ends: Vec<(Family, usize)>,
-}
+/// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
+const SETTLE: Duration = Duration::from_millis(2);
 
 /// A pause after a wakeup gathers a burst into one drain.
 const GATHER: Duration = Duration::from_millis(4);
@@ -77,7 +72,6 @@ impl Collector {
             refused: BTreeMap::new(),
             filters: BTreeMap::new(),
             malformed: BTreeMap::new(),
-            arena: Arena::default(),
         })
     }
 
@@ -138,6 +132,7 @@ impl Collector {
         for taps in self.taps.values() {
             descriptors.extend(taps.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
+        let timeout = if self.core.has_staged() { timeout.min(SETTLE) } else { timeout };
         let millis = u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX);
         // Interrupted or failed: the caller's loop comes round again.
         let ready = poll(&mut descriptors, PollTimeout::from(millis)).unwrap_or(0);
@@ -159,37 +154,21 @@ impl Collector {
         while let Some(answer) = self.loader.answer() {
             self.take_answer(answer);
         }
-        let Self { arena, taps, .. } = self;
+        // Every record older than this has been put into its ring by the time the rings are read.
+        let settled = BootTime(self.core.now().0.saturating_sub(SETTLE.as_nanos() as u64));
+        let Self { core, taps, malformed, .. } = self;
         let mut records = 0;
-        for (&family, taps) in taps.iter_mut().rev() {
+        for (&family, taps) in taps.iter_mut() {
             records += taps.drain(|record| {
-                arena.bytes.extend_from_slice(record);
-                arena.ends.push((family, arena.bytes.len()));
-            });
-        }
-        if records > 0 {
-            self.feed();
-        }
-        records
-    }
-
-    fn feed(&mut self) {
-        let Self { arena, core, malformed, .. } = self;
-        for &family in Family::ALL {
-            let mut start = 0;
-            for &(of, end) in &arena.ends {
-                if of == family
-                    && let Some(record) = arena.bytes.get(start..end)
-                    && !core.stage(family, record)
-                {
+                if !core.stage(family, record) {
                     *malformed.entry(family).or_default() += 1;
                 }
-                start = end;
-            }
-            core.feed_staged(family);
+            });
         }
-        arena.bytes.clear();
-        arena.ends.clear();
+        if core.has_staged() {
+            core.feed_staged(settled);
+        }
+        records
     }
 
     fn take_answer(&mut self, answer: Answer) {

@@ -46,24 +46,24 @@ impl Core {
         }
     }
 
-    /// Feeds what was staged, in the order in which it happened.
-    pub fn feed_staged(&mut self, family: Family) {
-        let now = self.world.now();
-        match family {
-            Family::Process => {
-                self.staged_process.sort_by_key(|record| record.at);
-                for record in self.staged_process.drain(..) {
-                    let draft = self.process.apply(&record, &mut self.processes, &mut self.world, now);
-                    self.drafts.extend(draft);
-                }
-            }
-            Family::Flow => {
-                self.staged_flow.sort_by_key(|record| record.at);
-                for record in self.staged_flow.drain(..) {
-                    self.flow.apply(&record, &mut self.processes, &mut self.world, now, &mut self.drafts);
-                }
-            }
+    /// Feeds what happened up to `until`, in the order in which it happened, identities first. What is younger waits:
+    /// an older record may still be on its way in another CPU's ring.
+    pub fn feed_staged(&mut self, until: BootTime) {
+        self.staged_process.sort_by_key(|record| record.at);
+        let due = self.staged_process.partition_point(|record| record.at <= until);
+        for record in self.staged_process.drain(..due) {
+            self.drafts.push(self.process.apply(&record, &mut self.processes, &mut self.world));
         }
+        self.staged_flow.sort_by_key(|record| record.at);
+        let due = self.staged_flow.partition_point(|record| record.at <= until);
+        for record in self.staged_flow.drain(..due) {
+            self.flow.apply(&record, &mut self.processes, &mut self.world, &mut self.drafts);
+        }
+    }
+
+    /// Records wait for their turn.
+    pub fn has_staged(&self) -> bool {
+        !self.staged_process.is_empty() || !self.staged_flow.is_empty()
     }
 
     /// Releases openings that have waited long enough for their owner.
@@ -72,28 +72,36 @@ impl Core {
         self.flow.flush(now, &mut self.drafts);
     }
 
-    /// Releases everything that is held back.
+    /// Feeds and releases everything that is held back.
     pub fn finish(&mut self) {
+        self.feed_staged(BootTime(u64::MAX));
         self.flow.finish(&mut self.drafts);
     }
 
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
     /// nothing falls between.
     pub fn prime(&mut self, sockets: bool) {
-        let now = self.world.now();
         let facts = self.world.processes();
-        self.process.prime(facts, &mut self.processes, &mut self.world, now);
-        if sockets {
-            let held = self.world.sockets(true);
-            self.flow.prime(&held, &mut self.processes, &mut self.world, now);
+        self.process.prime(facts, &mut self.processes, &mut self.world);
+        if sockets && let Some(held) = self.world.sockets(true) {
+            self.flow.prime(&held, &self.processes);
         }
     }
 
     /// Reads the totals of all live connections from the kernel's socket tables.
     pub fn sweep(&mut self) {
+        let began = self.world.now();
+        if let Some(sockets) = self.world.sockets(false) {
+            self.flow.sweep(&sockets, &self.processes);
+            self.flow.end_unswept(began, self.world.now());
+        }
+    }
+
+    /// Marks processes as ended whose exit was lost.
+    pub fn sweep_processes(&mut self) {
         let now = self.world.now();
-        let sockets = self.world.sockets(false);
-        self.flow.sweep(&sockets, &mut self.processes, &mut self.world, now);
+        let alive = self.world.pids().into_iter().map(crate::records::Tgid).collect();
+        self.processes.sweep(&alive, now);
     }
 
     /// Ends an interval: rates are computed, what ended long ago is dropped.
@@ -132,11 +140,11 @@ impl Core {
             .collect()
     }
 
-    pub fn process_rows(&mut self) -> Vec<Arc<process::model::ProcessRow>> {
-        self.process.rows(&self.processes, self.world.offset())
+    pub fn process_rows(&self) -> Vec<Arc<process::model::ProcessRow>> {
+        self.process.rows(&self.processes, self.world.now())
     }
 
-    pub fn flow_rows(&mut self) -> Vec<Arc<flow::model::FlowRow>> {
-        self.flow.rows()
+    pub fn flow_rows(&self, since: Option<BootTime>) -> Vec<Arc<flow::model::FlowRow>> {
+        self.flow.rows(since)
     }
 }

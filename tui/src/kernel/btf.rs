@@ -278,6 +278,13 @@ impl<'a> Btf<'a> {
         Some(Proto { params, returns: of.size_or_type })
     }
 
+    /// Id of a function or, for tracepoints, of the typedef `btf_trace_NAME`.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.names.get(name.as_bytes())?.iter().copied().find(|&id| {
+            self.get(id).is_some_and(|of| matches!(of.kind(), kind::FUNC | kind::TYPEDEF))
+        })
+    }
+
     pub fn has_func(&self, name: &str) -> bool {
         self.by_name(name, &[kind::FUNC]).next().is_some()
     }

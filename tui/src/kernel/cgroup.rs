@@ -157,6 +157,11 @@ impl Paths {
         self.known.get(&id).map(Vec::as_slice)
     }
 
+    /// Every known group.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.known.iter().map(|(&id, path)| (id, path.as_slice()))
+    }
+
     /// Reads the directories again. Groups that are gone stay known: their processes may still be shown.
     pub fn scan(&mut self) {
         if self.known.len() > 4 * SCAN_MAX {

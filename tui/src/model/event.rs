@@ -1,9 +1,9 @@
 //! One line of the stream, whatever its family.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::columns::{Facts, Info, RowId, Value};
-use crate::records::{BootTime, WallTime};
+use crate::columns::{Cell, Column, Facts, Info, Kind, Row, RowId, Value};
+use crate::records::{BootTime, Outside, WallTime};
 
 /// An event: what happened, when, and the facts of its family's row at that moment.
 #[derive(Clone)]
@@ -32,5 +32,101 @@ impl Facts for Event {
 
     fn value(&self, column: usize) -> Value<'_> {
         self.facts.value(column)
+    }
+}
+
+/// An event before it has its place in the stream.
+#[derive(Clone)]
+pub struct EventDraft {
+    pub name: &'static str,
+    pub family: &'static str,
+    pub at: BootTime,
+    pub facts: Arc<dyn Facts + Send + Sync>,
+}
+
+/// An event as a row of the view of that name: its time, name, process and one summary.
+pub struct EventRow {
+    event: Event,
+    process: Option<(Outside, u32)>,
+    summary: Outside,
+}
+
+impl EventRow {
+    pub const fn name(&self) -> &'static str {
+        self.event.name
+    }
+
+    /// The row of its family.
+    pub fn facts(&self) -> &dyn Facts {
+        self.event.facts.as_ref()
+    }
+}
+
+/// Columns of family rows that a summary shows, in its order.
+const SUMMARY: &[&str] = &["direction", "local", "peer", "exe", "exit_code", "exit_signal", "errno", "tx_bytes", "rx_bytes"];
+
+impl From<Event> for EventRow {
+    fn from(event: Event) -> Self {
+        let infos = event.infos();
+        let value = |id: &str| {
+            infos.iter().position(|info| info.id == id).map_or(Value::Missing, |column| event.value(column))
+        };
+        let process = match value("process") {
+            Value::Process(comm, pid) => Some((comm.clone(), pid)),
+            _ => None,
+        };
+        let mut summary: Vec<u8> = Vec::new();
+        for id in SUMMARY {
+            let text: Vec<u8> = match value(id) {
+                Value::Missing => continue,
+                Value::Text(text) => text.bytes().to_vec(),
+                Value::Word("outbound") => b"->".to_vec(),
+                Value::Word("inbound") => b"<-".to_vec(),
+                Value::Word(word) => word.as_bytes().to_vec(),
+                Value::Socket(address) => address.to_string().into_bytes(),
+                Value::Uint(n) => format!("{} {n}", id.rsplit('_').next().unwrap_or(id)).into_bytes(),
+                _ => continue,
+            };
+            if !summary.is_empty() {
+                summary.push(b' ');
+            }
+            summary.extend_from_slice(&text);
+        }
+        let summary = Outside::new(&summary);
+        Self { event, process, summary }
+    }
+}
+
+impl Row for EventRow {
+    fn id(&self) -> RowId {
+        self.event.row_id()
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        static COLUMNS: OnceLock<Vec<Column<EventRow>>> = OnceLock::new();
+        COLUMNS.get_or_init(|| {
+            vec![
+                Column::new(
+                    Info::new("time", Kind::Number, "When it happened, local time").cell(Cell::left("TIME", 12, 0)),
+                    |r| Value::Time(r.event.wall),
+                ),
+                Column::new(
+                    Info::new("event", Kind::Word, "Name of the event").cell(Cell::left("EVENT", 14, 0)),
+                    |r| Value::Word(r.event.name),
+                ),
+                Column::new(
+                    Info::new("process", Kind::Text, "Name and pid of the process").cell(Cell::left("PROCESS", 22, 1)),
+                    |r| r.process.as_ref().map_or(Value::Missing, |(comm, pid)| Value::Process(comm, *pid)),
+                ),
+                Column::new(
+                    Info::new("pid", Kind::Number, "Process id").keys(&["pid"]),
+                    |r| r.process.as_ref().map_or(Value::Missing, |(_, pid)| Value::Uint(u64::from(*pid))),
+                ),
+                Column::new(
+                    Info::new("what", Kind::Text, "What tells it apart").cell(Cell::left("WHAT", 30, 0).growing()),
+                    |r| Value::Text(&r.summary),
+                ),
+            ]
+        })
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::records::{Outside, ProcKey, Tgid, Uid};
+use crate::records::{Outside, ProcKey, Tgid, Uid, WallTime};
 
 /// A process as every family names it. Replaced as a whole when a fact of it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub key: ProcKey,
     pub comm: Outside,
-    /// Absolute path of the executable, as the process sees it.
-    pub executable: Option<Outside>,
+    /// When it started.
+    pub created: WallTime,
+    pub executable: Option<Executable>,
     pub parent: Option<Tgid>,
     pub uid: Option<Uid>,
     pub user: Option<Arc<str>>,
@@ -19,6 +20,22 @@ pub struct Identity {
     pub owner: Owner,
     /// Has exited.
     pub ended: bool,
+}
+
+/// The file a process runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executable {
+    /// Absolute, as the process sees it.
+    pub path: Outside,
+    /// Its last component.
+    pub name: Outside,
+}
+
+impl Executable {
+    pub fn at(path: Outside) -> Self {
+        let name = Outside::new(path.bytes().rsplit(|&b| b == b'/').next().unwrap_or_default());
+        Self { path, name }
+    }
 }
 
 /// The group a process belongs to, read off its cgroup path.
@@ -37,10 +54,11 @@ pub struct Container {
 
 impl Identity {
     /// All that is known of a process is its key.
-    pub fn bare(key: ProcKey) -> Self {
+    pub fn bare(key: ProcKey, created: WallTime) -> Self {
         Self {
             key,
             comm: Outside::default(),
+            created,
             executable: None,
             parent: None,
             uid: None,

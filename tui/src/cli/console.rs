@@ -1,0 +1,44 @@
+//! `fluoro`: the console.
+
+use std::process::ExitCode;
+
+use super::run::{CANNOT, FINE, Stage, USAGE, fail, prepare};
+use super::{Cli, Colour};
+use crate::app;
+use crate::engine;
+use crate::model::HostFacts;
+use crate::theme::ColorChoice;
+
+pub fn run(cli: &Cli) -> ExitCode {
+    if let Err(error) = app::check_terminal() {
+        return fail(USAGE, &error.to_string());
+    }
+    let Stage { facts, ground, world } = prepare(&cli.common);
+    if let Some(reason) = &ground.refusals.privilege {
+        return fail(CANNOT, reason);
+    }
+    let host = HostFacts { name: facts.host.clone(), kernel: facts.release.clone(), cpus: facts.online_cpus };
+    let (handle, collector) = match engine::start(ground, world, host) {
+        Ok(started) => started,
+        Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
+    };
+    let options = app::Options {
+        color: match cli.console.color {
+            Colour::Auto => ColorChoice::Auto,
+            Colour::Always => ColorChoice::Always,
+            Colour::Never => ColorChoice::Never,
+        },
+        mouse: !cli.console.no_mouse,
+        ..app::Options::default()
+    };
+    let ended = app::run(handle, options);
+    // Detaching is quick; a kernel that makes it slow must not keep the terminal's owner waiting.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(700);
+    while !collector.is_finished() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    match ended {
+        Ok(()) => ExitCode::from(FINE),
+        Err(error) => fail(CANNOT, &error.to_string()),
+    }
+}

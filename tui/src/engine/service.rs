@@ -1,0 +1,416 @@
+//! The collector thread of the console: answers the standing question at each tick and whenever it changes, attaches
+//! what the view needs and lets go of what it left.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::collect::bpf::ProgramInfo;
+use crate::collect::loader::Ground;
+use crate::collect::taps::KernelFilter;
+use crate::columns::{Facts, Listing, Row, Sheet, Value, infos};
+use crate::engine::collector::{Attachment, Collector};
+use crate::engine::core::Core;
+use crate::engine::handle::{Handle, Service};
+use crate::engine::list::list;
+use crate::engine::own::Own;
+use crate::engine::world::World;
+use crate::families::Family;
+use crate::families::flow::model::FlowRow;
+use crate::families::process::model::ProcessRow;
+use crate::model::{Coverage, Event, EventRow, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals, View};
+
+/// Time between ticks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A family that no view needs stays attached so long.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Events kept for the view of that name.
+const EVENTS_MAX: usize = 5_000;
+
+/// Run-time statistics cost every program a little: one second in ten, or all the time while Probes is open.
+const STATISTICS_EVERY: u64 = 10;
+
+/// Starts the thread. The face's end and the thread to join after [`Handle::stop`].
+pub fn start(
+    ground: Arc<Ground>,
+    world: World,
+    host: HostFacts,
+) -> std::io::Result<(Handle, JoinHandle<()>)> {
+    let collector = Collector::start(ground, Core::new(world))?;
+    let waker = collector.waker();
+    let (handle, service) = Handle::pair(move || {
+        // The counter can only be full of wakes that nobody has taken yet.
+        let _ = waker.write(1);
+    });
+    let thread = std::thread::Builder::new()
+        .name("collector".to_owned())
+        .spawn(move || Console::new(collector, service, host).run())?;
+    Ok((handle, thread))
+}
+
+/// The rows of one moment.
+#[derive(Clone, Default)]
+struct Picture {
+    flows: Vec<Arc<FlowRow>>,
+    processes: Vec<Arc<ProcessRow>>,
+    events: Vec<Arc<EventRow>>,
+}
+
+struct Console {
+    collector: Collector,
+    service: Service,
+    host: Arc<HostFacts>,
+    own: Own,
+    query: Query,
+    events: VecDeque<Event>,
+    /// What paused views are answered from.
+    frozen: Option<Picture>,
+    left: [Option<Instant>; 2],
+    probes: Arc<Vec<ProbeRow>>,
+    totals: Totals,
+    costs: Costs,
+    ticks: u64,
+    seq: u64,
+    primed: [bool; 2],
+    interval: Duration,
+}
+
+/// What the last statistics said, to see what an interval cost.
+#[derive(Default)]
+struct Costs {
+    before: Option<(Instant, u64)>,
+    in_programs: Option<f64>,
+    own_cpu: Option<(Instant, Duration)>,
+    own_share: Option<f64>,
+}
+
+impl Console {
+    fn new(collector: Collector, service: Service, host: HostFacts) -> Self {
+        Self {
+            collector,
+            service,
+            host: Arc::new(host),
+            own: Own::find(),
+            query: Query::default(),
+            events: VecDeque::new(),
+            frozen: None,
+            left: [None; 2],
+            probes: Arc::default(),
+            totals: Totals::default(),
+            costs: Costs::default(),
+            ticks: 0,
+            seq: 0,
+            primed: [false; 2],
+            interval: TICK,
+        }
+    }
+
+    fn run(mut self) {
+        self.collector.attach(Family::Process, KernelFilter::default());
+        self.collector.attach(Family::Flow, KernelFilter::default());
+        let mut ticked = Instant::now();
+        let mut next = ticked + Duration::from_millis(250);
+        while !self.service.stopping() {
+            self.collector.wait(next.saturating_duration_since(Instant::now()), None);
+            self.collector.drain();
+            self.take_events();
+            let attached = self.prime_what_is_new();
+            let asked = self.take_question();
+            let due = Instant::now() >= next;
+            if due {
+                self.tick(ticked.elapsed());
+                ticked = Instant::now();
+                next = ticked + TICK;
+            }
+            if due || asked || attached {
+                self.publish();
+            }
+        }
+        self.collector.detach_all();
+    }
+
+    fn take_question(&mut self) -> bool {
+        let Some(query) = self.service.question() else { return false };
+        if query.paused && !self.query.paused {
+            self.frozen = Some(self.picture());
+        } else if !query.paused {
+            self.frozen = None;
+        }
+        self.query = query;
+        self.collector.statistics(self.query.view == View::Probes);
+        self.attach_what_is_needed();
+        true
+    }
+
+    /// Flows feed their own view, the events and the header; only Processes does without them.
+    fn attach_what_is_needed(&mut self) {
+        let needed = !matches!(self.query.view, View::Processes);
+        let now = Instant::now();
+        match (needed, self.collector.attachment(Family::Flow)) {
+            (true, Attachment::Detached) => {
+                self.collector.attach(Family::Flow, KernelFilter::default());
+                self.primed[1] = false;
+                self.left[1] = None;
+            }
+            (true, _) => self.left[1] = None,
+            (false, Attachment::Attached { .. }) => {
+                let since = *self.left[1].get_or_insert(now);
+                if now.duration_since(since) >= LINGER {
+                    self.collector.detach(Family::Flow);
+                    self.left[1] = None;
+                }
+            }
+            (false, _) => {}
+        }
+    }
+
+    fn prime_what_is_new(&mut self) -> bool {
+        let attached = |collector: &Collector, family| {
+            matches!(collector.attachment(family), Attachment::Attached { .. })
+        };
+        let process = !self.primed[0] && attached(&self.collector, Family::Process);
+        let flow = !self.primed[1] && attached(&self.collector, Family::Flow);
+        if process || flow {
+            self.primed[0] |= process;
+            self.primed[1] |= flow;
+            self.collector.core.prime(flow);
+        }
+        process || flow
+    }
+
+    fn take_events(&mut self) {
+        self.collector.core.flush();
+        self.events.extend(self.collector.core.take_events());
+        let surplus = self.events.len().saturating_sub(EVENTS_MAX);
+        self.events.drain(..surplus);
+    }
+
+    fn tick(&mut self, interval: Duration) {
+        self.ticks += 1;
+        self.interval = interval;
+        let flows = matches!(self.collector.attachment(Family::Flow), Attachment::Attached { .. });
+        if flows {
+            self.collector.core.sweep();
+        }
+        if self.ticks.is_multiple_of(STATISTICS_EVERY) {
+            self.collector.core.sweep_processes();
+        }
+        self.collector.core.tick(interval);
+        self.attach_what_is_needed();
+        // One whole second of statistics in ten, unless they are on all the time.
+        if self.query.view != View::Probes {
+            self.collector.statistics(self.ticks % STATISTICS_EVERY == 0);
+        }
+        self.collector.ask_programs();
+        self.measure_cost();
+        self.probes = Arc::new(self.probe_rows());
+        let books: Vec<_> = Family::ALL.iter().map(|&family| self.collector.ledger(family)).collect();
+        let flow = self.collector.core.flow.totals();
+        self.totals = Totals {
+            rx_bytes_per_s: flow.rx_bytes_per_s.filter(|_| flows),
+            tx_bytes_per_s: flow.tx_bytes_per_s.filter(|_| flows),
+            flows: flows.then_some(flow.live),
+            flow_opens_per_s: flow.opens_per_s.filter(|_| flows),
+            execs_per_s: self.collector.core.process.execs_per_s(),
+            lost: books.iter().map(|ledger| ledger.lost).sum(),
+            missed: books.iter().map(|ledger| ledger.missed).sum(),
+            cost_share: match (self.costs.own_share, self.costs.in_programs) {
+                (None, None) => None,
+                (own, programs) => Some(own.unwrap_or(0.0) + programs.unwrap_or(0.0)),
+            },
+        };
+    }
+
+    /// Time in programs where statistics are on, and the time of fluoro's own threads.
+    fn measure_cost(&mut self) {
+        let now = Instant::now();
+        let infos = || self.collector.programs().filter_map(|program| program.info);
+        let spent: u64 = infos().map(|info| info.run_time_ns).sum();
+        let counted = infos().any(|info: ProgramInfo| info.runs > 0);
+        if let Some((then, before)) = self.costs.before
+            && counted
+            && spent > before
+        {
+            let share = (spent - before) as f64 / now.duration_since(then).as_nanos().max(1) as f64;
+            self.costs.in_programs = Some(share);
+        }
+        self.costs.before = Some((now, spent));
+        if let Some(cpu) = own_cpu_time() {
+            if let Some((then, before)) = self.costs.own_cpu {
+                let wall = now.duration_since(then).as_secs_f64();
+                self.costs.own_share = (wall > 0.0).then(|| cpu.saturating_sub(before).as_secs_f64() / wall);
+            }
+            self.costs.own_cpu = Some((now, cpu));
+        }
+    }
+
+    fn probe_rows(&self) -> Vec<ProbeRow> {
+        self.collector
+            .programs()
+            .enumerate()
+            .map(|(index, program)| {
+                let ledger = self.collector.ledger(program.family);
+                let info = program.info.filter(|info| info.runs > 0);
+                ProbeRow {
+                    index: index as u64,
+                    family: program.family.stem(),
+                    program: program.standing.program.name,
+                    status: program.standing.status.clone(),
+                    runs: info.map(|info| info.runs),
+                    ns_per_run: info.map(|info| info.run_time_ns as f64 / info.runs as f64),
+                    cpu_share: self.collector.program_share(program.standing.program.name),
+                    missed: program.info.and_then(|info| info.recursion_misses),
+                    seen: Some(ledger.seen),
+                    lost: Some(ledger.lost),
+                    map_bytes: self.collector.map_bytes(program.family),
+                }
+            })
+            .collect()
+    }
+
+    fn picture(&self) -> Picture {
+        Picture {
+            flows: self.collector.core.flow_rows(None),
+            processes: self.collector.core.process_rows(),
+            events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
+        }
+    }
+
+    fn publish(&mut self) {
+        self.seq += 1;
+        let (sheet, own_hidden) = self.answer();
+        let coverage = self.coverage();
+        let snapshot = Snapshot {
+            seq: self.seq,
+            taken: self.collector.core.now(),
+            offset: self.collector.core.offset(),
+            interval: self.interval,
+            host: Arc::clone(&self.host),
+            totals: self.totals,
+            query: self.query.clone(),
+            sheet,
+            probes: Arc::clone(&self.probes),
+            coverage,
+            notes: Arc::new(self.notes()),
+            own_hidden,
+        };
+        self.service.publish(Arc::new(snapshot));
+    }
+
+    fn answer(&self) -> (Arc<dyn Sheet>, usize) {
+        let filter = self.query.filter.as_deref();
+        let sort = self.query.sort.or_else(|| self.query.view.default_sort());
+        let shown_own = self.query.own;
+        let hide = |pid: u32| !shown_own && self.own.is(pid);
+        let live;
+        let picture = match &self.frozen {
+            Some(frozen) => frozen,
+            None => {
+                live = self.picture();
+                &live
+            }
+        };
+        match self.query.view {
+            View::Flows => {
+                let own = |row: &FlowRow| !shown_own && self.own.is_session(row.local, row.peer);
+                let (mine, rows): (Vec<_>, Vec<_>) = picture.flows.iter().cloned().partition(|row| own(row));
+                let (listing, hidden) = list(rows, filter, sort, hide);
+                (Arc::new(listing), hidden + mine.len())
+            }
+            View::Processes => shared(list(picture.processes.clone(), filter, sort, hide)),
+            View::Events => {
+                let total = picture.events.len();
+                let mut rows = picture.events.clone();
+                rows.retain(|row| !hide_by_pid(row.as_ref(), &hide));
+                let hidden = total - rows.len();
+                let total = rows.len();
+                if let Some(filter) = filter {
+                    rows.retain(|row| filter.matches(row.facts(), Some(row.name())));
+                }
+                (Arc::new(Listing { rows, total }), hidden)
+            }
+            View::Probes => {
+                let rows = self.probes.iter().cloned().map(Arc::new).collect();
+                shared(list(rows, filter, self.query.sort, |_| false))
+            }
+        }
+    }
+
+    fn coverage(&self) -> Coverage {
+        let families: &[Family] = match self.query.view {
+            View::Flows => &[Family::Flow],
+            View::Processes => &[Family::Process],
+            View::Events => Family::ALL,
+            View::Probes => return Coverage::Live,
+        };
+        let mut degraded = false;
+        for &family in families {
+            match self.collector.attachment(family) {
+                Attachment::Attaching => return Coverage::Attaching,
+                Attachment::Failed(reason) => return Coverage::Absent(reason),
+                Attachment::Detached => {}
+                Attachment::Attached { .. } => {
+                    let states = || self.collector.programs().filter(|p| p.family == family);
+                    let broken = states().find_map(|p| match &p.standing.status {
+                        Status::Unsupported { reason } if p.standing.program.essential => Some(reason.clone()),
+                        _ => None,
+                    });
+                    if let Some(reason) = broken {
+                        return Coverage::Absent(reason);
+                    }
+                    degraded |= states().any(|p| p.standing.status.word() != "live");
+                }
+            }
+        }
+        if degraded { Coverage::Degraded } else { Coverage::Live }
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for &family in Family::ALL {
+            if let Attachment::Failed(reason) = self.collector.attachment(family) {
+                notes.push(Note { severe: true, text: reason });
+            }
+        }
+        if self.totals.lost > 0 {
+            let text = format!("{} events were lost on the way: the stream has gaps, see Probes", self.totals.lost);
+            notes.push(Note { severe: true, text });
+        }
+        let programs = || self.collector.programs();
+        let unsupported: Vec<_> =
+            programs().filter(|p| p.standing.status.word() == "unsupported").map(|p| p.standing.program.name).collect();
+        if !unsupported.is_empty() {
+            notes.push(Note {
+                severe: true,
+                text: format!("not attached: {}; Probes says why", unsupported.join(", ")),
+            });
+        }
+        let degraded: Vec<_> =
+            programs().filter(|p| p.standing.status.word() == "degraded").map(|p| p.standing.program.name).collect();
+        if !degraded.is_empty() {
+            notes.push(Note {
+                severe: false,
+                text: format!("by a later choice of hook: {}; Probes says why", degraded.join(", ")),
+            });
+        }
+        notes
+    }
+}
+
+fn shared<R: Row>((listing, hidden): (Listing<R>, usize)) -> (Arc<dyn Sheet>, usize) {
+    (Arc::new(listing), hidden)
+}
+
+fn hide_by_pid(row: &EventRow, hide: &impl Fn(u32) -> bool) -> bool {
+    infos::<EventRow>()
+        .iter()
+        .position(|info| info.id == "pid")
+        .is_some_and(|column| matches!(Facts::value(row, column), Value::Uint(pid) if hide(pid as u32)))
+}
+
+fn own_cpu_time() -> Option<Duration> {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).ok().map(Duration::from)
+}

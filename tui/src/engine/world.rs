@@ -1,0 +1,225 @@
+//! The machine as the models ask it: a live one over /proc, cgroupfs and sock_diag.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::collect::taps::KernelFilter;
+use crate::families::flow::model::{SocketFacts, State};
+use crate::filter::Filter;
+use crate::kernel::cgroup::{Hierarchy, Paths};
+use crate::kernel::owner;
+use crate::kernel::proc::{Proc, Process};
+use crate::kernel::sock_diag;
+use crate::kernel::users::Users;
+use crate::model::{Container, Lookup, Owner, ProcFacts};
+use crate::records::{
+    BootTime, CgroupId, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
+};
+
+pub struct World {
+    proc: Proc,
+    users: Users,
+    hierarchy: Option<Hierarchy>,
+    paths: Option<Paths>,
+    scanned: Instant,
+    offset: WallOffset,
+    /// Network namespaces with a process in each, and when they were looked up.
+    namespaces: HashMap<u32, u32>,
+    listed: Option<Instant>,
+    own_netns: Option<u32>,
+}
+
+/// Directories are read again for an unknown group at most this often.
+const RESCAN: Duration = Duration::from_secs(1);
+
+/// Namespaces are looked up again this often.
+const RELIST: Duration = Duration::from_secs(5);
+
+impl World {
+    pub fn live(root: &Path, hierarchy: Option<Hierarchy>) -> Self {
+        let proc = Proc::new(root);
+        Self {
+            own_netns: proc.netns(std::process::id()),
+            proc,
+            users: Users::new(root),
+            paths: hierarchy.as_ref().map(Paths::new),
+            hierarchy,
+            scanned: Instant::now(),
+            offset: wall_offset(),
+            namespaces: HashMap::new(),
+            listed: None,
+        }
+    }
+
+    /// The event clock.
+    pub fn now(&self) -> BootTime {
+        BootTime(clock(libc::CLOCK_BOOTTIME))
+    }
+
+    pub const fn offset(&self) -> WallOffset {
+        self.offset
+    }
+
+    /// Once a tick: the wall clock may have been set, users may have been added.
+    pub fn refresh(&mut self) {
+        self.offset = wall_offset();
+        self.users.refresh();
+    }
+
+    /// Every process there is.
+    pub fn processes(&self) -> Vec<ProcFacts> {
+        self.proc.pids().into_iter().filter_map(|pid| self.proc.process(pid)).map(|p| self.describe(p)).collect()
+    }
+
+    /// Pids of every process there is.
+    pub fn pids(&self) -> Vec<u32> {
+        self.proc.pids()
+    }
+
+    fn describe(&self, process: Process) -> ProcFacts {
+        let path = |select: fn(&Hierarchy, &[u8]) -> Option<Vec<u8>>| {
+            self.hierarchy.as_ref().and_then(|hierarchy| select(hierarchy, &process.cgroups))
+        };
+        let cgroup = path(|h, lines| h.path_in(lines).map(<[u8]>::to_vec));
+        let unit = path(|h, lines| h.unit_path_in(lines).map(<[u8]>::to_vec));
+        let mut owner = cgroup.as_deref().map(read_owner).unwrap_or_default();
+        if owner.unit.is_none() && owner.container.is_none() {
+            owner = unit.as_deref().map(read_owner).unwrap_or_default();
+        }
+        ProcFacts {
+            key: ProcKey { tgid: Tgid(process.tgid), start: StartTime(process.start) },
+            parent: Tgid(process.parent),
+            comm: Outside::new(&process.comm),
+            executable: process.executable.map(|path| Outside::new(&path)),
+            uid: Uid(process.uid),
+            cgroup: cgroup.map(|path| Outside::new(&path)),
+            owner,
+        }
+    }
+
+    /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
+    /// read, and nothing can be said of what is missing in it.
+    pub fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
+        if self.listed.is_none_or(|at| at.elapsed() > RELIST) {
+            self.namespaces = self.proc.namespaces();
+            self.listed = Some(Instant::now());
+        }
+        let mut whole = true;
+        let mut found: Vec<(u32, Vec<sock_diag::Socket>)> = Vec::new();
+        for (&netns, &pid) in &self.namespaces {
+            let mut sockets = Vec::new();
+            let asked = if Some(netns) == self.own_netns {
+                sock_diag::dump(&mut sockets)
+            } else {
+                sock_diag::dump_in(&self.proc.netns_file(pid), &mut sockets)
+            };
+            if let Err(error) = asked {
+                crate::log::line(&error.to_string());
+                // The process that led into the namespace may have ended: look again next time.
+                self.listed = None;
+                whole = false;
+            }
+            found.push((netns, sockets));
+        }
+        let holders = if holders { self.proc.socket_holders() } else { HashMap::new() };
+        let mut keys: HashMap<u32, Option<ProcKey>> = HashMap::new();
+        let mut facts = Vec::with_capacity(found.iter().map(|(_, sockets)| sockets.len()).sum());
+        for (netns, sockets) in found {
+            for socket in sockets {
+                let holder = holders.get(&socket.inode).and_then(|&pid| {
+                    *keys.entry(pid).or_insert_with(|| {
+                        let process = self.proc.process(pid)?;
+                        Some(ProcKey { tgid: Tgid(process.tgid), start: StartTime(process.start) })
+                    })
+                });
+                facts.push(SocketFacts {
+                    id: FlowId(socket.cookie),
+                    netns: NetnsId(netns),
+                    local: socket.local,
+                    peer: socket.peer,
+                    state: State::from_kernel(socket.state),
+                    bytes_acked: socket.bytes_acked,
+                    bytes_received: socket.bytes_received,
+                    rtt_ns: socket.rtt_us.map(|us| u64::from(us) * 1000),
+                    retransmits: socket.retransmits,
+                    holder,
+                });
+            }
+        }
+        whole.then_some(facts)
+    }
+
+    /// The part of a filter that the kernel side can apply.
+    pub fn push_down(&self, filter: &Filter) -> KernelFilter {
+        let pushed = filter.push_down(|name| self.users.uid(name));
+        // Ids are never used twice: a group that is known not to match may be left out, one made later passes.
+        let excluded: Vec<u64> = self.paths.as_ref().map_or_else(Vec::new, |paths| {
+            paths
+                .iter()
+                .filter(|(_, path)| filter.excludes_cgroup(&Outside::new(path)))
+                .map(|(id, _)| id)
+                .collect()
+        });
+        KernelFilter {
+            pids: pushed.pids,
+            uids: pushed.uids,
+            ports: pushed.ports,
+            excluded_cgroups: excluded,
+            own: None,
+            muted: false,
+        }
+    }
+}
+
+impl Lookup for World {
+    fn process(&mut self, tgid: Tgid) -> Option<ProcFacts> {
+        let process = self.proc.process(tgid.0)?;
+        Some(self.describe(process))
+    }
+
+    fn cgroup(&mut self, id: CgroupId) -> Option<Outside> {
+        let paths = self.paths.as_mut()?;
+        if paths.get(id.0).is_none() && self.scanned.elapsed() > RESCAN {
+            self.scanned = Instant::now();
+            paths.scan();
+        }
+        paths.get(id.0).map(Outside::new)
+    }
+
+    fn owner(&mut self, cgroup: &Outside) -> Owner {
+        read_owner(cgroup.bytes())
+    }
+
+    fn user(&mut self, uid: Uid) -> Option<Arc<str>> {
+        self.users.name(uid.0)
+    }
+
+    fn wall(&self, at: BootTime) -> WallTime {
+        self.offset.wall(at)
+    }
+}
+
+fn read_owner(path: &[u8]) -> Owner {
+    let group = owner::read(path);
+    Owner {
+        unit: group.unit.map(|unit| Outside::new(&unit)),
+        container: group.container.map(|(id, runtime)| Container { id: Outside::new(&id), runtime }),
+        pod: group.pod.map(|pod| Outside::new(&pod)),
+    }
+}
+
+fn clock(which: libc::clockid_t) -> u64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::from_raw(which))
+        .map_or_else(|_| Duration::ZERO, Duration::from);
+    time.as_nanos() as u64
+}
+
+/// Both clocks read back to back.
+fn wall_offset() -> WallOffset {
+    let boot = clock(libc::CLOCK_BOOTTIME);
+    let wall = clock(libc::CLOCK_REALTIME);
+    WallOffset(wall.cast_signed().wrapping_sub(boot.cast_signed()))
+}
+

@@ -1,0 +1,181 @@
+//! The columns of `flow`.
+
+use std::sync::OnceLock;
+
+use super::row::FlowRow;
+use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
+use crate::families::identity;
+
+fn applies(row: &FlowRow) -> bool {
+    row.direction.is_some()
+}
+
+fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
+    if applies(row) { Value::Uint(value) } else { Value::Missing }
+}
+
+pub fn columns() -> &'static [Column<FlowRow>] {
+    static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();
+    COLUMNS.get_or_init(|| {
+        let mut columns = identity::columns::<FlowRow>();
+        columns.extend([
+            Column::new(
+                Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
+                |_| Value::Word("tcp"),
+            ),
+            Column::new(
+                Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4").json("network.type"),
+                |r| Value::Word(if r.peer.is_ipv4() && r.local.is_ipv4() { "ipv4" } else { "ipv6" }),
+            ),
+            Column::new(
+                Info::new("netns", Kind::Number, "Inode of the network namespace (ext.)")
+                    .keys(&["netns"])
+                    .json("network.namespace.inode"),
+                |r| if r.netns.0 == 0 { Value::Missing } else { Value::Uint(u64::from(r.netns.0)) },
+            ),
+            Column::new(
+                Info::new("direction", Kind::Word, "outbound: this side connected; inbound: it accepted")
+                    .keys(&["direction"])
+                    .json("flow.direction"),
+                |r| r.direction.map_or(Value::Missing, |d| Value::Word(d.word())),
+            ),
+            Column::new(
+                Info::new("dir", Kind::Word, "out: this side connected; in: it accepted; `listen` waits")
+                    .cell(Cell::left("DIR", 6, 4)),
+                |r| {
+                    Value::Word(match r.direction.map(crate::records::flow::Direction::word) {
+                        Some("outbound") => "out",
+                        Some(_) => "in",
+                        None => "listen",
+                    })
+                },
+            ),
+            Column::new(
+                Info::new("local_address", Kind::Address, "Address of this side")
+                    .keys(&["net", "host"])
+                    .json("network.local.address"),
+                |r| Value::Ip(r.local.ip()),
+            ),
+            Column::new(
+                Info::new("lport", Kind::Number, "Port of this side").keys(&["lport", "port"]).json("network.local.port"),
+                |r| Value::Uint(u64::from(r.local.port())),
+            ),
+            Column::new(
+                Info::new("local", Kind::Text, "Address and port of this side")
+                    .cell(Cell::left("LOCAL", 21, 5).growing()),
+                |r| Value::Socket(r.local),
+            ),
+            Column::new(
+                Info::new("peer_address", Kind::Address, "Address of the other side")
+                    .keys(&["net", "host"])
+                    .json("network.peer.address"),
+                |r| if applies(r) { Value::Ip(r.peer.ip()) } else { Value::Missing },
+            ),
+            Column::new(
+                Info::new("rport", Kind::Number, "Port of the other side")
+                    .keys(&["rport", "port"])
+                    .json("network.peer.port"),
+                |r| flow_number(r, u64::from(r.peer.port())),
+            ),
+            Column::new(
+                Info::new("peer", Kind::Text, "Address and port of the other side")
+                    .cell(Cell::left("PEER", 21, 0).growing()),
+                |r| if applies(r) { Value::Socket(r.peer) } else { Value::Missing },
+            ),
+            Column::new(
+                Info::new("state", Kind::Word, "State of the connection")
+                    .keys(&["state"])
+                    .json("network.connection.state")
+                    .cell(Cell::left("STATE", 11, 4)),
+                |r| Value::Word(r.state.word()),
+            ),
+            Column::new(
+                Info::new("rx", Kind::Number, "Application bytes received a second (tcp_info.bytes_received)")
+                    .keys(&["rx"])
+                    .json("flow.rx_bytes_per_s")
+                    .unit(Unit::BytesPerSecond)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("RX/s", 8, 1)),
+                |r| r.rates.map_or(Value::Missing, |rates| Value::Real(rates.rx_bytes_per_s)),
+            ),
+            Column::new(
+                Info::new("tx", Kind::Number, "Application bytes sent and acknowledged a second (tcp_info.bytes_acked)")
+                    .keys(&["tx"])
+                    .json("flow.tx_bytes_per_s")
+                    .unit(Unit::BytesPerSecond)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("TX/s", 8, 1)),
+                |r| r.rates.map_or(Value::Missing, |rates| Value::Real(rates.tx_bytes_per_s)),
+            ),
+            Column::new(
+                Info::new("rx_bytes", Kind::Number, "Application bytes received, in all")
+                    .keys(&["rx_bytes"])
+                    .json("flow.rx_bytes")
+                    .unit(Unit::Bytes)
+                    .cell(Cell::right("RX", 8, 7)),
+                |r| flow_number(r, r.rx_bytes),
+            ),
+            Column::new(
+                Info::new("tx_bytes", Kind::Number, "Application bytes sent and acknowledged, in all")
+                    .keys(&["tx_bytes"])
+                    .json("flow.tx_bytes")
+                    .unit(Unit::Bytes)
+                    .cell(Cell::right("TX", 8, 7)),
+                |r| flow_number(r, r.tx_bytes),
+            ),
+            Column::new(
+                Info::new("rtt", Kind::Number, "Smoothed round-trip time (tcp_sock.srtt_us / 8)")
+                    .keys(&["rtt"])
+                    .json("flow.rtt_ns")
+                    .unit(Unit::Nanos)
+                    .cell(Cell::right("RTT", 7, 2)),
+                |r| flow_number(r, r.rtt_ns),
+            ),
+            Column::new(
+                Info::new("retransmits", Kind::Number, "Segments sent again (tcp_sock.total_retrans)")
+                    .keys(&["retransmits"])
+                    .json("flow.retransmits")
+                    .unit(Unit::Count)
+                    .cell(Cell::right("RETR", 5, 6)),
+                |r| flow_number(r, u64::from(r.retransmits)),
+            ),
+            Column::new(
+                Info::new("connect", Kind::Number, "From the SYN to ESTABLISHED, or to failure")
+                    .keys(&["connect"])
+                    .json("flow.connect_ns")
+                    .unit(Unit::Nanos)
+                    .cell(Cell::right("CONNECT", 8, 8)),
+                |r| r.connect_ns.map_or(Value::Missing, Value::Uint),
+            ),
+            Column::new(
+                Info::new("age", Kind::Number, "Since the connection was established, where that was seen")
+                    .keys(&["age", "duration"])
+                    .json("flow.duration_ns")
+                    .unit(Unit::Nanos)
+                    .cell(Cell::right("AGE", 6, 3)),
+                |r| {
+                    if r.duration_ns == 0 && !r.event { Value::Missing } else { flow_number(r, r.duration_ns) }
+                },
+            ),
+            Column::new(
+                Info::new("attribution", Kind::Word, "How the owner is known: exact, inferred or unknown")
+                    .keys(&["attribution"])
+                    .json("flow.attribution"),
+                |r| Value::Word(r.attribution.word()),
+            ),
+            Column::new(
+                Info::new("primed", Kind::Word, "The connection is older than this run of fluoro").json("flow.primed"),
+                |r| if r.primed { Value::Bool(true) } else { Value::Missing },
+            ),
+            Column::new(
+                Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted").json("flow.id"),
+                |r| Value::Id(r.id.0),
+            ),
+            Column::new(
+                Info::new("errno", Kind::Word, "Why an attempt failed").keys(&["errno"]).json("error.type"),
+                |r| r.error.map_or(Value::Missing, Value::Word),
+            ),
+        ]);
+        columns
+    })
+}

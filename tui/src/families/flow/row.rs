@@ -1,0 +1,151 @@
+//! A connection as a table or an event line shows it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::columns;
+use crate::columns::{Column, Row, RowId};
+use crate::families::identity::HasIdentity;
+use crate::model::Identity;
+use crate::records::flow::Direction;
+use crate::records::{FlowId, NetnsId, Tid};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowRow {
+    pub id: FlowId,
+    pub netns: NetnsId,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub state: State,
+    /// `None`: a listener.
+    pub direction: Option<Direction>,
+    pub attribution: Attribution,
+    pub identity: Option<Arc<Identity>>,
+    pub tid: Option<Tid>,
+    pub tx_bytes: u64,
+    pub rx_bytes: u64,
+    /// In table rows, from the second look on.
+    pub rates: Option<Rates>,
+    pub rtt_ns: u64,
+    pub retransmits: u32,
+    /// Since it was established; 0 when that was not seen.
+    pub duration_ns: u64,
+    pub connect_ns: Option<u64>,
+    /// errno of a failed attempt.
+    pub error: Option<&'static str>,
+    /// Older than this run.
+    pub primed: bool,
+    /// Is the row of an event line.
+    pub event: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    pub tx_bytes_per_s: f64,
+    pub rx_bytes_per_s: f64,
+}
+
+/// How sure the owner is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribution {
+    /// Read inside the call that connected, accepted or listened.
+    Exact,
+    /// Who held the socket when it was looked for.
+    Inferred,
+    Unknown,
+}
+
+impl Attribution {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Inferred => "inferred",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// States of TCP, as `ss` names them in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Established,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Closed,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+impl State {
+    /// By the number of include/net/tcp_states.h.
+    pub const fn from_kernel(number: u8) -> Self {
+        match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 | 12 => Self::SynRecv,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            _ => Self::Closed,
+        }
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::FinWait1 => "fin_wait_1",
+            Self::FinWait2 => "fin_wait_2",
+            Self::TimeWait => "time_wait",
+            Self::Closed => "closed",
+            Self::CloseWait => "close_wait",
+            Self::LastAck => "last_ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+        }
+    }
+
+    /// The peer's FIN has been counted in `bytes_received`.
+    pub const fn fin_received(self) -> bool {
+        matches!(self, Self::CloseWait | Self::LastAck | Self::Closing | Self::TimeWait)
+    }
+
+    /// Our FIN has been acknowledged and counted in `bytes_acked`.
+    pub const fn fin_acked(self) -> bool {
+        matches!(self, Self::FinWait2 | Self::TimeWait)
+    }
+}
+
+impl HasIdentity for FlowRow {
+    fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
+    fn tid(&self) -> Option<Tid> {
+        self.tid
+    }
+}
+
+impl Row for FlowRow {
+    fn id(&self) -> RowId {
+        RowId(u64::MAX - 2, self.id.0)
+    }
+
+    fn ended(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        columns::columns()
+    }
+}

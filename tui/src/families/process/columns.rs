@@ -1,0 +1,78 @@
+//! The columns of `process`.
+
+use std::sync::OnceLock;
+
+use super::model::ProcessRow;
+use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
+use crate::families::identity;
+use crate::records::process::Exit;
+
+pub fn columns() -> &'static [Column<ProcessRow>] {
+    static COLUMNS: OnceLock<Vec<Column<ProcessRow>>> = OnceLock::new();
+    COLUMNS.get_or_init(|| {
+        let mut columns = identity::columns::<ProcessRow>();
+        columns.extend([
+            Column::new(
+                Info::new("state", Kind::Word, "running, or how it ended")
+                    .keys(&["state"])
+                    .cell(Cell::left("STATE", 10, 1)),
+                |r| Value::Word(r.state()),
+            ),
+            Column::new(
+                Info::new("parent", Kind::Number, "Process id of the parent").cell(Cell::right("PARENT", 8, 4)),
+                |r| r.identity.parent.map_or(Value::Missing, |parent| Value::Uint(u64::from(parent.0))),
+            ),
+            Column::new(
+                Info::new("path", Kind::Text, "Path of the executable")
+                    .keys(&["path"])
+                    .cell(Cell::left("EXECUTABLE", 24, 2).growing()),
+                |r| r.identity.executable.as_ref().map_or(Value::Missing, |e| Value::Text(&e.path)),
+            ),
+            Column::new(
+                Info::new("forks", Kind::Number, "Processes it made in the interval")
+                    .keys(&["forks"])
+                    .json("process.forks")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("FORKS", 6, 6)),
+                |r| r.activity.map_or(Value::Missing, |a| Value::Uint(a.forks)),
+            ),
+            Column::new(
+                Info::new("execs", Kind::Number, "Programs it started to run in the interval")
+                    .keys(&["execs"])
+                    .json("process.execs")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("EXECS", 6, 6)),
+                |r| r.activity.map_or(Value::Missing, |a| Value::Uint(a.execs)),
+            ),
+            Column::new(
+                Info::new("age", Kind::Number, "Since it started; of an ended process, how long it lived")
+                    .keys(&["age", "duration"])
+                    .json("process.duration_ns")
+                    .unit(Unit::Nanos)
+                    .cell(Cell::right("AGE", 7, 1)),
+                |r| r.age_ns.map_or(Value::Missing, Value::Uint),
+            ),
+            Column::new(
+                Info::new("exit_code", Kind::Number, "Exit code of a process that was not killed")
+                    .keys(&["exit"])
+                    .json("process.exit.code"),
+                |r| match r.exit {
+                    Some(Exit::Code(code)) => Value::Uint(u64::from(code)),
+                    _ => Value::Missing,
+                },
+            ),
+            Column::new(
+                Info::new("exit_signal", Kind::Number, "Signal that killed the process")
+                    .keys(&["signal"])
+                    .json("process.exit.signal"),
+                |r| match r.exit {
+                    Some(Exit::Signal(signal)) => Value::Uint(u64::from(signal)),
+                    _ => Value::Missing,
+                },
+            ),
+        ]);
+        columns
+    })
+}

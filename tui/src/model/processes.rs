@@ -1,0 +1,251 @@
+//! The identity table: who every pid is and was. Fed by the family `process`, asked by all.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::model::{Executable, Identity, Owner};
+use crate::records::process::{Record, What};
+use crate::records::{BootTime, CgroupId, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime};
+
+/// A process as somebody other than a record describes it (/proc, a fixture).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcFacts {
+    pub key: ProcKey,
+    pub parent: Tgid,
+    pub comm: Outside,
+    pub executable: Option<Outside>,
+    pub uid: Uid,
+    /// Path in the hierarchy that identifies processes.
+    pub cgroup: Option<Outside>,
+    pub owner: Owner,
+}
+
+/// What records lack and the machine knows.
+pub trait Lookup {
+    fn process(&mut self, tgid: Tgid) -> Option<ProcFacts>;
+    fn cgroup(&mut self, id: CgroupId) -> Option<Outside>;
+    fn owner(&mut self, cgroup: &Outside) -> Owner;
+    fn user(&mut self, uid: Uid) -> Option<Arc<str>>;
+    /// The wall time of a moment of the event clock.
+    fn wall(&self, at: BootTime) -> WallTime;
+}
+
+/// Identities by process.
+#[derive(Default)]
+pub struct Processes {
+    known: HashMap<ProcKey, Known>,
+    /// The process that has a pid now.
+    current: HashMap<Tgid, ProcKey>,
+    /// In order of their end.
+    ended: VecDeque<(BootTime, ProcKey)>,
+}
+
+struct Known {
+    identity: Arc<Identity>,
+    cgroup: CgroupId,
+}
+
+/// How long an ended process stays known.
+pub const LINGER_NS: u64 = 10_000_000_000;
+
+/// Ended processes kept at most.
+const ENDED_MAX: usize = 65_536;
+
+impl Processes {
+    pub fn get(&self, key: ProcKey) -> Option<&Arc<Identity>> {
+        self.known.get(&key).map(|known| &known.identity)
+    }
+
+    /// The process that has this pid now.
+    pub fn by_pid(&self, tgid: Tgid) -> Option<&Arc<Identity>> {
+        self.current.get(&tgid).and_then(|&key| self.get(key))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.known.values().map(|known| &known.identity)
+    }
+
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// A process that existed already. What records have told is not overwritten.
+    pub fn prime(&mut self, facts: ProcFacts, lookup: &mut dyn Lookup) -> ProcKey {
+        let key = facts.key;
+        if !self.known.contains_key(&key) {
+            let user = lookup.user(facts.uid);
+            self.insert(
+                Identity {
+                    key,
+                    comm: facts.comm,
+                    created: lookup.wall(started(key)),
+                    executable: facts.executable.map(Executable::at),
+                    parent: Some(facts.parent),
+                    uid: Some(facts.uid),
+                    user,
+                    cgroup: facts.cgroup,
+                    owner: facts.owner,
+                    ended: false,
+                },
+                CgroupId(0),
+            );
+        }
+        key
+    }
+
+    /// The identity behind a record's task. The machine is asked once for a process never seen before; then nothing
+    /// is allocated unless a fact changed.
+    pub fn identify(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {
+        if let Some(known) = self.known.get(&task.key) {
+            let same_group = known.cgroup == task.cgroup || task.cgroup.0 == 0;
+            if same_group && is_same(&known.identity, task) {
+                return Arc::clone(&known.identity);
+            }
+            let mut identity = (*known.identity).clone();
+            // Keep the group's path when the first record names the group that /proc had already shown.
+            let regroup = !same_group && (known.cgroup.0 != 0 || identity.cgroup.is_none());
+            refresh(&mut identity, task, lookup);
+            if regroup {
+                place(&mut identity, task.cgroup, lookup);
+            }
+            return self.insert(identity, task.cgroup);
+        }
+        let mut identity = Identity::bare(task.key, lookup.wall(started(task.key)));
+        let seen = lookup.process(task.key.tgid).filter(|facts| facts.key == task.key);
+        if let Some(facts) = seen {
+            identity.executable = facts.executable.map(Executable::at);
+            identity.cgroup = facts.cgroup;
+            identity.owner = facts.owner;
+        }
+        refresh(&mut identity, task, lookup);
+        if identity.cgroup.is_none() {
+            place(&mut identity, task.cgroup, lookup);
+        }
+        self.insert(identity, task.cgroup)
+    }
+
+    /// Takes a record in and gives the identity after it.
+    pub fn apply(&mut self, record: &Record, lookup: &mut dyn Lookup) -> Arc<Identity> {
+        match &record.what {
+            What::Fork => self.fork(&record.task, lookup),
+            What::Exec { executable, .. } => {
+                let mut identity = (*self.identify(&record.task, lookup)).clone();
+                if let Some(path) = executable {
+                    identity.executable = Some(Executable::at(path.clone()));
+                } else if let Some(facts) =
+                    lookup.process(record.task.key.tgid).filter(|facts| facts.key == record.task.key)
+                {
+                    identity.executable = facts.executable.map(Executable::at);
+                }
+                self.insert(identity, record.task.cgroup)
+            }
+            What::Exit(_) => {
+                let mut identity = (*self.identify(&record.task, lookup)).clone();
+                if !identity.ended {
+                    identity.ended = true;
+                    self.ended.push_back((record.at, record.task.key));
+                }
+                self.insert(identity, record.task.cgroup)
+            }
+        }
+    }
+
+    /// A child begins as its parent: executable and, in the same group, owner.
+    fn fork(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {
+        let Some(parent) = self.current.get(&task.parent).and_then(|key| self.known.get(key)) else {
+            return self.identify(task, lookup);
+        };
+        let mut identity = Identity::bare(task.key, lookup.wall(started(task.key)));
+        identity.executable = parent.identity.executable.clone();
+        if parent.cgroup == task.cgroup || parent.cgroup.0 == 0 {
+            identity.cgroup = parent.identity.cgroup.clone();
+            identity.owner = parent.identity.owner.clone();
+        }
+        refresh(&mut identity, task, lookup);
+        if identity.cgroup.is_none() {
+            place(&mut identity, task.cgroup, lookup);
+        }
+        self.insert(identity, task.cgroup)
+    }
+
+    /// Forgets what ended longer ago than the linger, and the oldest when there are too many.
+    pub fn expire(&mut self, now: BootTime) {
+        while let Some(&(at, key)) = self.ended.front() {
+            if now.since(at) < LINGER_NS && self.ended.len() <= ENDED_MAX {
+                return;
+            }
+            self.ended.pop_front();
+            self.known.remove(&key);
+            if self.current.get(&key.tgid) == Some(&key) {
+                self.current.remove(&key.tgid);
+            }
+        }
+    }
+
+    /// Marks as ended what the machine no longer has: exits that were lost.
+    pub fn sweep(&mut self, alive: &std::collections::HashSet<Tgid>, now: BootTime) {
+        let gone: Vec<ProcKey> = self
+            .known
+            .values()
+            .filter(|known| !known.identity.ended && !alive.contains(&known.identity.key.tgid))
+            .map(|known| known.identity.key)
+            .collect();
+        for key in gone {
+            if let Some(known) = self.known.get_mut(&key) {
+                Arc::make_mut(&mut known.identity).ended = true;
+                self.ended.push_back((now, key));
+            }
+        }
+    }
+
+    fn insert(&mut self, identity: Identity, cgroup: CgroupId) -> Arc<Identity> {
+        let identity = Arc::new(identity);
+        let key = identity.key;
+        if !identity.ended {
+            self.current.insert(key.tgid, key);
+        }
+        self.known.insert(key, Known { identity: Arc::clone(&identity), cgroup });
+        identity
+    }
+}
+
+fn is_same(identity: &Identity, task: &TaskFacts) -> bool {
+    identity.uid == Some(task.uid)
+        && (task.tid.0 != task.key.tgid.0 || is_comm(&identity.comm, task))
+        && (task.parent.0 == 0 || identity.parent == Some(task.parent) || identity.ended)
+}
+
+fn is_comm(comm: &Outside, task: &TaskFacts) -> bool {
+    task.comm.split(|&b| b == 0).next() == Some(comm.bytes())
+}
+
+/// Takes over what the newest record says. Threads may have names of their own: the process has its leader's.
+fn refresh(identity: &mut Identity, task: &TaskFacts, lookup: &mut dyn Lookup) {
+    let leads = task.tid.0 == task.key.tgid.0;
+    if (leads || identity.comm.is_empty()) && !is_comm(&identity.comm, task) {
+        identity.comm = Outside::from_padded(&task.comm);
+    }
+    if task.parent.0 != 0 && !identity.ended {
+        identity.parent = Some(task.parent);
+    }
+    if identity.uid != Some(task.uid) {
+        identity.uid = Some(task.uid);
+        identity.user = lookup.user(task.uid);
+    }
+}
+
+fn place(identity: &mut Identity, cgroup: CgroupId, lookup: &mut dyn Lookup) {
+    if let Some(path) = lookup.cgroup(cgroup) {
+        identity.owner = lookup.owner(&path);
+        identity.cgroup = Some(path);
+    }
+}
+
+/// When a process started, on the event clock.
+pub const fn started(key: ProcKey) -> BootTime {
+    StartTime::boot_time(key.start)
+}

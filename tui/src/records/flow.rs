@@ -1,0 +1,123 @@
+//! Records of the family `flow`.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use fluoro_shared::flow::{
+    DIRECTION_INBOUND, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN,
+    KIND_OWNER,
+};
+use zerocopy::FromBytes;
+
+use super::{BootTime, FlowId, Malformed, NetnsId, TaskFacts};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub at: BootTime,
+    pub what: What,
+    pub id: FlowId,
+    pub owner: Option<TaskFacts>,
+    pub netns: NetnsId,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub direction: Option<Direction>,
+    pub tx_bytes: u64,
+    pub rx_bytes: u64,
+    pub rtt_ns: u64,
+    pub retransmits: u32,
+    /// Since ESTABLISHED; `None` when that was not seen.
+    pub duration_ns: Option<u64>,
+    /// SYN_SENT to ESTABLISHED or failure; `None` when not an outbound attempt from its beginning.
+    pub connect_ns: Option<u64>,
+    /// errno of a failure.
+    pub error: i32,
+    /// The kernel side had not seen the socket before.
+    pub untracked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Open,
+    Close,
+    Fail,
+    Listen,
+    /// Who accepted a connection that was announced before. No event of its own.
+    Owner,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Outbound,
+    Inbound,
+}
+
+impl Direction {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+impl Record {
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let raw = FlowRecord::read_from_bytes(bytes).map_err(|_| Malformed::Size(bytes.len()))?;
+        let what = match raw.header.kind {
+            KIND_OPEN => What::Open,
+            KIND_CLOSE => What::Close,
+            KIND_FAIL => What::Fail,
+            KIND_LISTEN => What::Listen,
+            KIND_OWNER => What::Owner,
+            kind => return Err(Malformed::Kind(kind)),
+        };
+        let end = |address: [u8; 16], port| SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port);
+        let known = |ns: u64| (ns != 0).then_some(ns);
+        Ok(Self {
+            at: BootTime(raw.header.at_ns),
+            what,
+            id: FlowId(raw.id),
+            owner: TaskFacts::decode(&raw.owner),
+            netns: NetnsId(raw.netns),
+            local: end(raw.local_address, raw.local_port),
+            peer: end(raw.peer_address, raw.peer_port),
+            direction: match raw.direction {
+                DIRECTION_OUTBOUND => Some(Direction::Outbound),
+                DIRECTION_INBOUND => Some(Direction::Inbound),
+                _ => None,
+            },
+            tx_bytes: raw.tx_bytes,
+            rx_bytes: raw.rx_bytes,
+            rtt_ns: u64::from(raw.srtt_us) * 1000,
+            retransmits: raw.retransmits,
+            duration_ns: known(raw.duration_ns),
+            connect_ns: known(raw.connect_ns),
+            error: raw.error.cast_signed(),
+            untracked: raw.header.flags & FLAG_UNTRACKED != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use zerocopy::{FromZeros, IntoBytes};
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        let mut raw = FlowRecord::new_zeroed();
+        raw.header.kind = KIND_OPEN;
+        raw.peer_address = "::ffff:10.0.0.1".parse::<Ipv6Addr>().unwrap().octets();
+        raw.peer_port = 443;
+        let record = Record::decode(raw.as_bytes()).unwrap();
+        assert_eq!(record.peer, "10.0.0.1:443".parse().unwrap());
+        assert!(record.local.is_ipv6());
+        assert_eq!((record.owner, record.direction), (None, None));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(Record::decode(&[0; 10]), Err(Malformed::Size(10)));
+        assert_eq!(Record::decode(FlowRecord::new_zeroed().as_bytes()), Err(Malformed::Kind(0)));
+    }
+}
