@@ -9,62 +9,89 @@ use super::run::{self, Ran};
 
 pub struct Doctor {
     pub ran: Ran,
-    pub report: Value,
+    pub programs: Vec<Program>,
+}
+
+/// A program as doctor describes it. A family that cannot even be loaded stands here as one program without a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    pub family: String,
+    pub name: String,
+    /// `live`, `degraded`, `unsupported`.
+    pub status: String,
+    pub reason: String,
 }
 
 impl Doctor {
     pub fn ask(place: &Place, args: &[&str]) -> Result<Self> {
-        let ran = run::to_the_end(
-            &mut run::fluoro(place, &[&["doctor", "-o", "json"], args].concat()),
-            place.patience(30),
-        )?;
-        let report = serde_json::from_str(&ran.stdout).with_context(|| {
-            format!("doctor -o json (exit {}): {:?} {:?}", ran.ending(), ran.stdout, ran.stderr)
-        })?;
-        Ok(Self { ran, report })
+        let args = [&["doctor", "-o", "json"], args].concat();
+        let ran = run::to_the_end(&mut run::fluoro(place, &args), place.patience(30))?;
+        let programs = programs(&ran)?;
+        Ok(Self { ran, programs })
     }
 
-    /// All objects of the report that speak of a program.
-    pub fn programs(&self) -> Vec<&Value> {
-        let mut found = Vec::new();
-        let mut open = vec![&self.report];
-        while let Some(value) = open.pop() {
-            match value {
-                Value::Array(items) => open.extend(items),
-                Value::Object(object) => {
-                    if object.contains_key("program") && state(value).is_some() {
-                        found.push(value);
-                    } else {
-                        open.extend(object.values());
-                    }
-                }
-                _ => {}
-            }
-        }
-        found
+    pub fn count(&self, status: &str) -> usize {
+        self.programs.iter().filter(|program| program.status == status).count()
     }
 
     /// Why a family cannot be observed here, if doctor knows a reason.
     pub fn why_not(&self, family: &str) -> Option<String> {
-        self.programs()
-            .into_iter()
-            .filter(|entry| entry.get("family").and_then(Value::as_str) == Some(family))
-            .find(|entry| state(entry) == Some("unsupported"))
-            .map(|entry| entry.get("reason").and_then(Value::as_str).unwrap_or("no reason given").to_owned())
+        self.programs
+            .iter()
+            .find(|program| program.family == family && program.status == "unsupported")
+            .map(|program| program.reason.clone())
     }
 
     /// Why a program cannot run here, if it cannot.
     pub fn unsupported(&self, program: &str) -> Option<String> {
-        let entry = self
-            .programs()
-            .into_iter()
-            .find(|entry| entry.get("program").and_then(Value::as_str) == Some(program))?;
-        (state(entry) == Some("unsupported"))
-            .then(|| entry.get("reason").and_then(Value::as_str).unwrap_or("no reason given").to_owned())
+        self.programs
+            .iter()
+            .find(|entry| entry.name == program && entry.status == "unsupported")
+            .map(|entry| entry.reason.clone())
     }
 }
 
-/// `live`, `degraded`, `unsupported` of a program's entry.
-pub fn state(entry: &Value) -> Option<&str> {
-    entry.get("state").or_else(|| entry.get("status")).and_then(Value::as_str)
+/// The programs of a report, `{"families":{"flow":{"programs":[..]}, ..}}`.
+pub fn programs(ran: &Ran) -> Result<Vec<Program>> {
+    let report: Value = serde_json::from_str(&ran.stdout).with_context(|| {
+        format!("doctor -o json (exit {}): {:?} {:?}", ran.ending(), ran.stdout, ran.stderr)
+    })?;
+    let families =
+        report.get("families").and_then(Value::as_object).context("doctor tells of no families")?;
+    let mut programs = Vec::new();
+    for (family, told) in families {
+        let text =
+            |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let program = |entry: &Value| Program {
+            family: family.clone(),
+            name: text(entry, "name"),
+            status: text(entry, "status"),
+            reason: text(entry, "reason"),
+        };
+        if told.get("status").is_some() {
+            programs.push(program(told));
+        }
+        programs.extend(told.get("programs").and_then(Value::as_array).into_iter().flatten().map(program));
+    }
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn programs_and_families_without_programs_are_both_understood() {
+        let stdout = r#"{"families":{
+            "flow":{"programs":[{"name":"flow_state","status":"live","reason":null},
+                {"name":"flow_accept","status":"unsupported","reason":"no kprobes"}]},
+            "process":{"status":"unsupported","reason":"no BTF","programs":[]}}}"#;
+        let ran = Ran { code: Some(3), signal: None, stdout: stdout.to_owned(), stderr: String::new() };
+        let doctor = Doctor { programs: programs(&ran).unwrap(), ran };
+        assert_eq!(doctor.unsupported("flow_accept").as_deref(), Some("no kprobes"));
+        assert_eq!(doctor.unsupported("flow_state"), None);
+        assert_eq!(doctor.why_not("process").as_deref(), Some("no BTF"));
+        assert_eq!(doctor.count("unsupported"), 2);
+    }
 }
