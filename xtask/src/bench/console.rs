@@ -1,0 +1,161 @@
+//! The console as a guest: what it costs while it stands there, how soon it shows something, how soon it is gone.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::Report;
+use crate::prove::pty::Console;
+use crate::prove::witness::{self, BpfKind};
+use crate::prove::{Place, fluoro_command};
+use crate::workload::actor::Actor;
+
+/// Programs of the same trade, measured the same way where they are installed.
+pub const PEERS: &[(&str, &[&str])] =
+    &[("bandwhich", &["-i", "lo"]), ("nethogs", &["-a", "lo"]), ("iftop", &["-i", "lo"]), ("htop", &[])];
+
+const ROWS: u16 = 50;
+const COLUMNS: u16 = 200;
+const ROUNDS: usize = 5;
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub fn installed(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists())
+}
+
+/// Live flows, and the budgets: CPU in percent, resident memory in MiB, bytes a second to the terminal.
+const CROWDS: &[(u32, f64, f64, Option<f64>)] = &[
+    (0, 0.5, 30.0, Some(200.0)),
+    (1_000, 1.0, 35.0, Some(800.0)),
+    (10_000, 4.0, 60.0, Some(1_000.0)),
+    (50_000, 15.0, 120.0, None),
+];
+
+pub fn standing(place: &Place, report: &mut Report) -> Result<()> {
+    for &(flows, cpu, memory, bytes) in CROWDS {
+        let _crowd = crowd(place, flows)?;
+        let what = if flows == 0 { "idle".to_owned() } else { format!("{flows} flows") };
+        let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
+        let pid = console.pid();
+        console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
+        console.press(b"2").context("choose the view Flows")?;
+        measure(report, "fluoro", &what, &console, [Some(cpu), Some(memory), bytes])?;
+        drop(console);
+        for (peer, args) in PEERS.iter().filter(|(peer, _)| installed(peer)) {
+            let mut command = Command::new(peer);
+            command.args(*args);
+            measure(report, peer, &what, &Console::run(command, ROWS, COLUMNS)?, [None; 3])?;
+        }
+    }
+    Ok(())
+}
+
+/// Processes that hold so many sockets together; no process may have as many descriptors as the largest crowd needs.
+fn crowd(place: &Place, flows: u32) -> Result<Vec<Actor>> {
+    const EACH: u32 = 18_000;
+    let mut actors = Vec::new();
+    let mut left = flows;
+    while left > 0 {
+        let some = left.min(EACH);
+        let actor = Actor::start(&place.xtask, &["crowd", &(some / 2).to_string()])?;
+        actor.hear(LIMIT)?;
+        actors.push(actor);
+        left -= some;
+    }
+    Ok(actors)
+}
+
+fn measure(
+    report: &mut Report,
+    who: &str,
+    what: &str,
+    console: &Console,
+    budgets: [Option<f64>; 3],
+) -> Result<()> {
+    const WINDOW: Duration = Duration::from_secs(3);
+    // The first pictures and the priming are the matter of `start`.
+    thread::sleep(Duration::from_secs(3));
+    let pid = console.pid();
+    let (mut shares, mut resident, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let look = || Some((witness::run_time(pid)?, console.with_screen(|screen| screen.bytes.len())));
+        let (time, bytes) = look().with_context(|| format!("{who} is gone: {}", console.tail()))?;
+        thread::sleep(WINDOW);
+        let (later, more) = look().with_context(|| format!("{who} is gone: {}", console.tail()))?;
+        shares.push(100.0 * later.saturating_sub(time).as_secs_f64() / WINDOW.as_secs_f64());
+        rates.push((more - bytes) as f64 / WINDOW.as_secs_f64());
+        resident.push(witness::resident_kib(pid).context("no VmRSS")? as f64 / 1024.0);
+    }
+    let [cpu, memory, bytes] = budgets;
+    report.add(who, format!("{what}: CPU"), "%", &shares, cpu);
+    report.add(who, format!("{what}: resident"), "MiB", &resident, memory);
+    report.add(who, format!("{what}: to the terminal"), "B/s", &rates, bytes);
+    Ok(())
+}
+
+fn attached(pid: u32) -> bool {
+    witness::bpf_ids_held(pid).iter().any(|(kind, _)| *kind == BpfKind::Link)
+}
+
+/// From exec to the first painted frame, and to the first row of a connection that was there before.
+pub fn start(place: &Place, report: &mut Report) -> Result<()> {
+    let actor = Actor::start(&place.xtask, &["hold", "1", "1000"])?;
+    let held = actor.hear(LIMIT)?;
+    let port = held.get("port").and_then(Value::as_u64).context("no port")?.to_string();
+    let (mut frames, mut rows) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
+        console.wait_until("the first frame", LIMIT, |console| arrival(console, b"Flows").is_some())?;
+        console.press(b"2")?;
+        console.wait_until("the row of a connection", LIMIT, |console| {
+            arrival(console, port.as_bytes()).is_some()
+        })?;
+        frames.extend(arrival(&console, b"Flows").map(|after| after.as_secs_f64() * 1e3));
+        rows.extend(arrival(&console, port.as_bytes()).map(|after| after.as_secs_f64() * 1e3));
+    }
+    report.add("fluoro", "exec to the first frame", "ms", &frames, Some(50.0));
+    report.add("fluoro", "exec to the first live row", "ms", &rows, Some(500.0));
+    Ok(())
+}
+
+/// When the terminal had received this text.
+fn arrival(console: &Console, text: &[u8]) -> Option<Duration> {
+    console.with_screen(|screen| {
+        let at = screen.bytes.windows(text.len()).position(|window| window == text)? + text.len();
+        screen.arrivals.iter().find(|(_, so_far)| *so_far >= at).map(|(after, _)| *after)
+    })
+}
+
+pub fn exit(place: &Place, report: &mut Report) -> Result<()> {
+    for (how, signal) in [
+        ("q", None),
+        ("INT", Some(Signal::SIGINT)),
+        ("TERM", Some(Signal::SIGTERM)),
+        ("HUP", Some(Signal::SIGHUP)),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
+            let pid = console.pid();
+            console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
+            thread::sleep(Duration::from_millis(300));
+            match signal {
+                None => console.press(b"q")?,
+                Some(signal) => kill(Pid::from_raw(pid.cast_signed()), signal).context("kill")?,
+            }
+            let (_, after) =
+                console.await_end(LIMIT)?.with_context(|| format!("{how}: fluoro did not end"))?;
+            took.push(after.as_secs_f64() * 1e3);
+        }
+        report.add("fluoro", format!("exit on {how}"), "ms", &took, Some(1_000.0));
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! What being observed costs a workload at full speed: bare and observed runs take turns.
+
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Report, median};
+use crate::prove::pty::Console;
+use crate::prove::witness::{self, BpfKind};
+use crate::prove::{Place, fluoro_command};
+use crate::workload::actor::Actor;
+
+const ROUNDS: usize = 7;
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// A way to observe: a name, and how to start it.
+struct Watcher {
+    who: &'static str,
+    in_terminal: bool,
+    command: Box<dyn Fn() -> Command>,
+    budgets: bool,
+}
+
+fn watchers(place: &Place) -> Vec<Watcher> {
+    let fluoro = |args: &'static [&str]| {
+        let place = place.clone();
+        Box::new(move || fluoro_command(&place, args)) as Box<dyn Fn() -> Command>
+    };
+    let mut watchers = vec![
+        Watcher { who: "console", in_terminal: true, command: fluoro(&[]), budgets: true },
+        Watcher {
+            who: "observe",
+            in_terminal: false,
+            command: fluoro(&["observe", "flow", "-o", "json"]),
+            budgets: false,
+        },
+    ];
+    watchers.extend(super::console::PEERS.iter().filter(|(peer, _)| super::console::installed(peer)).map(
+        |&(peer, args)| {
+            let command = move || {
+                let mut command = Command::new(peer);
+                command.args(args);
+                command
+            };
+            Watcher { who: peer, in_terminal: true, command: Box::new(command), budgets: false }
+        },
+    ));
+    watchers
+}
+
+pub fn storm(place: &Place, report: &mut Report) -> Result<()> {
+    const CONNECTIONS: &str = "20000";
+    let port = crate::prove::free_port(26_100)?.to_string();
+    let once = || -> Result<Duration> {
+        let mut server = Actor::start(&place.xtask, &["storm-serve", CONNECTIONS, &port])?;
+        let mut client = Actor::start(&place.xtask, &["storm-connect", CONNECTIONS, &port])?;
+        server.tell("listen")?;
+        server.hear(LIMIT)?;
+        client.tell("go")?;
+        let elapsed = elapsed(&client.conclusion(LIMIT)?)?;
+        server.conclusion(LIMIT)?;
+        Ok(elapsed)
+    };
+    side_by_side(place, report, "20,000 connect/close", Some(1.03), Some(20.0), once)
+}
+
+pub fn bulk(place: &Place, report: &mut Report) -> Result<()> {
+    let once = || -> Result<Duration> {
+        let mut actor = Actor::start(&place.xtask, &["bulk", "4000000000"])?;
+        actor.hear(LIMIT)?;
+        actor.tell("go")?;
+        elapsed(&actor.conclusion(LIMIT)?)
+    };
+    side_by_side(place, report, "4 GB over one connection", Some(1.03), None, once)
+}
+
+fn elapsed(account: &Value) -> Result<Duration> {
+    Ok(Duration::from_nanos(account.get("elapsed_ns").and_then(Value::as_u64).context("no elapsed_ns")?))
+}
+
+fn side_by_side(
+    place: &Place,
+    report: &mut Report,
+    what: &str,
+    ratio: Option<f64>,
+    share: Option<f64>,
+    once: impl Fn() -> Result<Duration>,
+) -> Result<()> {
+    once().context("a first run, to warm up")?;
+    for watcher in watchers(place) {
+        let (mut bare, mut observed, mut ratios, mut shares) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            // Which comes first changes, too.
+            if round % 2 == 0 {
+                bare.push(once()?.as_secs_f64());
+            }
+            let (took, cpu) = watched(&watcher, &once)?;
+            observed.push(took.as_secs_f64());
+            shares.push(100.0 * cpu.as_secs_f64() / took.as_secs_f64());
+            if round % 2 == 1 {
+                bare.push(once()?.as_secs_f64());
+            }
+        }
+        if let Some([bare_median, ..]) = median::of(&bare) {
+            ratios.extend(observed.iter().map(|took| took / bare_median));
+        }
+        let (ratio, share) = if watcher.budgets { (ratio, share) } else { (None, None) };
+        report.add("nobody", what, "s", &bare, None);
+        report.add(watcher.who, format!("{what}, slowdown"), "x", &ratios, ratio);
+        report.add(watcher.who, format!("{what}, CPU of the observer"), "%", &shares, share);
+    }
+    Ok(())
+}
+
+/// The workload while somebody observes: how long it took, and the observer's time on a CPU meanwhile.
+fn watched(watcher: &Watcher, once: impl Fn() -> Result<Duration>) -> Result<(Duration, Duration)> {
+    let mut command = (watcher.command)();
+    if watcher.in_terminal {
+        let mut console = Console::run(command, 50, 200)?;
+        let pid = console.pid();
+        if watcher.who == "console" {
+            console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
+        }
+        measured(pid, once)
+    } else {
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start fluoro")?;
+        let pid = child.id();
+        let deadline = Instant::now() + LIMIT;
+        while !attached(pid) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        ensure!(attached(pid), "fluoro observe attached nothing");
+        let result = measured(pid, once);
+        let _ = child.kill();
+        let _ = child.wait();
+        result
+    }
+}
+
+fn attached(pid: u32) -> bool {
+    witness::bpf_ids_held(pid).iter().any(|(kind, _)| *kind == BpfKind::Link)
+}
+
+fn measured(pid: u32, once: impl Fn() -> Result<Duration>) -> Result<(Duration, Duration)> {
+    // What the start costs is not the question here.
+    thread::sleep(Duration::from_secs(1));
+    let before = witness::run_time(pid).context("the observer is gone")?;
+    let took = once()?;
+    let after = witness::run_time(pid).context("the observer is gone")?;
+    Ok((took, after.saturating_sub(before)))
+}

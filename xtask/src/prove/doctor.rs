@@ -1,0 +1,97 @@
+//! What `fluoro doctor` says about this place: a criterion that a forced or missing hook makes impossible by design is
+//! read from here, so that nothing is passed over in silence.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Place;
+use super::run::{self, Ran};
+
+pub struct Doctor {
+    pub ran: Ran,
+    pub programs: Vec<Program>,
+}
+
+/// A program as doctor describes it. A family that cannot even be loaded stands here as one program without a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    pub family: String,
+    pub name: String,
+    /// `live`, `degraded`, `unsupported`.
+    pub status: String,
+    pub reason: String,
+}
+
+impl Doctor {
+    pub fn ask(place: &Place, args: &[&str]) -> Result<Self> {
+        let args = [&["doctor", "-o", "json"], args].concat();
+        let ran = run::to_the_end(&mut run::fluoro(place, &args), place.patience(30))?;
+        let programs = programs(&ran)?;
+        Ok(Self { ran, programs })
+    }
+
+    pub fn count(&self, status: &str) -> usize {
+        self.programs.iter().filter(|program| program.status == status).count()
+    }
+
+    /// Why a family cannot be observed here, if doctor knows a reason.
+    pub fn why_not(&self, family: &str) -> Option<String> {
+        self.programs
+            .iter()
+            .find(|program| program.family == family && program.status == "unsupported")
+            .map(|program| program.reason.clone())
+    }
+
+    /// Why a program cannot run here, if it cannot.
+    pub fn unsupported(&self, program: &str) -> Option<String> {
+        self.programs
+            .iter()
+            .find(|entry| entry.name == program && entry.status == "unsupported")
+            .map(|entry| entry.reason.clone())
+    }
+}
+
+/// The programs of a report, `{"families":{"flow":{"programs":[..]}, ..}}`.
+pub fn programs(ran: &Ran) -> Result<Vec<Program>> {
+    let report: Value = serde_json::from_str(&ran.stdout).with_context(|| {
+        format!("doctor -o json (exit {}): {:?} {:?}", ran.ending(), ran.stdout, ran.stderr)
+    })?;
+    let families =
+        report.get("families").and_then(Value::as_object).context("doctor tells of no families")?;
+    let mut programs = Vec::new();
+    for (family, told) in families {
+        let text =
+            |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let program = |entry: &Value| Program {
+            family: family.clone(),
+            name: text(entry, "name"),
+            status: text(entry, "status"),
+            reason: text(entry, "reason"),
+        };
+        if told.get("status").is_some() {
+            programs.push(program(told));
+        }
+        programs.extend(told.get("programs").and_then(Value::as_array).into_iter().flatten().map(program));
+    }
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn programs_and_families_without_programs_are_both_understood() {
+        let stdout = r#"{"families":{
+            "flow":{"programs":[{"name":"flow_state","status":"live","reason":null},
+                {"name":"flow_accept","status":"unsupported","reason":"no kprobes"}]},
+            "process":{"status":"unsupported","reason":"no BTF","programs":[]}}}"#;
+        let ran = Ran { code: Some(3), signal: None, stdout: stdout.to_owned(), stderr: String::new() };
+        let doctor = Doctor { programs: programs(&ran).unwrap(), ran };
+        assert_eq!(doctor.unsupported("flow_accept").as_deref(), Some("no kprobes"));
+        assert_eq!(doctor.unsupported("flow_state"), None);
+        assert_eq!(doctor.why_not("process").as_deref(), Some("no BTF"));
+        assert_eq!(doctor.count("unsupported"), 2);
+    }
+}

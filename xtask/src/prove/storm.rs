@@ -1,0 +1,67 @@
+//! Connections opened and closed at full speed: every one is in the ledger, which balances exactly, and fluoro's
+//! memory stays within its budget.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Place;
+use super::checks::Checks;
+use super::observer::{Keep, Observer};
+use super::ports::FreePorts;
+use crate::workload::actor::Actor;
+
+const CONNECTIONS: u32 = 50_000;
+const RESIDENT_MIB: u64 = 120;
+
+pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
+    let count = place.scaled(CONNECTIONS, 500);
+    let port = FreePorts::from(22_100).take()?.to_string();
+    let count_text = count.to_string();
+    let mut server = Actor::start(&place.xtask, &["storm-serve", &count_text, &port])?;
+    let mut client = Actor::start(&place.xtask, &["storm-connect", &count_text, &port])?;
+
+    let filter = format!("pid:{},{}", client.pid(), server.pid());
+    let watch = Observer::start(place, &["flow"], &["-f", &filter], Keep::Counts)?;
+    server.tell("listen")?;
+    server.hear(place.patience(10))?;
+    client.tell("go")?;
+    let connected = client.conclusion(place.patience(60))?;
+    let accepted = server.conclusion(place.patience(60))?;
+    let observed = watch.finish()?;
+
+    let number = |value: &Value, key: &str| {
+        value.get(key).and_then(Value::as_u64).with_context(|| format!("no {key}"))
+    };
+    let connects = number(&connected, "connects")?;
+    let listens = number(&accepted, "listens")?;
+    checks.equal("connections made = accepted", connects, number(&accepted, "accepts")?);
+    let seconds = number(&connected, "elapsed_ns")? as f64 / 1e9;
+    checks
+        .note(format!("{connects} connections in {seconds:.2} s: {:.0} a second", connects as f64 / seconds));
+
+    observed.check_books(checks, &["flow"])?;
+    let books = observed.books("flow")?;
+    checks.equal("error", 0, books.error);
+    checks.equal(
+        "seen - filtered = 4 x connections + listens",
+        4 * connects + listens,
+        books.seen - books.filtered,
+    );
+    let lines = |name: &str| observed.counts.get(name).copied().unwrap_or(0);
+    let shown = lines("flow.open") + lines("flow.close") + lines("flow.listen");
+    checks.equal(
+        "shown + lost + muted = 4 x connections + listens",
+        4 * connects + listens,
+        shown + books.lost + books.muted,
+    );
+    checks.at_most("lines of other names", 0, observed.shown() - shown);
+    checks.that(
+        "opens and closes shown",
+        format!("{0} and {0}, less what was lost", 2 * connects),
+        format!("{} and {}, lost {}", lines("flow.open"), lines("flow.close"), books.lost),
+        lines("flow.open") <= 2 * connects && lines("flow.close") <= 2 * connects,
+    );
+    checks.at_most("most resident memory, MiB", RESIDENT_MIB, observed.peak_kib.div_ceil(1024));
+    checks.note(format!("fluoro used {:.2} s of CPU", observed.cpu.as_secs_f64()));
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Workloads whose every figure is known: programs that do something bounded to the machine and say, one JSON object
+//! a line, what they did. They run as children of `prove` and `bench` (and as each other's children), so that a
+//! guest needs no other program than this one. They know nothing of fluoro.
+
+pub mod actor;
+pub mod crowd;
+pub mod exchange;
+pub mod failing;
+pub mod hold;
+pub mod namespace;
+pub mod spawner;
+pub mod storm;
+pub mod voice;
+
+use std::collections::VecDeque;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::{prctl, signal::Signal};
+
+type Play = fn(&mut Words) -> Result<()>;
+
+/// Name, arguments, what it does, body.
+const WORKLOADS: &[(&str, &str, &str, Play)] = &[
+    (
+        "exchange",
+        "KIND FAMILY COUNT PORT here|apart",
+        "requests and responses, server and client",
+        exchange::pair,
+    ),
+    ("serve", "KIND FAMILY COUNT PORT", "the server of an exchange", exchange::server::play),
+    ("fetch", "KIND FAMILY COUNT PORT", "the client of an exchange", exchange::client::play),
+    ("storm-serve", "COUNT PORT", "accepts and closes", storm::serve),
+    ("storm-connect", "COUNT PORT", "connects and closes at full speed", storm::connect),
+    ("spawner", "COUNT EXECUTABLE ..", "starts short programs and waits for each", spawner::play),
+    ("exit", "CODE|signal:N [MILLISECONDS]", "ends as told", spawner::exit),
+    ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
+    ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
+    ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
+    ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),
+    ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
+    ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
+    ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),
+    ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
+    ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
+];
+
+pub fn main(args: Vec<String>) -> Result<()> {
+    // Nothing that is started here outlives the one who started it.
+    prctl::set_pdeathsig(Signal::SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
+    let mut words = Words(args.into());
+    let name = words.text("workload")?;
+    let Some((_, usage, _, play)) = WORKLOADS.iter().find(|(known, ..)| *known == name) else {
+        let known: Vec<String> =
+            WORKLOADS.iter().map(|(name, usage, what, _)| format!("  {name} {usage}: {what}")).collect();
+        bail!("workload {name}: unknown; there are\n{}", known.join("\n"));
+    };
+    play(&mut words).with_context(|| format!("workload {name} {usage}"))
+}
+
+/// The arguments of a workload, taken one after the other.
+pub struct Words(VecDeque<String>);
+
+impl Words {
+    pub fn text(&mut self, what: &str) -> Result<String> {
+        self.0.pop_front().with_context(|| format!("argument {what} is missing"))
+    }
+
+    pub fn parse<T: FromStr>(&mut self, what: &str) -> Result<T> {
+        let text = self.text(what)?;
+        text.parse().map_err(|_| anyhow!("argument {what}: {text:?} does not parse"))
+    }
+
+    pub fn optional<T: FromStr>(&mut self, what: &str) -> Result<Option<T>> {
+        if self.0.is_empty() { Ok(None) } else { self.parse(what).map(Some) }
+    }
+
+    pub fn rest(&mut self) -> Vec<String> {
+        self.0.drain(..).collect()
+    }
+}
