@@ -134,7 +134,10 @@ unsafe fn step(scratch: *mut Scratch) -> Step {
             }
             let mountpoint: u64 = Helper::read(mount as Kptr, offset!(mount_mountpoint));
             write_volatile(&raw mut (*scratch).dentry, mountpoint);
-            write_volatile(&raw mut (*scratch).vfsmount, above.wrapping_add(u64::from(offset!(mount_vfsmount))));
+            write_volatile(
+                &raw mut (*scratch).vfsmount,
+                above.wrapping_add(u64::from(offset!(mount_vfsmount))),
+            );
             return Step::Further;
         }
         let qstr = (dentry as Kptr).wrapping_add(offset!(dentry_name) as usize);

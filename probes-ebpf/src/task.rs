@@ -1,7 +1,8 @@
 //! Whose doing it is: a `Task` filled from a `task_struct`.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_get_current_cgroup_id,
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    generated::bpf_get_current_cgroup_id,
 };
 use fluoro_shared::{offsets::ABSENT, record::Task};
 

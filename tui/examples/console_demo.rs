@@ -1,6 +1,6 @@
 //! The console over made-up rows: for looking at it, and for the tests of how it treats its terminal.
 //! With `FLUORO_DEMO_PANIC=collector` the source of rows panics after a few snapshots, with `draw` a row
-//! panics while it is drawn.
+//! panics while it is drawn. `FLUORO_DEMO_FILTER` and `FLUORO_DEMO_ASCII` stand for `-f` and `--ascii`.
 
 #[path = "../tests/screens/rows.rs"]
 mod rows;
@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fluoro::app::{Options, run};
-use fluoro::columns::{Facts, Info, RowId, Sheet, Value};
+use fluoro::columns::{Facts, Info, RowId, Sheet, Value, infos};
 use fluoro::engine::Handle;
+use fluoro::filter::{Filter, Keys};
 use fluoro::model::{Coverage, Note, Query, View};
 use rows::Scene;
 
@@ -99,7 +100,12 @@ fn main() {
             let _ = woken.recv_timeout(Duration::from_secs(1));
         }
     });
-    let options = Options { mouse: true, ..Options::default() };
+    let filter = std::env::var("FLUORO_DEMO_FILTER").ok().map(|text| {
+        let filter = Filter::parse(&text, &Keys::of(infos::<rows::Flow>()));
+        (text, Arc::new(filter.unwrap_or_else(|error| panic!("{error}"))))
+    });
+    let ascii = std::env::var_os("FLUORO_DEMO_ASCII").is_some();
+    let options = Options { mouse: true, filter, ascii, ..Options::default() };
     if let Err(error) = run(handle, options) {
         eprintln!("fluoro: {error}");
         std::process::exit(1);

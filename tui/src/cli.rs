@@ -3,6 +3,7 @@
 mod console;
 mod doctor;
 mod observe;
+mod outlet;
 mod run;
 mod top;
 
@@ -67,7 +68,7 @@ struct Console {
     /// Leave the mouse to the terminal
     #[arg(long)]
     no_mouse: bool,
-    /// Start with this filter
+    /// Start with this filter on the flows
     #[arg(short = 'f', long = "filter", value_name = "EXPR")]
     filter: Option<String>,
 }
@@ -181,7 +182,8 @@ fn parse_family(text: &str) -> Result<Family, String> {
 /// `500ms`, `10s`, `5m`, `1h`; a bare number is seconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits.parse().map_err(|_| "expected a time such as 500ms, 10s, 5m or 1h".to_owned())?;
+    let number: f64 =
+        digits.parse().map_err(|_| "expected a time such as 500ms, 10s, 5m or 1h".to_owned())?;
     let scale = match text.get(digits.len()..).unwrap_or_default() {
         "ms" => 0.001,
         "" | "s" => 1.0,
@@ -205,7 +207,7 @@ mod tests {
     fn durations_take_units_and_refuse_nonsense() {
         assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(parse_duration("2").unwrap(), Duration::from_secs(2));
-        assert_eq!(parse_duration("1h").unwrap(), Duration::from_secs(3600));
+        assert_eq!(parse_duration("1h").unwrap(), Duration::from_hours(1));
         for bad in ["", "s", "-1s", "5x", "nan", "inf", "0"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

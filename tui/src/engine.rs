@@ -3,17 +3,24 @@
 mod collector;
 mod core;
 mod handle;
+mod intake;
 mod list;
 mod loader;
+mod machine;
 mod own;
 mod service;
 mod signals;
+mod source;
+pub mod synthetic;
 mod world;
 
 pub use collector::{Attachment, Collector, ProgramState};
 pub use core::Core;
 pub use handle::{Handle, Service};
+pub use intake::{Inlet, Intake};
 pub use list::list;
+pub use machine::Machine;
 pub use service::start;
 pub use signals::Signals;
+pub use source::{Source, Sources};
 pub use world::World;

@@ -60,7 +60,11 @@ impl Keys {
 
     /// The known key most like `name`, if any is.
     fn like(&self, name: &str) -> Option<&'static str> {
-        self.names().map(|known| (distance(known, name), known)).min().filter(|(d, _)| *d <= 2).map(|(_, known)| known)
+        self.names()
+            .map(|known| (strsim::damerau_levenshtein(known, name), letters(known) != letters(name), known))
+            .min()
+            .filter(|(distance, ..)| *distance <= 2)
+            .map(|(.., known)| known)
     }
 }
 
@@ -89,8 +93,11 @@ pub struct Filter {
     /// Keys in the order in which the terms name them.
     keys: Vec<&'static str>,
     /// Columns of each key, by kind of row; found once per kind.
-    resolved: RwLock<Vec<(usize, Arc<Vec<Vec<usize>>>)>>,
+    resolved: RwLock<Vec<Resolved>>,
 }
+
+/// A kind of row, by where its infos lie, and the columns of each key in it.
+type Resolved = (usize, Arc<Vec<Vec<usize>>>);
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,7 +143,7 @@ impl Filter {
 
     fn resolve(&self, infos: &'static [Info]) -> Arc<Vec<Vec<usize>>> {
         let row_kind = infos.as_ptr() as usize;
-        let found = |list: &[(usize, Arc<Vec<Vec<usize>>>)]| {
+        let found = |list: &[Resolved]| {
             list.iter().find(|(kind, _)| *kind == row_kind).map(|(_, columns)| Arc::clone(columns))
         };
         if let Some(columns) = found(&self.resolved.read().unwrap_or_else(PoisonError::into_inner)) {
@@ -149,14 +156,16 @@ impl Filter {
                     let carries = |info: &Info| {
                         info.keys.contains(&key) || (info.kind == Kind::Number && info.id == key)
                     };
-                    infos.iter().enumerate().filter(|(_, info)| carries(info)).map(|(index, _)| index).collect()
+                    infos
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, info)| carries(info))
+                        .map(|(index, _)| index)
+                        .collect()
                 })
                 .collect(),
         );
-        self.resolved
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((row_kind, Arc::clone(&columns)));
+        self.resolved.write().unwrap_or_else(PoisonError::into_inner).push((row_kind, Arc::clone(&columns)));
         columns
     }
 }
@@ -179,7 +188,8 @@ impl Expr {
             Self::Bare(word, _) => {
                 seen.event.is_some_and(|event| word.is_in(event.as_bytes()))
                     || seen.infos.iter().enumerate().any(|(index, info)| {
-                        matches!(info.kind, Kind::Text | Kind::Word) && word.is_in_value(&seen.row.value(index))
+                        matches!(info.kind, Kind::Text | Kind::Word)
+                            && word.is_in_value(&seen.row.value(index))
                     })
             }
             Self::Key(key, test, _) => {
@@ -235,20 +245,11 @@ pub fn complete(text: &str, cursor: usize, known: &Keys) -> Vec<String> {
     known.names().filter(|name| name.starts_with(word)).map(|name| format!("{name}:")).collect()
 }
 
-/// Edits between two words, as Levenshtein counts them.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, &cb) in b.iter().enumerate() {
-            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX - 1);
-            let best = (at(&row, j) + usize::from(ca != cb)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
-            next.push(best);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
+/// Its letters in order: two words with the same ones are a slip of the fingers apart.
+fn letters(word: &str) -> Vec<char> {
+    let mut letters: Vec<char> = word.chars().collect();
+    letters.sort_unstable();
+    letters
 }
 
 #[cfg(test)]

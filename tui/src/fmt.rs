@@ -43,12 +43,13 @@ fn count(n: f64, whole: Option<u64>) -> String {
     }
 }
 
+const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+
 /// `1.2 MB`, `48 kB`; without a unit `1.2k`.
 fn scaled(n: f64, unit: &str) -> String {
     if !n.is_finite() {
         return "-".to_owned();
     }
-    const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
     let (mut n, mut step) = (n, 0);
     // 999.5 would be shown as 1000: it belongs to the next prefix.
     while n.abs() >= 999.5 && step + 1 < PREFIXES.len() {
@@ -177,8 +178,18 @@ mod tests {
     fn durations_run_from_nanoseconds_to_days() {
         let show = |ns: u64| value(&Value::Uint(ns), Unit::Nanos);
         assert_eq!(
-            [0, 830, 1_834, 23_000_000, 999_600_000, 4_000_000_000, 61_000_000_000, 7_980_000_000_000, 1_040_000_000_000_000]
-                .map(show),
+            [
+                0,
+                830,
+                1_834,
+                23_000_000,
+                999_600_000,
+                4_000_000_000,
+                61_000_000_000,
+                7_980_000_000_000,
+                1_040_000_000_000_000
+            ]
+            .map(show),
             ["0", "830 ns", "1.8 us", "23 ms", "1.0 s", "4.0 s", "1m01s", "2h13m", "12d00h"]
         );
     }

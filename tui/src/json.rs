@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::columns::{Facts, Faces, Info, Sheet, Value};
+use crate::columns::{Faces, Facts, Info, Sheet, Value};
 use crate::model::{Event, Ledger};
 use crate::records::WallTime;
 

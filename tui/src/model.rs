@@ -11,7 +11,7 @@ mod snapshot;
 
 pub use event::{Event, EventDraft, EventRow};
 pub use identity::{Container, Executable, Identity, Owner};
-pub use ledger::{Aggregates, Ledger};
+pub use ledger::{Aggregates, Books, Ledger};
 pub use probe::{ProbeRow, Status};
 pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};

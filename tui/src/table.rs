@@ -20,7 +20,8 @@ pub fn event_line(out: &mut Vec<u8>, event: &Event) {
     let show = |id: &str| {
         let column = at(id)?;
         let value = event.value(column);
-        (value != Value::Missing).then(|| fmt::value(&value, infos.get(column).map_or(crate::columns::Unit::Plain, |i| i.unit)))
+        (value != Value::Missing)
+            .then(|| fmt::value(&value, infos.get(column).map_or(crate::columns::Unit::Plain, |i| i.unit)))
     };
     let process = show("process").unwrap_or_else(|| "-".to_owned());
     // Writing into a string cannot fail.

@@ -235,6 +235,38 @@ fn a_panic_of_any_thread_gives_the_terminal_back_before_its_message() {
 }
 
 #[test]
+fn the_shipped_console_panics_when_a_test_asks_for_it_and_leaves_the_terminal_clean() {
+    let mut session = Session::start(&[("FLUORO_TEST_PANIC", "1")], true);
+    let (status, _) = session.end(true);
+    assert_eq!(status.code(), Some(101));
+    session.assert_restored();
+    let all = String::from_utf8_lossy(&session.raw).into_owned();
+    let (left, message) = (all.rfind("\x1b[?1049l").unwrap(), all.find("asks for a panic").unwrap());
+    assert!(left < message);
+}
+
+#[test]
+fn a_filter_given_at_the_start_is_shown_and_asked() {
+    let mut session = Session::start(&[("FLUORO_DEMO_FILTER", "proc:nginx")], true);
+    session.until("proc:nginx");
+    session.until("3 of 1,204");
+    session.keys("q");
+    assert!(session.end(true).0.success());
+}
+
+#[test]
+fn ascii_is_obeyed_where_the_locale_has_more() {
+    let mut session = Session::shown(&[("FLUORO_DEMO_ASCII", "1"), ("LC_ALL", "C.UTF-8")]);
+    session.keys("q");
+    assert!(session.end(true).0.success());
+    assert!(session.raw.is_ascii());
+    let mut session = Session::shown(&[("LC_ALL", "C.UTF-8")]);
+    session.keys("q");
+    assert!(session.end(true).0.success());
+    assert!(!session.raw.is_ascii(), "otherwise the locale decides");
+}
+
+#[test]
 fn names_from_outside_send_nothing_but_letters_to_the_terminal() {
     let mut session = Session::shown(&[]);
     session.keys("5");

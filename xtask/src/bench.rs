@@ -85,11 +85,12 @@ impl Row {
     }
 }
 
-pub fn run(names: &[String], place: &Place) -> Result<()> {
+pub fn main(names: &[String]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| !BENCHMARKS.iter().any(|(known, _)| known == name)) {
         let known: Vec<&str> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
         bail!("{unknown}: no such benchmark; there are {}", known.join(", "));
     }
+    let place = &Place::host()?;
     println!("{:10} {:44} {:>10} (least - most)          budget", "who", "what", "median");
     let mut report = Report::default();
     for (name, benchmark) in BENCHMARKS {

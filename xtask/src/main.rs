@@ -1,45 +1,63 @@
 //! `cargo xtask`: what a contributor runs.
 
+mod apt;
 mod bench;
+mod binaries;
+mod ebpf;
+mod guest;
 mod prove;
+mod test;
+mod tidy;
+mod tool;
+mod tree;
+mod vm;
 mod workload;
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let command = args.next().context("one of prove, workload, bench")?;
-    let rest: Vec<String> = args.collect();
-    let xtask = std::env::current_exe()?;
-    let place = prove::Place {
-        fluoro: std::env::var_os("FLUORO").map_or_else(|| xtask.with_file_name("fluoro"), PathBuf::from),
-        xtask,
-        divide: std::env::var("DIVIDE").ok().and_then(|d| d.parse().ok()).unwrap_or(1),
-        hooks: std::env::var("HOOKS")
-            .map(|h| h.split_whitespace().map(ToOwned::to_owned).collect())
-            .unwrap_or_default(),
-        guest: std::env::var("GUEST").ok(),
-    };
-    match command.as_str() {
-        "workload" => workload::main(rest),
-        "bench" => bench::run(&rest, &place),
-        "prove" => {
-            let outcomes = prove::run(&rest, &place);
-            let mut failed = 0;
-            for outcome in &outcomes {
-                println!("{}: {:?}", outcome.name, outcome.verdict);
-                for line in &outcome.lines {
-                    println!("    {line}");
-                }
-                failed += u32::from(matches!(outcome.verdict, prove::Verdict::Failed(_)));
-            }
-            if failed > 0 {
-                bail!("{failed} failed");
-            }
-            Ok(())
+type Run = fn(&[String]) -> Result<()>;
+
+/// Name, arguments, what it does, body.
+const COMMANDS: &[(&str, &str, &str, Run)] = &[
+    ("test", "", "everything that must hold before a change is done", test::main),
+    ("tidy", "", "layers point down, the tree is in order", tidy::main),
+    (
+        "ebpf",
+        "build|check",
+        "build the kernel object; check that the committed one is what the sources make",
+        ebpf::main,
+    ),
+    ("prove", "[--hook P=A] [--divide N] [NAME ..]", "play scenarios on this machine", prove::main),
+    (
+        "vm",
+        "[--special] [--kernel SERIES ..] [NAME ..]",
+        "play scenarios on Debian's kernels in QEMU",
+        vm::main,
+    ),
+    ("bench", "[NAME ..]", "measure what is budgeted", bench::main),
+    ("workload", "NAME ..", "one of the programs that scenarios observe", workload::main),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if std::process::id() == 1 {
+        guest::main(&args);
+    }
+    let (name, rest) = args.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
+    let Some((.., run)) = COMMANDS.iter().find(|(known, ..)| *known == name) else {
+        eprintln!("cargo xtask COMMAND");
+        for (name, usage, what, _) in COMMANDS {
+            eprintln!("  {:45} {what}", format!("{name} {usage}"));
         }
-        other => bail!("{other}: not a command; one of prove, workload, bench"),
+        return ExitCode::from(2);
+    };
+    match run(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {name}: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

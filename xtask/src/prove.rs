@@ -2,12 +2,14 @@
 //! observe it, and compares what fluoro says with a second witness. Black box: it knows fluoro's command line and
 //! nothing of its inside.
 
+mod alternatives;
 mod checks;
 mod doctor;
 mod event;
 mod failures_first;
 mod filters;
 mod flows;
+mod ground;
 mod identity;
 mod leave_no_trace;
 mod namespaces;
@@ -26,7 +28,8 @@ pub mod witness;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
 use checks::Checks;
 
@@ -44,14 +47,14 @@ pub struct Place {
     pub guest: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     Passed,
     Failed(String),
     Skipped(String),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     pub name: String,
     pub verdict: Verdict,
@@ -60,6 +63,9 @@ pub struct Outcome {
 }
 
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
+
+/// What no kernel has a part in is played once, on the host.
+const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("flows", flows::play),
@@ -73,6 +79,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
+    ("ground", ground::play),
+    ("hooks", alternatives::play),
     ("doctor", refusals::doctor),
     ("no-privileges", refusals::no_privileges),
     ("no-btf", refusals::no_btf),
@@ -85,24 +93,110 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 #[error("{0}")]
 struct Skip(String);
 
-pub fn names() -> Vec<&'static str> {
-    SCENARIOS.iter().map(|(name, _)| *name).collect()
+/// What is played over every alternative of a program that begins so; the others once: what they claim does not
+/// depend on the hook.
+const PER_HOOK: &[(&str, &[&str])] =
+    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first"])];
+
+/// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
+const DIVIDE_FORCED: u32 = 40;
+
+/// `cargo xtask prove [--hook PROGRAM=ALTERNATIVE] [--divide N] [NAME ..]`
+pub fn main(args: &[String]) -> Result<()> {
+    let mut place = Place::host()?;
+    let mut names = Vec::new();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--hook" => place.hooks.extend(words.next().cloned()),
+            "--divide" => place.divide = words.next().and_then(|number| number.parse().ok()).unwrap_or(1),
+            _ => names.push(word.clone()),
+        }
+    }
+    let mut failed = 0;
+    let mut tell = |outcome: &Outcome| {
+        outcome.print();
+        failed += u32::from(matches!(outcome.verdict, Verdict::Failed(_)));
+    };
+    if names.is_empty() && place.hooks.is_empty() {
+        everything(&place, &mut tell);
+    } else {
+        run(&names, &place, &mut tell);
+    }
+    if failed > 0 {
+        bail!("{failed} failed");
+    }
+    Ok(())
 }
 
+/// Every scenario over the hooks that fluoro chooses, then those that depend on hooks over each other way in.
+pub fn everything(place: &Place, tell: &mut dyn FnMut(&Outcome)) {
+    run(&[], place, tell);
+    match alternatives::rounds(place) {
+        Ok(rounds) => {
+            for hooks in rounds {
+                let touched = |stem: &str| hooks.iter().any(|hook| hook.starts_with(stem));
+                let names: Vec<String> = PER_HOOK
+                    .iter()
+                    .filter(|(stem, _)| touched(stem))
+                    .flat_map(|(_, names)| names.iter().map(|name| (*name).to_owned()))
+                    .collect();
+                let forced = Place { hooks, divide: place.divide.max(DIVIDE_FORCED), ..place.clone() };
+                run(&names, &forced, tell);
+            }
+        }
+        Err(error) => tell(&Outcome {
+            name: "alternatives".to_owned(),
+            verdict: Verdict::Failed(format!("{error:#}")),
+            lines: Vec::new(),
+        }),
+    }
+}
+
+pub use alternatives::support;
+
 /// Plays the named scenarios, or all, one after the other.
-pub fn run(names: &[String], place: &Place) -> Vec<Outcome> {
-    let unknown =
-        names.iter().filter(|name| !SCENARIOS.iter().any(|(known, _)| known == name)).map(|name| Outcome {
+pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
+    for name in names.iter().filter(|name| !SCENARIOS.iter().any(|(known, _)| known == name)) {
+        let known: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+        tell(&Outcome {
             name: name.clone(),
-            verdict: Verdict::Failed(format!("no such scenario; there are {}", self::names().join(", "))),
+            verdict: Verdict::Failed(format!("no such scenario; there are {}", known.join(", "))),
             lines: Vec::new(),
         });
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    let played = SCENARIOS
-        .iter()
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, scenario)| play(name, *scenario, place));
-    unknown.chain(played).collect()
+    }
+    let fits = |name: &&str| place.guest.is_none() || !HOST_ONLY.contains(name);
+    let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
+    for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
+        let mut outcome = play(name, *scenario, place);
+        if !place.hooks.is_empty() {
+            outcome.name = format!("{name} [{}]", place.hooks.join(" "));
+        }
+        tell(&outcome);
+    }
+}
+
+impl Outcome {
+    /// How long a scenario took, which is its last line.
+    fn took(&self) -> String {
+        self.lines
+            .last()
+            .map_or_else(String::new, |line| format!(" ({})", line.trim().trim_start_matches("took ")))
+    }
+
+    /// A line, and the table of what was checked where something is wrong.
+    pub fn print(&self) {
+        match &self.verdict {
+            Verdict::Passed => println!("ok    {}{}", self.name, self.took()),
+            Verdict::Skipped(why) => println!("skip  {}: {why}", self.name),
+            Verdict::Failed(why) => println!("FAIL  {}: {why}", self.name),
+        }
+        if self.verdict != Verdict::Passed || std::env::var_os("VERBOSE").is_some() {
+            for line in &self.lines {
+                println!("    {line}");
+            }
+        }
+    }
 }
 
 fn play(name: &str, scenario: Scenario, place: &Place) -> Outcome {
@@ -131,6 +225,12 @@ pub fn free_port(from: u16) -> Result<u16> {
 }
 
 impl Place {
+    /// This machine, at full size.
+    pub fn host() -> Result<Self> {
+        let binaries = crate::binaries::build()?;
+        Ok(Self { fluoro: binaries.fluoro, xtask: binaries.xtask, divide: 1, hooks: Vec::new(), guest: None })
+    }
+
     /// A number of repetitions, at this place's scale, but not less than makes sense.
     fn scaled(&self, full: u32, least: u32) -> u32 {
         (full / self.divide.max(1)).max(least)

@@ -45,10 +45,10 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];
 
-pub fn main(args: Vec<String>) -> Result<()> {
+pub fn main(args: &[String]) -> Result<()> {
     // Nothing that is started here outlives the one who started it.
     prctl::set_pdeathsig(Signal::SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
-    let mut words = Words(args.into());
+    let mut words = Words(args.iter().cloned().collect());
     let name = words.text("workload")?;
     let Some((_, usage, _, play)) = WORKLOADS.iter().find(|(known, ..)| *known == name) else {
         let known: Vec<String> =

@@ -4,6 +4,7 @@
 mod keys;
 mod panic;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossterm::event::Event;
@@ -16,6 +17,7 @@ use crate::app::state::State;
 use crate::app::terminal::{self, Terminal, TerminalError, Tty};
 use crate::app::update::{Effect, Msg, Signal, act, update};
 use crate::engine::Handle;
+use crate::filter::Filter;
 use crate::model::View;
 use crate::theme::{ColorChoice, Theme};
 
@@ -25,6 +27,10 @@ pub struct Options {
     pub color: ColorChoice,
     pub mouse: bool,
     pub view: View,
+    /// Of the first view, with its text as it was given.
+    pub filter: Option<(String, Arc<Filter>)>,
+    /// Only plain ASCII, whatever the locale says.
+    pub ascii: bool,
     /// Shown when the console opens: what the reader should know before the first number.
     pub remark: Option<String>,
 }
@@ -84,10 +90,16 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
 
     let began = Instant::now();
-    let theme = Theme::choose(options.color, |name| std::env::var(name).ok());
+    let chosen = Theme::choose(options.color, |name| std::env::var(name).ok());
+    let theme = Theme { unicode: chosen.unicode && !options.ascii, ..chosen };
     let mut state = State::new(terminal::size(), options.view, options.mouse);
     if let Some(remark) = &options.remark {
         state.remark(remark);
+    }
+    if let Some((text, filter)) = options.filter {
+        let place = state.place_mut();
+        place.filter_text = text;
+        place.filter = Some(filter);
     }
     let mut drawn: Option<Instant> = None;
     let mut pending = act(&mut state, Act::Show(options.view));
@@ -111,10 +123,11 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
             terminal.show(draw(&state, theme), state.mouse);
             state.dirty = false;
             drawn = Some(Instant::now());
+            panic::if_asked_for();
         }
         let msg = tokio::select! {
             biased;
-            _ = hangup.recv() => return Err(TerminalError::Gone),
+            _ = hangup.recv() => return Ok(()),
             _ = terminate.recv() => Some(Msg::Signal(Signal::Terminate)),
             _ = interrupt.recv() => Some(Msg::Signal(Signal::Terminate)),
             _ = stop.recv() => Some(Msg::Signal(Signal::Stop)),

@@ -1,15 +1,30 @@
 //! `fluoro`: the console.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::run::{CANNOT, FINE, Stage, USAGE, fail, prepare};
 use super::{Cli, Colour};
 use crate::app;
+use crate::columns::infos;
 use crate::engine;
+use crate::families::flow::model::FlowRow;
+use crate::filter::{Filter, FilterError, Keys};
 use crate::model::HostFacts;
 use crate::theme::ColorChoice;
 
 pub fn run(cli: &Cli) -> ExitCode {
+    let filter = match first_filter(cli.console.filter.as_deref()) {
+        Ok(filter) => filter,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return fail(
+            USAGE,
+            "the console needs a terminal; without one use `fluoro observe` (events) or `fluoro top flows` (tables)",
+        );
+    }
     if let Err(error) = app::check_terminal() {
         return fail(USAGE, &error.to_string());
     }
@@ -29,6 +44,8 @@ pub fn run(cli: &Cli) -> ExitCode {
             Colour::Never => ColorChoice::Never,
         },
         mouse: !cli.console.no_mouse,
+        ascii: cli.console.ascii,
+        filter,
         ..app::Options::default()
     };
     let ended = app::run(handle, options);
@@ -41,4 +58,11 @@ pub fn run(cli: &Cli) -> ExitCode {
         Ok(()) => ExitCode::from(FINE),
         Err(error) => fail(CANNOT, &error.to_string()),
     }
+}
+
+/// `-f` belongs to the view that opens first, Flows, and may use its keys. Empty is none.
+fn first_filter(text: Option<&str>) -> Result<Option<(String, Arc<Filter>)>, FilterError> {
+    let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let filter = Filter::parse(text, &Keys::of(infos::<FlowRow>()))?;
+    Ok(Some((text.trim().to_owned(), Arc::new(filter))))
 }

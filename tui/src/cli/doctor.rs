@@ -37,17 +37,18 @@ pub fn run(options: &Doctor, common: &Common) -> ExitCode {
 
 fn stand(family: Family, ground: &Ground) -> Result<Vec<Standing>, String> {
     // Attached for as long as it takes to say so.
-    Attached::attach(family, ground).map(|(attached, _)| attached.standings.clone()).map_err(|e| e.to_string())
+    Attached::attach(family, ground)
+        .map(|(attached, _)| attached.standings.clone())
+        .map_err(|e| e.to_string())
 }
 
 fn trials(ground: &Ground) -> Vec<(Family, &'static str, Trial)> {
     Family::ALL
         .iter()
         .flat_map(|&family| {
-            try_all(family, ground)
-                .unwrap_or_default()
-                .into_iter()
-                .flat_map(move |(program, trials)| trials.into_iter().map(move |trial| (family, program.name, trial)))
+            try_all(family, ground).unwrap_or_default().into_iter().flat_map(move |(program, trials)| {
+                trials.into_iter().map(move |trial| (family, program.name, trial))
+            })
         })
         .collect()
 }
@@ -187,7 +188,8 @@ fn as_text(
     out.push_str("\nAttach types\n");
     for checked in types {
         let verdict = if checked.allowed { "yes" } else { "no" };
-        let _ = writeln!(out, "  {:<14} {verdict:<4} {}", checked.name, checked.reason.as_deref().unwrap_or(""));
+        let _ =
+            writeln!(out, "  {:<14} {verdict:<4} {}", checked.name, checked.reason.as_deref().unwrap_or(""));
     }
     for (family, standings) in &report.standings {
         let _ = writeln!(out, "\n{}", family.stem());
@@ -198,7 +200,12 @@ fn as_text(
             Ok(standings) => {
                 for standing in standings {
                     let hook = standing.status.hook().unwrap_or("-");
-                    let _ = writeln!(out, "  {:<14} {:<11} {hook}", standing.program.name, standing.status.word());
+                    let _ = writeln!(
+                        out,
+                        "  {:<14} {:<11} {hook}",
+                        standing.program.name,
+                        standing.status.word()
+                    );
                     if let Some(reason) = standing.status.reason() {
                         let _ = writeln!(out, "  {:<14} {reason}", "");
                     }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::run::{self, CANNOT, FINE, LOSS, Printed, Stage, USAGE, fail};
+use super::outlet::Outlet;
+use super::run::{self, CANNOT, FINE, LOSS, Stage, USAGE, fail};
 use super::{Common, Observe, Output};
 use crate::collect::taps::KernelFilter;
 use crate::engine::{Attachment, Collector, Core, Signals};
@@ -17,9 +18,16 @@ use crate::model::{Event, Ledger};
 /// How long a held opening may wait unseen, and how promptly a quiet stream is looked at.
 const BEAT: Duration = Duration::from_millis(50);
 
+/// Bytes of lines that are handed over together.
+const BATCH: usize = 64 << 10;
+
+/// How often the wall clock is looked at anew, and what has ended long ago forgotten.
+const TICK: Duration = Duration::from_secs(1);
+
 pub fn run(options: &Observe, common: &Common) -> ExitCode {
     let families = requested(&options.families);
-    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&families))).transpose() {
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&families))).transpose()
+    {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
@@ -28,33 +36,42 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
         Err(error) => return fail(CANNOT, &format!("cannot receive signals: {error}")),
     };
     let Stage { ground, world, .. } = run::prepare(common);
-    let pushed = filter.as_ref().map_or_else(KernelFilter::default, |filter| world.push_down(filter));
-    let mut collector = match Collector::start(Arc::clone(&ground), Core::new(world)) {
-        Ok(collector) => collector,
-        Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
-    };
     let own = Some(std::process::id());
-    // Identities come from `process`, asked for or not; then nothing of it is left out.
+    // Identities come from `process`, asked for or not; unasked, nothing of it is left out.
     let wanted: Vec<(Family, KernelFilter)> = Family::ALL
         .iter()
         .filter(|family| families.contains(family) || **family == Family::Process)
         .map(|&family| {
+            let pushed = filter.as_ref().map(|filter| world.push_down(filter, family)).unwrap_or_default();
             let listed = families.contains(&family);
-            (family, if listed { KernelFilter { own, ..pushed.clone() } } else { KernelFilter::default() })
+            (family, if listed { KernelFilter { own, ..pushed } } else { KernelFilter::default() })
         })
         .collect();
+    let mut collector = match Collector::start(Arc::clone(&ground), Core::new(world)) {
+        Ok(collector) => collector,
+        Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
+    };
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, &families) {
         return fail(CANNOT, &message);
     }
     collector.core.prime(families.contains(&Family::Flow));
-    let json = options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
-        == Output::Json;
+    let json =
+        options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
+            == Output::Json;
     let names: Vec<&str> = families.iter().map(|family| family.stem()).collect();
     let _ = writeln!(std::io::stderr(), "fluoro: observing {}", names.join(", "));
 
-    let mut stream =
-        Stream { families: &families, filter, json, shown: 0, limit: options.count, line: Vec::new(), gone: false };
+    let mut stream = Stream {
+        families: &families,
+        filter,
+        json,
+        shown: 0,
+        limit: options.count,
+        line: Vec::new(),
+        outlet: Outlet::open(),
+        gone: false,
+    };
     let outcome = stream.follow(&mut collector, &signals, options.duration);
     let ended = outcome.and_then(|()| stream.end(&mut collector, options.stats));
     if let Err(error) = ended {
@@ -86,7 +103,12 @@ pub fn refusal(collector: &Collector, families: &[Family]) -> Option<String> {
                 .filter(|state| state.family == family && state.standing.program.essential)
                 .filter_map(|state| {
                     let reason = state.standing.status.reason()?;
-                    state.standing.status.hook().is_none().then(|| format!("{}: {reason}", state.standing.program.name))
+                    state
+                        .standing
+                        .status
+                        .hook()
+                        .is_none()
+                        .then(|| format!("{}: {reason}", state.standing.program.name))
                 })
                 .collect();
             Some(format!(
@@ -105,6 +127,7 @@ struct Stream<'a> {
     shown: u64,
     limit: Option<u64>,
     line: Vec<u8>,
+    outlet: Outlet,
     gone: bool,
 }
 
@@ -116,13 +139,22 @@ impl Stream<'_> {
         duration: Option<Duration>,
     ) -> std::io::Result<()> {
         let started = Instant::now();
+        let mut ticked = started;
         let left = || duration.map_or(BEAT, |limit| limit.saturating_sub(started.elapsed()).min(BEAT));
         loop {
             let signalled = collector.wait(left(), Some(signals.descriptor()));
             collector.drain();
             collector.core.flush();
             self.print_waiting(collector)?;
-            if signalled || self.gone || self.full() || duration.is_some_and(|limit| started.elapsed() >= limit) {
+            if ticked.elapsed() >= TICK {
+                collector.core.tick(ticked.elapsed());
+                ticked = Instant::now();
+            }
+            if signalled
+                || self.gone
+                || self.full()
+                || duration.is_some_and(|limit| started.elapsed() >= limit)
+            {
                 return Ok(());
             }
         }
@@ -139,8 +171,9 @@ impl Stream<'_> {
         if stats && !self.gone {
             self.line.clear();
             json::stats_line(&mut self.line, &ledgers);
-            run::print(&mut std::io::stdout().lock(), &self.line)?;
+            self.outlet.put(&self.line)?;
         }
+        self.outlet.close()?;
         let books = self.books(collector);
         // A reader that is gone has heard enough.
         let _ = writeln!(
@@ -166,7 +199,7 @@ impl Stream<'_> {
         self.limit.is_some_and(|limit| self.shown >= limit)
     }
 
-    /// Prints every event that waits and matches; one write for all of them.
+    /// Prints every event that waits and matches.
     fn print_waiting(&mut self, collector: &mut Collector) -> std::io::Result<()> {
         self.line.clear();
         for event in collector.core.take_events() {
@@ -175,7 +208,7 @@ impl Stream<'_> {
                 continue;
             }
             if self.gone || self.full() || !self.matches(&event) {
-                collector.refuse(family);
+                collector.refuse(family, event.is_ownerless());
                 continue;
             }
             if self.json {
@@ -184,12 +217,12 @@ impl Stream<'_> {
                 crate::table::event_line(&mut self.line, &event);
             }
             self.shown += 1;
+            if self.line.len() >= BATCH {
+                self.gone |= !self.outlet.put(&self.line)?;
+                self.line.clear();
+            }
         }
-        if !self.line.is_empty()
-            && let Printed::ReaderGone = run::print(&mut std::io::stdout().lock(), &self.line)?
-        {
-            self.gone = true;
-        }
+        self.gone |= !self.outlet.put(&self.line)?;
         Ok(())
     }
 

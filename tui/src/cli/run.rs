@@ -1,12 +1,12 @@
 //! From arguments to an exit code: 0 fine, 1 cannot, 2 wrong usage, 3 degraded (doctor), 4 loss.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 
-use super::{Cli, Command, Common, doctor, observe, top};
+use super::{Cli, Command, Common, console, doctor, observe, top};
 use crate::collect::ground::{self, Choices};
 use crate::collect::loader::Ground;
 use crate::engine::World;
@@ -38,18 +38,8 @@ pub fn main() -> ExitCode {
         Some(Command::Observe(options)) => observe::run(options, &cli.common),
         Some(Command::Top(options)) => top::run(options, &cli.common),
         Some(Command::Doctor(options)) => doctor::run(options, &cli.common),
-        None => console(&cli),
+        None => console::run(&cli),
     }
-}
-
-fn console(cli: &Cli) -> ExitCode {
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        return fail(
-            USAGE,
-            "the console needs a terminal; without one use `fluoro observe` (events) or `fluoro top flows` (tables)",
-        );
-    }
-    super::console::run(cli)
 }
 
 /// Prepares mounts, limits and facts. Before any thread starts.

@@ -17,14 +17,14 @@ use crate::families::process::model::ProcessRow;
 use crate::filter::Filter;
 use crate::json;
 use crate::model::{Sort, View};
-use crate::records::BootTime;
 
 pub fn run(options: &Top, common: &Common) -> ExitCode {
     let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
         Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
         Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
     };
-    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose() {
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose()
+    {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
@@ -51,8 +51,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         return fail(CANNOT, &message);
     }
     collector.core.prime(family == Family::Flow);
-    let json = options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
-        == Output::Json;
+    let json =
+        options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
+            == Output::Json;
 
     let mut line = Vec::new();
     let mut printed = 0;
@@ -67,12 +68,15 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         }
         collector.ask_programs();
         let interval = previous.elapsed();
-        let since = collector.core.now().0.saturating_sub(interval.as_nanos() as u64);
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
-            Table::Flows => Box::new(list(collector.core.flow_rows(Some(BootTime(since))), filter.as_ref(), sort, own_hidden).0),
-            Table::Processes => Box::new(list(collector.core.process_rows(), filter.as_ref(), sort, own_hidden).0),
+            Table::Flows => {
+                Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
+            Table::Processes => {
+                Box::new(list(collector.core.process_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
         };
         let ledger = collector.ledger(family);
         let totals = collector.core.totals(view);
@@ -130,4 +134,3 @@ fn parse_sort(text: &str, columns: &'static [Info]) -> Result<Sort, String> {
         |info| Ok(Sort { column: info.id, descending }),
     )
 }
-

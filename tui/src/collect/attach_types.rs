@@ -51,8 +51,9 @@ pub fn check(btf: Option<&[u8]>) -> Vec<Checked> {
         ("tp_btf", typed(TRACING, TRACE_RAW_TP, "btf_trace_sched_process_exec")),
         (
             "raw_tp",
-            bpf::load_empty(Empty { prog_type: RAW_TRACEPOINT, ..Empty::default() })
-                .and_then(|program| bpf::open_raw_tracepoint(&program, Some(c"sched_process_exec")).map(drop)),
+            bpf::load_empty(Empty { prog_type: RAW_TRACEPOINT, ..Empty::default() }).and_then(|program| {
+                bpf::open_raw_tracepoint(&program, Some(c"sched_process_exec")).map(drop)
+            }),
         ),
         ("fentry", typed(TRACING, TRACE_FENTRY, "security_sock_graft")),
         ("lsm", typed(LSM, LSM_MAC, "bpf_lsm_sb_umount")),

@@ -50,7 +50,8 @@ pub fn prepare_mounts() -> bool {
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).is_ok()
         && mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).is_ok()
-        && mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, none).is_ok()
+        && mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, none)
+            .is_ok()
         && mounted()
 }
 
@@ -76,8 +77,7 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let refusals = refusals(facts);
     let subsys = hierarchy.and_then(Hierarchy::subsys);
     let offsets = parsed.as_ref().map_or(Offsets::ABSENT, |btf| machine::offsets(Some(btf)));
-    let machine =
-        machine::machine(parsed.as_ref(), subsys, possible_cpus, refusals.read_kernel.is_none());
+    let machine = machine::machine(parsed.as_ref(), subsys, possible_cpus, refusals.read_kernel.is_none());
     let usable = parsed.is_some();
     drop(parsed);
     Ground {
@@ -106,13 +106,18 @@ fn read_btf(choice: &BtfChoice) -> (Option<Vec<u8>>, String) {
         },
         Err(error) => (
             None,
-            format!("no kernel BTF ({}: {error}): use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE", path.display()),
+            format!(
+                "no kernel BTF ({}: {error}): use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE",
+                path.display()
+            ),
         ),
     };
     match choice {
         BtfChoice::Kernel => read(Path::new("/sys/kernel/btf/vmlinux")),
         BtfChoice::File(path) => read(path),
-        BtfChoice::None => (None, "no kernel BTF (--btf none): leave the flag out, or give --btf FILE".to_owned()),
+        BtfChoice::None => {
+            (None, "no kernel BTF (--btf none): leave the flag out, or give --btf FILE".to_owned())
+        }
     }
 }
 

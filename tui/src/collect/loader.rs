@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::offsets::{Machine, Offsets};
@@ -91,7 +92,7 @@ pub enum LoadError {
     Object {
         family: &'static str,
         #[source]
-        source: aya::EbpfError,
+        source: Box<aya::EbpfError>,
         remedy: String,
     },
     #[error("cannot open the maps of {family}: {source}")]
@@ -107,7 +108,8 @@ impl Attached {
     pub fn attach(family: Family, ground: &Ground) -> Result<(Self, Taps), LoadError> {
         let (mut bpf, map_bytes) = load(family, ground)?;
         let mut types = KernelTypes::new(ground);
-        let standings = family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
+        let standings =
+            family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
         let taps = Taps::take(family, &mut bpf, machine::rings(ground.possible_cpus), map_bytes)
             .map_err(|source| LoadError::Maps { family: family.stem(), source })?;
         Ok((Self { family, standings, bpf }, taps))
@@ -120,10 +122,21 @@ impl Attached {
 
     /// What the kernel says of each program in use, in the order of `standings`.
     pub fn info(&self) -> Vec<Option<ProgramInfo>> {
-        self.standings
-            .iter()
-            .map(|standing| info(&self.bpf, standing.alternative?.entry))
-            .collect()
+        let of = |alternative: &Alternative| {
+            let mut info = info(&self.bpf, alternative.entry)?;
+            // A probe that is hit inside another is skipped before any program is asked; before 6.7 the kernel
+            // counts no skipped run of a perf event's program at all (trace_call_bpf).
+            let counted = match alternative.hook {
+                Hook::Kprobe(_) => false,
+                Hook::Tracepoint(_) => {
+                    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 7, 0))
+                }
+                _ => true,
+            };
+            info.recursion_misses = info.recursion_misses.filter(|_| counted);
+            Some(info)
+        };
+        self.standings.iter().map(|standing| of(standing.alternative?)).collect()
     }
 
     /// Runs that the kernel skipped, over all programs in use; `None` where it does not say.
@@ -171,7 +184,7 @@ fn load(family: Family, ground: &Ground) -> Result<(Ebpf, u64), LoadError> {
     }
     let bpf = loader.load(OBJECT).map_err(|source| LoadError::Object {
         family: family.stem(),
-        source,
+        source: Box::new(source),
         remedy: ground.refusals.privilege.as_ref().map_or_else(String::new, |remedy| format!("; {remedy}")),
     })?;
     Ok((bpf, sizes.iter().map(|(_, entries, each)| u64::from(*entries) * each).sum()))
@@ -198,17 +211,22 @@ fn sizes(family: Family, ground: &Ground) -> Vec<(&'static str, u32, u64)> {
     let rings = machine::rings(ground.possible_cpus);
     // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two.
     let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
-    let ring = previous_power_of_two(share.clamp(256 << 10, 4 << 20) as u32);
+    let ring = previous_power_of_two(share.clamp(256 << 10, 2 << 20) as u32);
     let mut sizes: Vec<_> = RING_NAMES
         .into_iter()
         .enumerate()
         .map(|(index, name)| (name, if index < rings { ring } else { RING_MIN }, 1))
         .collect();
     let flow_bytes = 8 + size_of::<FlowEntry>() as u64 + ELEMENT;
-    let flows = if family == Family::Flow { (ground.map_budget / 2 / flow_bytes).min(131_072) as u32 } else { 1 };
+    let flows =
+        if family == Family::Flow { (ground.map_budget / 2 / flow_bytes).min(131_072) as u32 } else { 1 };
     sizes.push(("FLOWS", flows, flow_bytes));
     sizes.push(("EXITED", if family == Family::Process { 1024 } else { 1 }, 16 + ELEMENT));
-    sizes.push(("SCRATCH", if family == Family::Process { 2 } else { 1 }, 4608 * ground.possible_cpus as u64));
+    sizes.push((
+        "SCRATCH",
+        if family == Family::Process { 2 } else { 1 },
+        4608 * ground.possible_cpus as u64,
+    ));
     sizes
 }
 
@@ -266,7 +284,8 @@ fn settle(bpf: &mut Ebpf, program: &'static Spec, ground: &Ground, types: &mut K
             return Standing { program, status, alternative: Some(alternative), trials };
         }
     }
-    let reasons: Vec<_> = trials.iter().filter_map(|t| t.outcome.as_ref().err()).map(String::as_str).collect();
+    let reasons: Vec<_> =
+        trials.iter().filter_map(|t| t.outcome.as_ref().err()).map(String::as_str).collect();
     let reason = format!("{}: {}", program.without, reasons.join("; "));
     Standing { program, status: Status::Unsupported { reason }, alternative: None, trials }
 }
@@ -278,9 +297,7 @@ fn try_one(
     types: &mut KernelTypes<'_>,
 ) -> Result<Option<u32>, String> {
     let outcome = try_one_and_keep(bpf, alternative, ground, types);
-    if let Some(program) = bpf.program_mut(alternative.entry) {
-        unload(program);
-    }
+    unload_entry(bpf, alternative);
     outcome
 }
 
@@ -294,14 +311,18 @@ fn try_one_and_keep(
         .map(|()| info(bpf, alternative.entry).and_then(|info| info.verified_insns))
         .map_err(|why| {
             // A half-attached alternative must not stay.
-            if let Some(program) = bpf.program_mut(alternative.entry) {
-                unload(program);
-            }
+            unload_entry(bpf, alternative);
             format!("{}: {why}", alternative.hook.describe())
         })
 }
 
 /// Closes links and the program itself; one that never loaded has nothing to give back.
+fn unload_entry(bpf: &mut Ebpf, alternative: &Alternative) {
+    if let Some(program) = bpf.program_mut(alternative.entry) {
+        unload(program);
+    }
+}
+
 fn unload(program: &mut Program) {
     let _ = match program {
         Program::BtfTracePoint(program) => program.unload(),
@@ -398,7 +419,9 @@ fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
         (Some(code), ProgramError::LoadError { .. }) => {
             format!("the kernel refused the program ({})", nix::errno::Errno::from_raw(code).desc())
         }
-        (Some(code), _) => format!("the kernel refused to attach ({})", nix::errno::Errno::from_raw(code).desc()),
+        (Some(code), _) => {
+            format!("the kernel refused to attach ({})", nix::errno::Errno::from_raw(code).desc())
+        }
         (None, other) => other.to_string(),
     }
 }

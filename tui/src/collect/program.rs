@@ -56,9 +56,11 @@ impl Hook {
         let target = match self {
             Self::BtfTracepoint(name) | Self::RawTracepoint(name) | Self::Fentry(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
-            Self::Tracepoint(events) => {
-                events.iter().map(|(category, name)| format!("{category}:{name}")).collect::<Vec<_>>().join(" + ")
-            }
+            Self::Tracepoint(events) => events
+                .iter()
+                .map(|(category, name)| format!("{category}:{name}"))
+                .collect::<Vec<_>>()
+                .join(" + "),
         };
         format!("{} {target}", self.kind())
     }

@@ -1,15 +1,13 @@
 //! The open taps of an attached family: rings, ledger and filter maps, taken out of the loaded object so that the
 //! collector can go on draining while the loader detaches.
 
-use std::os::fd::{AsFd, BorrowedFd};
-
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
 
 use crate::families::Family;
-use crate::model::{Aggregates, Ledger};
+use crate::model::{Aggregates, Books, Ledger};
 
 /// `Counts` as aya reads it from a map.
 #[derive(Clone, Copy)]
@@ -22,6 +20,9 @@ unsafe impl aya::Pod for Plain<Counts> {}
 unsafe impl aya::Pod for Plain<Config> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Member> {}
+
+/// Members that one of the four sets may have.
+const LIMIT: usize = fluoro_shared::filter::MEMBERS_MAX as usize / 4;
 
 /// Which tasks and ports the kernel side lets through. Each list is necessary for a match when it is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +51,12 @@ pub struct Taps {
 
 impl Taps {
     /// Takes the maps out of a loaded object.
-    pub fn take(family: Family, bpf: &mut Ebpf, rings: usize, map_bytes: u64) -> Result<Self, aya::maps::MapError> {
+    pub fn take(
+        family: Family,
+        bpf: &mut Ebpf,
+        rings: usize,
+        map_bytes: u64,
+    ) -> Result<Self, aya::maps::MapError> {
         let missing = |name: &str| aya::maps::MapError::InvalidName { name: name.to_owned() };
         let mut take = |name: &str| bpf.take_map(name).ok_or_else(|| missing(name));
         Ok(Self {
@@ -77,15 +83,10 @@ impl Taps {
         records
     }
 
-    /// Descriptors that become readable when a record waits.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.rings.iter().map(AsFd::as_fd)
-    }
-
-    /// The books, over all CPUs. `missed` is the loader's to say. Second: supplements lost.
-    pub fn ledger(&self) -> Result<(Ledger, u64), aya::maps::MapError> {
+    /// The books, over all CPUs.
+    pub fn books(&self) -> Result<Books, aya::maps::MapError> {
         let mut ledger = Ledger::default();
-        let mut supplements = 0;
+        let mut supplements_lost = 0;
         for Plain(counts) in self.ledger.get(&0, 0)?.iter() {
             ledger = ledger.plus(&Ledger {
                 seen: counts.seen,
@@ -102,16 +103,15 @@ impl Taps {
                     untracked: counts.untracked,
                 },
             });
-            supplements += counts.supplements_lost;
+            supplements_lost += counts.supplements_lost;
         }
-        Ok((ledger, supplements))
+        Ok(Books { ledger, supplements_lost })
     }
 
     /// Tells the kernel side what to leave out. A set with more members than fit is left to user space.
     pub fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), aya::maps::MapError> {
         let mut config =
             Config { sets: 0, own_tgid: wanted.own.unwrap_or(0), muted: u32::from(wanted.muted), pad: 0 };
-        const LIMIT: usize = fluoro_shared::filter::MEMBERS_MAX as usize / 4;
         let excluded: Vec<u64> = wanted.excluded_cgroups.iter().copied().take(LIMIT).collect();
         let sets: [(u32, Option<Vec<u64>>); 4] = [
             (SET_PIDS, widen(wanted.pids.as_deref())),

@@ -11,12 +11,12 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::collect::bpf::ProgramInfo;
 use crate::collect::loader::{Ground, Standing};
-use crate::collect::taps::{KernelFilter, Taps};
-use crate::engine::core::Core;
+use crate::collect::taps::KernelFilter;
+use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};
+use crate::engine::source::{Source, Sources};
 use crate::families::Family;
 use crate::model::{Ledger, Status};
-use crate::records::BootTime;
 
 /// How a family stands with the loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,25 +40,18 @@ pub struct Collector {
     pub core: Core,
     loader: Loader,
     wake: Arc<EventFd>,
-    taps: BTreeMap<Family, Taps>,
+    sources: Sources,
     attachments: BTreeMap<Family, Attachment>,
     programs: BTreeMap<Family, Vec<ProgramState>>,
     missed: BTreeMap<Family, Option<u64>>,
     /// In-program time when last reported, and the share of a CPU since the report before.
     spent: BTreeMap<&'static str, (Instant, u64)>,
     shares: BTreeMap<&'static str, f64>,
-    /// Lines that user space refused, by family.
-    refused: BTreeMap<Family, u64>,
     filters: BTreeMap<Family, KernelFilter>,
-    /// Records that could not be decoded.
-    malformed: BTreeMap<Family, u64>,
 }
 
-/// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
-const SETTLE: Duration = Duration::from_millis(2);
-
-/// A pause after a wakeup gathers a burst into one drain.
-const GATHER: Duration = Duration::from_millis(4);
+/// How often the rings are looked into: nobody is woken for a record.
+const PACE: Duration = Duration::from_millis(10);
 
 impl Collector {
     pub fn start(ground: Arc<Ground>, core: Core) -> std::io::Result<Self> {
@@ -68,15 +61,13 @@ impl Collector {
             core,
             loader,
             wake,
-            taps: BTreeMap::new(),
+            sources: Sources::default(),
             attachments: BTreeMap::new(),
             programs: BTreeMap::new(),
             missed: BTreeMap::new(),
             spent: BTreeMap::new(),
             shares: BTreeMap::new(),
-            refused: BTreeMap::new(),
             filters: BTreeMap::new(),
-            malformed: BTreeMap::new(),
         })
     }
 
@@ -94,7 +85,7 @@ impl Collector {
     }
 
     pub fn map_bytes(&self, family: Family) -> Option<u64> {
-        self.taps.get(&family).map(|taps| taps.map_bytes)
+        self.sources.get(family).map(Source::map_bytes)
     }
 
     /// Share of one CPU that a program took between the last two reports; `None` while statistics are off.
@@ -133,30 +124,26 @@ impl Collector {
         }
     }
 
-    /// Waits until a record, an answer, a wake or `also` is there, at most `timeout`. True: `also` is readable.
+    /// Waits until it is time to look into the rings, or an answer, a wake or `also` is there, at most `timeout`.
+    /// True: `also` is readable.
     pub fn wait(&self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> bool {
-        let started = Instant::now();
-        let mut descriptors: Vec<PollFd<'_>> = Vec::with_capacity(18);
-        descriptors.push(PollFd::new(also.unwrap_or_else(|| self.wake.as_fd()), PollFlags::POLLIN));
-        descriptors.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
-        for taps in self.taps.values() {
-            descriptors.extend(taps.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        }
-        let timeout = if self.core.has_staged() { timeout.min(SETTLE) } else { timeout };
-        let millis = u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX);
-        // Interrupted or failed: the caller's loop comes round again.
-        let ready = poll(&mut descriptors, PollTimeout::from(millis)).unwrap_or(0);
-        let fired = |index: usize| {
-            descriptors.get(index).and_then(PollFd::revents).is_some_and(|events| !events.is_empty())
+        let mut descriptors = [
+            PollFd::new(also.unwrap_or_else(|| self.wake.as_fd()), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        let pace = match (self.core.has_backlog(), self.core.has_staged()) {
+            (true, _) => Duration::ZERO,
+            (false, true) => SETTLE,
+            (false, false) => PACE,
         };
-        let (signalled, woken) = (also.is_some() && fired(0), fired(1));
-        if woken {
+        let millis = u16::try_from(timeout.min(pace).as_millis()).unwrap_or(u16::MAX);
+        // Interrupted or failed: the caller's loop comes round again.
+        let _ = poll(&mut descriptors, PollTimeout::from(millis));
+        let [first, second] = descriptors.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        if second {
             let _ = self.wake.read();
         }
-        if ready > 0 && !signalled && !woken {
-            std::thread::sleep(GATHER.min(timeout.saturating_sub(started.elapsed())));
-        }
-        signalled
+        also.is_some() && first
     }
 
     /// Takes the loader's answers and every waiting record, and feeds the models. Number of records.
@@ -164,30 +151,15 @@ impl Collector {
         while let Some(answer) = self.loader.answer() {
             self.take_answer(answer);
         }
-        // Every record older than this has been put into its ring by the time the rings are read.
-        let settled = BootTime(self.core.now().0.saturating_sub(SETTLE.as_nanos() as u64));
-        let Self { core, taps, malformed, .. } = self;
-        let mut records = 0;
-        for (&family, taps) in taps.iter_mut() {
-            records += taps.drain(|record| {
-                if !core.stage(family, record) {
-                    *malformed.entry(family).or_default() += 1;
-                }
-            });
-        }
-        if core.has_staged() {
-            core.feed_staged(settled);
-        }
-        records
+        self.core.drain(&mut self.sources)
     }
 
     fn take_answer(&mut self, answer: Answer) {
         match answer {
-            Answer::Attached { family, mut taps, standings, complete } => {
-                if let Some(filter) = self.filters.get(&family)
-                    && let Err(error) = taps.set_filter(filter)
-                {
-                    log(&format!("{}: kernel filter not set: {error}", family.stem()));
+            Answer::Attached { family, taps, standings, complete } => {
+                self.sources.open(family, taps);
+                if let Some(filter) = self.filters.get(&family).cloned() {
+                    self.tell_filter(family, &filter);
                 }
                 self.programs.insert(
                     family,
@@ -196,7 +168,6 @@ impl Collector {
                         .map(|standing| ProgramState { family, standing, info: None })
                         .collect(),
                 );
-                self.taps.insert(family, *taps);
                 self.attachments.insert(family, Attachment::Attached { complete });
             }
             Answer::Failed { family, reason } => {
@@ -242,22 +213,24 @@ impl Collector {
         if self.filters.get(&family) == Some(&filter) {
             return;
         }
-        if let Some(taps) = self.taps.get_mut(&family)
-            && let Err(error) = taps.set_filter(&filter)
-        {
-            log(&format!("{}: kernel filter not set: {error}", family.stem()));
-        }
+        self.tell_filter(family, &filter);
         self.filters.insert(family, filter);
     }
 
+    fn tell_filter(&mut self, family: Family, filter: &KernelFilter) {
+        if let Err(error) = self.sources.set_filter(family, filter) {
+            log(&format!("{}: kernel filter not set: {error}", family.stem()));
+        }
+    }
+
     /// A line of `family` that user space refused although the kernel side let it through.
-    pub fn refuse(&mut self, family: Family) {
-        *self.refused.entry(family).or_default() += 1;
+    pub fn refuse(&mut self, family: Family, ownerless: bool) {
+        self.sources.refuse(family, ownerless);
     }
 
     /// Detaches everything, waits for running programs and drains what they left. Rings and ledgers stay readable.
     pub fn detach_all(&mut self) {
-        let attached: Vec<Family> = self.taps.keys().copied().collect();
+        let attached: Vec<Family> = self.sources.families().collect();
         for &family in &attached {
             self.attachments.insert(family, Attachment::Attaching);
             self.detach(family);
@@ -269,20 +242,15 @@ impl Collector {
             self.wait(Duration::from_millis(50), None);
             self.drain();
         }
+        while self.core.has_backlog() {
+            self.drain();
+        }
         self.drain();
     }
 
     /// The books of a family, with what user space refused already moved to `filtered`.
     pub fn ledger(&self, family: Family) -> Ledger {
-        let mut ledger = self
-            .taps
-            .get(&family)
-            .and_then(|taps| taps.ledger().ok())
-            .map_or_else(Ledger::default, |(ledger, _)| ledger);
-        let malformed = self.malformed.get(&family).copied().unwrap_or(0).min(ledger.submitted);
-        ledger.submitted -= malformed;
-        ledger.error += malformed;
-        ledger.refuse(self.refused.get(&family).copied().unwrap_or(0));
+        let mut ledger = self.sources.ledger(family);
         ledger.missed = self.missed.get(&family).copied().flatten();
         ledger
     }

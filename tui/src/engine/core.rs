@@ -4,145 +4,167 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::world::World;
+use crate::engine::intake::Intake;
+use crate::engine::machine::Machine;
+use crate::engine::source::Sources;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
-use crate::families::{Family, flow, process};
-use crate::model::{Event, EventDraft, Processes, View};
-use crate::records::{self, BootTime, WallOffset};
+use crate::families::{flow, process};
+use crate::model::{Event, EventDraft, Lookup, Processes, View};
+use crate::records::{BootTime, WallOffset};
+
+/// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
+pub const SETTLE: Duration = Duration::from_millis(2);
+
+/// Records of a family that are fed at a time.
+const FEED_MAX: usize = 8192;
 
 pub struct Core {
-    pub world: World,
+    machine: Box<dyn Machine>,
     pub processes: Processes,
     pub process: ProcessModel,
     pub flow: FlowModel,
-    staged_process: Vec<records::process::Record>,
-    staged_flow: Vec<records::flow::Record>,
+    intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
+    /// All that happened until then has been taken out of the sources.
+    settled: BootTime,
+    /// Some of what is due still waits to be fed.
+    backlog: bool,
 }
 
 impl Core {
-    pub fn new(world: World) -> Self {
+    pub fn new(machine: impl Machine + 'static) -> Self {
         Self {
-            world,
+            machine: Box::new(machine),
             processes: Processes::default(),
             process: ProcessModel::default(),
             flow: FlowModel::default(),
-            staged_process: Vec::new(),
-            staged_flow: Vec::new(),
+            intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
+            settled: BootTime(0),
+            backlog: false,
         }
     }
 
-    /// Decodes one record and keeps it until [`Self::feed_staged`]. False: it is malformed.
-    pub fn stage(&mut self, family: Family, bytes: &[u8]) -> bool {
-        match family {
-            Family::Process => {
-                records::process::Record::decode(bytes).map(|record| self.staged_process.push(record)).is_ok()
-            }
-            Family::Flow => records::flow::Record::decode(bytes).map(|record| self.staged_flow.push(record)).is_ok(),
+    /// Takes every waiting record out of `sources`, and feeds the models with those that are due. Number of records.
+    pub fn drain(&mut self, sources: &mut Sources) -> usize {
+        if self.backlog {
+            self.feed(self.settled, FEED_MAX);
+            return 0;
+        }
+        // Every record older than this has been put into its ring by the time the rings are read.
+        self.settled = BootTime(self.now().0.saturating_sub(SETTLE.as_nanos() as u64));
+        let records = sources.drain(&mut self.intake);
+        if self.has_staged() {
+            self.feed(self.settled, FEED_MAX);
+        }
+        records
+    }
+
+    /// Feeds what happened up to `until`, in the order in which it happened, identities first.
+    /// At most so many of a family, so that what they become is passed on before there is more of it.
+    fn feed(&mut self, until: BootTime, most: usize) {
+        let (processes, flows) = self.intake.order(until);
+        self.backlog = processes > most || flows > most;
+        // No connection before its process.
+        let flows = if processes > most { 0 } else { flows.min(most) };
+        let processes = processes.min(most);
+        let lookup: &mut dyn Lookup = self.machine.as_mut();
+        for record in self.intake.process.drain(..processes) {
+            self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
+        }
+        for record in self.intake.flow.drain(..flows) {
+            self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
         }
     }
 
-    /// Feeds what happened up to `until`, in the order in which it happened, identities first. What is younger waits:
-    /// an older record may still be on its way in another CPU's ring.
-    pub fn feed_staged(&mut self, until: BootTime) {
-        self.staged_process.sort_by_key(|record| record.at);
-        let due = self.staged_process.partition_point(|record| record.at <= until);
-        for record in self.staged_process.drain(..due) {
-            self.drafts.push(self.process.apply(&record, &mut self.processes, &mut self.world));
-        }
-        self.staged_flow.sort_by_key(|record| record.at);
-        let due = self.staged_flow.partition_point(|record| record.at <= until);
-        for record in self.staged_flow.drain(..due) {
-            self.flow.apply(&record, &mut self.processes, &mut self.world, &mut self.drafts);
-        }
+    /// Records are due and not yet fed: come again at once.
+    pub const fn has_backlog(&self) -> bool {
+        self.backlog
     }
 
     /// Records wait for their turn.
     pub fn has_staged(&self) -> bool {
-        !self.staged_process.is_empty() || !self.staged_flow.is_empty()
+        !self.intake.is_empty()
     }
 
-    /// Releases openings that have waited long enough for their owner.
+    /// Releases openings that have waited long enough for their owner: by the time up to which records were taken, for
+    /// the one that names the owner may lie behind many.
     pub fn flush(&mut self) {
-        let now = self.world.now();
-        self.flow.flush(now, &mut self.drafts);
+        if !self.backlog {
+            self.flow.flush(self.settled, &mut self.drafts);
+        }
     }
 
     /// Feeds and releases everything that is held back.
     pub fn finish(&mut self) {
-        self.feed_staged(BootTime(u64::MAX));
+        self.feed(BootTime(u64::MAX), usize::MAX);
         self.flow.finish(&mut self.drafts);
     }
 
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
     /// nothing falls between.
     pub fn prime(&mut self, sockets: bool) {
-        let facts = self.world.processes();
-        self.process.prime(facts, &mut self.processes, &mut self.world);
-        if sockets && let Some(held) = self.world.sockets(true) {
+        let facts = self.machine.processes();
+        self.process.prime(facts, &mut self.processes, self.machine.as_mut());
+        if sockets && let Some(held) = self.machine.sockets(true) {
             self.flow.prime(&held, &self.processes);
         }
     }
 
     /// Reads the totals of all live connections from the kernel's socket tables.
     pub fn sweep(&mut self) {
-        let began = self.world.now();
-        if let Some(sockets) = self.world.sockets(false) {
+        let began = self.machine.now();
+        if let Some(sockets) = self.machine.sockets(false) {
             self.flow.sweep(&sockets, &self.processes);
-            self.flow.end_unswept(began, self.world.now());
+            self.flow.end_unswept(began, self.machine.now());
         }
     }
 
     /// Marks processes as ended whose exit was lost.
     pub fn sweep_processes(&mut self) {
-        let now = self.world.now();
-        let alive = self.world.pids().into_iter().map(crate::records::Tgid).collect();
+        let now = self.machine.now();
+        let alive = self.machine.pids().into_iter().map(crate::records::Tgid).collect();
         self.processes.sweep(&alive, now);
     }
 
     /// Ends an interval: rates are computed, what ended long ago is dropped.
     pub fn tick(&mut self, interval: Duration) {
-        let now = self.world.now();
-        self.world.refresh();
+        let now = self.machine.now();
+        self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
-        self.processes.expire(now);
+        self.processes.tick(now);
     }
 
     /// The figures above a table.
     pub fn totals(&self, view: View) -> Vec<(&'static str, Option<f64>)> {
-        match view {
-            View::Processes => vec![
-                ("processes", Some(self.processes.iter().filter(|identity| !identity.ended).count() as f64)),
-                ("execs_per_s", self.process.execs_per_s()),
-            ],
-            _ => {
-                let totals = self.flow.totals();
-                vec![
-                    ("flows", Some(totals.live as f64)),
-                    ("tx_bytes_per_s", totals.tx_bytes_per_s),
-                    ("rx_bytes_per_s", totals.rx_bytes_per_s),
-                    ("opens_per_s", totals.opens_per_s),
-                    ("untracked", Some(totals.untracked as f64)),
-                ]
-            }
+        if view == View::Processes {
+            let live = self.processes.iter().filter(|identity| !identity.ended).count();
+            return vec![("processes", Some(live as f64)), ("execs_per_s", self.process.execs_per_s())];
         }
+        let totals = self.flow.totals();
+        vec![
+            ("flows", Some(totals.live as f64)),
+            ("tx_bytes_per_s", totals.tx_bytes_per_s),
+            ("rx_bytes_per_s", totals.rx_bytes_per_s),
+            ("opens_per_s", totals.opens_per_s),
+            ("untracked", Some(totals.untracked as f64)),
+        ]
     }
 
     pub fn offset(&self) -> WallOffset {
-        self.world.offset()
+        self.machine.offset()
     }
 
     pub fn now(&self) -> BootTime {
-        self.world.now()
+        self.machine.now()
     }
 
     pub fn take_events(&mut self) -> Vec<Event> {
-        let offset = self.world.offset();
+        let offset = self.machine.offset();
         let events = &mut self.events;
         self.drafts
             .drain(..)
@@ -160,11 +182,12 @@ impl Core {
             .collect()
     }
 
-    pub fn process_rows(&self) -> Vec<Arc<process::model::ProcessRow>> {
-        self.process.rows(&self.processes, self.world.now())
+    /// `of_interval`: leave out what ended before the interval that the last tick closed.
+    pub fn process_rows(&self, of_interval: bool) -> Vec<Arc<process::model::ProcessRow>> {
+        self.process.rows(&self.processes, self.machine.now(), of_interval)
     }
 
-    pub fn flow_rows(&self, since: Option<BootTime>) -> Vec<Arc<flow::model::FlowRow>> {
-        self.flow.rows(since)
+    pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
+        self.flow.rows(of_interval)
     }
 }

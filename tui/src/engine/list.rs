@@ -30,7 +30,8 @@ pub fn list<R: Row>(
     {
         // Ties keep to identity, so that the order does not flicker.
         rows.sort_by(|a, b| {
-            let order = compare(Facts::value(a.as_ref(), column), Facts::value(b.as_ref(), column), sort.descending);
+            let order =
+                compare(Facts::value(a.as_ref(), column), Facts::value(b.as_ref(), column), sort.descending);
             order.then_with(|| a.id().cmp(&b.id()))
         });
     }

@@ -19,7 +19,9 @@ use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
-use crate::model::{Coverage, Event, EventRow, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals, View};
+use crate::model::{
+    Coverage, Event, EventRow, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
+};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -202,7 +204,7 @@ impl Console {
         self.attach_what_is_needed();
         // One whole second of statistics in ten, unless they are on all the time.
         if self.query.view != View::Probes {
-            self.collector.statistics(self.ticks % STATISTICS_EVERY == 0);
+            self.collector.statistics(self.ticks.is_multiple_of(STATISTICS_EVERY));
         }
         self.collector.ask_programs();
         self.measure_cost();
@@ -273,8 +275,8 @@ impl Console {
 
     fn picture(&self) -> Picture {
         Picture {
-            flows: self.collector.core.flow_rows(None),
-            processes: self.collector.core.process_rows(),
+            flows: self.collector.core.flow_rows(false),
+            processes: self.collector.core.process_rows(false),
             events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
         }
     }
@@ -305,14 +307,7 @@ impl Console {
         let sort = self.query.sort.or_else(|| self.query.view.default_sort());
         let shown_own = self.query.own;
         let hide = |pid: u32| !shown_own && self.own.is(pid);
-        let live;
-        let picture = match &self.frozen {
-            Some(frozen) => frozen,
-            None => {
-                live = self.picture();
-                &live
-            }
-        };
+        let picture = self.frozen.clone().unwrap_or_else(|| self.picture());
         match self.query.view {
             View::Flows => {
                 let own = |row: &FlowRow| !shown_own && self.own.is_session(row.local, row.peer);
@@ -355,7 +350,9 @@ impl Console {
                 Attachment::Attached { .. } => {
                     let states = || self.collector.programs().filter(|p| p.family == family);
                     let broken = states().find_map(|p| match &p.standing.status {
-                        Status::Unsupported { reason } if p.standing.program.essential => Some(reason.clone()),
+                        Status::Unsupported { reason } if p.standing.program.essential => {
+                            Some(reason.clone())
+                        }
                         _ => None,
                     });
                     if let Some(reason) = broken {
@@ -376,20 +373,25 @@ impl Console {
             }
         }
         if self.totals.lost > 0 {
-            let text = format!("{} events were lost on the way: the stream has gaps, see Probes", self.totals.lost);
+            let text =
+                format!("{} events were lost on the way: the stream has gaps, see Probes", self.totals.lost);
             notes.push(Note { severe: true, text });
         }
         let programs = || self.collector.programs();
-        let unsupported: Vec<_> =
-            programs().filter(|p| p.standing.status.word() == "unsupported").map(|p| p.standing.program.name).collect();
+        let unsupported: Vec<_> = programs()
+            .filter(|p| p.standing.status.word() == "unsupported")
+            .map(|p| p.standing.program.name)
+            .collect();
         if !unsupported.is_empty() {
             notes.push(Note {
                 severe: true,
                 text: format!("not attached: {}; Probes says why", unsupported.join(", ")),
             });
         }
-        let degraded: Vec<_> =
-            programs().filter(|p| p.standing.status.word() == "degraded").map(|p| p.standing.program.name).collect();
+        let degraded: Vec<_> = programs()
+            .filter(|p| p.standing.status.word() == "degraded")
+            .map(|p| p.standing.program.name)
+            .collect();
         if !degraded.is_empty() {
             notes.push(Note {
                 severe: false,

@@ -1,4 +1,4 @@
-//! The machine as the models ask it: a live one over /proc, cgroupfs and sock_diag.
+//! The live machine: over /proc, cgroupfs, sock_diag and the kernel's clocks.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collect::taps::KernelFilter;
+use crate::engine::machine::Machine;
+use crate::families::Family;
 use crate::families::flow::model::{SocketFacts, State};
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
@@ -24,6 +26,7 @@ pub struct World {
     hierarchy: Option<Hierarchy>,
     paths: Option<Paths>,
     scanned: Instant,
+    scan_took: Duration,
     offset: WallOffset,
     /// Network namespaces with a process in each, and when they were looked up.
     namespaces: HashMap<u32, u32>,
@@ -31,8 +34,8 @@ pub struct World {
     own_netns: Option<u32>,
 }
 
-/// Directories are read again for an unknown group at most this often.
-const RESCAN: Duration = Duration::from_secs(1);
+/// Directories are read again for an unknown group, but that takes at most this share of the time.
+const RESCAN_SHARE: u32 = 20;
 
 /// Namespaces are looked up again this often.
 const RELIST: Duration = Duration::from_secs(5);
@@ -47,40 +50,16 @@ impl World {
             paths: hierarchy.as_ref().map(Paths::new),
             hierarchy,
             scanned: Instant::now(),
+            scan_took: Duration::ZERO,
             offset: wall_offset(),
             namespaces: HashMap::new(),
             listed: None,
         }
     }
 
-    /// The event clock.
-    pub fn now(&self) -> BootTime {
-        BootTime(clock(libc::CLOCK_BOOTTIME))
-    }
-
-    pub const fn offset(&self) -> WallOffset {
-        self.offset
-    }
-
-    /// Once a tick: the wall clock may have been set, users may have been added.
-    pub fn refresh(&mut self) {
-        self.offset = wall_offset();
-        self.users.refresh();
-    }
-
     /// How cgroups are mounted and which hierarchy tells processes apart.
     pub fn describe_cgroups(&self) -> String {
         self.hierarchy.as_ref().map_or_else(|| "none mounted".to_owned(), Hierarchy::describe)
-    }
-
-    /// Every process there is.
-    pub fn processes(&self) -> Vec<ProcFacts> {
-        self.proc.pids().into_iter().filter_map(|pid| self.proc.process(pid)).map(|p| self.describe(p)).collect()
-    }
-
-    /// Pids of every process there is.
-    pub fn pids(&self) -> Vec<u32> {
-        self.proc.pids()
     }
 
     fn describe(&self, process: Process) -> ProcFacts {
@@ -104,9 +83,41 @@ impl World {
         }
     }
 
-    /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
-    /// read, and nothing can be said of what is missing in it.
-    pub fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
+    /// The part of a filter that the kernel side can apply to a family.
+    pub fn push_down(&self, filter: &Filter, family: Family) -> KernelFilter {
+        let groups = self.paths.iter().flat_map(Paths::iter);
+        kernel_filter(filter, family, |wanted| self.users.uids(wanted), groups)
+    }
+}
+
+impl Machine for World {
+    fn now(&self) -> BootTime {
+        BootTime(clock(libc::CLOCK_BOOTTIME))
+    }
+
+    fn offset(&self) -> WallOffset {
+        self.offset
+    }
+
+    fn refresh(&mut self) {
+        self.offset = wall_offset();
+        self.users.refresh();
+    }
+
+    fn processes(&self) -> Vec<ProcFacts> {
+        self.proc
+            .pids()
+            .into_iter()
+            .filter_map(|pid| self.proc.process(pid))
+            .map(|p| self.describe(p))
+            .collect()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.proc.pids()
+    }
+
+    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
         if self.listed.is_none_or(|at| at.elapsed() > RELIST) {
             self.namespaces = self.proc.namespaces();
             self.listed = Some(Instant::now());
@@ -155,27 +166,6 @@ impl World {
         }
         whole.then_some(facts)
     }
-
-    /// The part of a filter that the kernel side can apply.
-    pub fn push_down(&self, filter: &Filter) -> KernelFilter {
-        let pushed = filter.push_down(|wanted| self.users.uids(wanted));
-        // Ids are never used twice: a group that is known not to match may be left out, one made later passes.
-        let excluded: Vec<u64> = self.paths.as_ref().map_or_else(Vec::new, |paths| {
-            paths
-                .iter()
-                .filter(|(_, path)| filter.excludes_cgroup(&Outside::new(path)))
-                .map(|(id, _)| id)
-                .collect()
-        });
-        KernelFilter {
-            pids: pushed.pids,
-            uids: pushed.uids,
-            ports: pushed.ports,
-            excluded_cgroups: excluded,
-            own: None,
-            muted: false,
-        }
-    }
 }
 
 impl Lookup for World {
@@ -186,9 +176,11 @@ impl Lookup for World {
 
     fn cgroup(&mut self, id: CgroupId) -> Option<Outside> {
         let paths = self.paths.as_mut()?;
-        if paths.get(id.0).is_none() && self.scanned.elapsed() > RESCAN {
-            self.scanned = Instant::now();
+        if paths.get(id.0).is_none() && self.scanned.elapsed() > self.scan_took * RESCAN_SHARE {
+            let began = Instant::now();
             paths.scan();
+            self.scanned = Instant::now();
+            self.scan_took = self.scanned.duration_since(began);
         }
         paths.get(id.0).map(Outside::new)
     }
@@ -206,7 +198,34 @@ impl Lookup for World {
     }
 }
 
-fn read_owner(path: &[u8]) -> Owner {
+/// The part of a filter that the kernel side can apply to a family, given the users by what is wanted of their names, and the
+/// cgroups that are known.
+pub(super) fn kernel_filter<'a>(
+    filter: &Filter,
+    family: Family,
+    uids: impl Fn(&dyn Fn(&str) -> bool) -> Vec<u32>,
+    groups: impl Iterator<Item = (u64, &'a [u8])>,
+) -> KernelFilter {
+    // Every line's identity comes from these records: what an ancestor ran, who it was before it changed its user.
+    if family == Family::Process {
+        return KernelFilter::default();
+    }
+    let pushed = filter.push_down(uids);
+    KernelFilter {
+        pids: pushed.pids,
+        uids: pushed.uids,
+        ports: pushed.ports,
+        // Ids are never used twice: a group that is known not to match may be left out, one made later passes.
+        excluded_cgroups: groups
+            .filter(|(_, path)| filter.excludes_cgroup(&Outside::new(path)))
+            .map(|(id, _)| id)
+            .collect(),
+        own: None,
+        muted: false,
+    }
+}
+
+pub(super) fn read_owner(path: &[u8]) -> Owner {
     let group = owner::read(path);
     Owner {
         unit: group.unit.map(|unit| Outside::new(&unit)),
@@ -227,4 +246,3 @@ fn wall_offset() -> WallOffset {
     let wall = clock(libc::CLOCK_REALTIME);
     WallOffset(wall.cast_signed().wrapping_sub(boot.cast_signed()))
 }
-

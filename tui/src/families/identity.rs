@@ -55,22 +55,30 @@ pub fn columns<R: HasIdentity>() -> Vec<Column<R>> {
             |r| of(r, |i| text(i.executable.as_ref().map(|e| &e.name))),
         ),
         Column::new(
-            Info::new("exe", Kind::Text, "Path of the executable as the process sees it, by the kernel's dentries")
-                .keys(&["exe"])
-                .json("process.executable.path"),
+            Info::new(
+                "exe",
+                Kind::Text,
+                "Path of the executable as the process sees it, by the kernel's dentries",
+            )
+            .keys(&["exe"])
+            .json("process.executable.path"),
             |r| of(r, |i| text(i.executable.as_ref().map(|e| &e.path))),
         ),
         Column::new(
-            Info::new("created", Kind::Number, "When the process started (10 ms precise)")
+            Info::new("created", Kind::Word, "When the process started (10 ms precise)")
                 .json("process.creation.time"),
             |r| of(r, |i| Some(Value::Time(i.created))),
         ),
         Column::new(
-            Info::new("ppid", Kind::Number, "Process id of the parent").keys(&["ppid"]).json("process.parent_pid"),
+            Info::new("ppid", Kind::Number, "Process id of the parent")
+                .keys(&["ppid"])
+                .json("process.parent_pid"),
             |r| of(r, |i| i.parent.map(|parent| Value::Uint(u64::from(parent.0)))),
         ),
         Column::new(
-            Info::new("uid", Kind::Number, "Real user id").keys(&["user", "uid"]).json("process.real_user.id"),
+            Info::new("uid", Kind::Number, "Real user id")
+                .keys(&["user", "uid"])
+                .json("process.real_user.id"),
             |r| of(r, |i| i.uid.map(|uid| Value::Uint(u64::from(uid.0)))),
         ),
         Column::new(
@@ -96,7 +104,9 @@ pub fn columns<R: HasIdentity>() -> Vec<Column<R>> {
             |r| of(r, |i| text(i.owner.unit.as_ref())),
         ),
         Column::new(
-            Info::new("container", Kind::Text, "Container id or name").keys(&["container"]).json("container.id"),
+            Info::new("container", Kind::Text, "Container id or name")
+                .keys(&["container"])
+                .json("container.id"),
             |r| of(r, |i| text(container(i).map(|c| &c.id))),
         ),
         Column::new(

@@ -21,7 +21,9 @@ pub fn parse(text: &str, known: &Keys) -> Result<Filter, FilterError> {
     parser.skip_space();
     match parser.peek() {
         None => Ok(Filter { tree, keys: parser.keys, resolved: RwLock::default() }),
-        Some(_) => Err(parser.error(parser.at..parser.at + 1, "this ) closes nothing; quote it to search for it")),
+        Some(_) => {
+            Err(parser.error(parser.at..parser.at + 1, "this ) closes nothing; quote it to search for it"))
+        }
     }
 }
 
@@ -67,7 +69,8 @@ impl<'a> Parser<'a> {
     /// A keyword standing alone.
     fn keyword(&mut self, word: &str) -> bool {
         let rest = self.rest();
-        let Some(after) = rest.get(..word.len()).filter(|w| w.eq_ignore_ascii_case(word)).and(rest.get(word.len()..))
+        let Some(after) =
+            rest.get(..word.len()).filter(|w| w.eq_ignore_ascii_case(word)).and(rest.get(word.len()..))
         else {
             return false;
         };
@@ -170,13 +173,15 @@ impl<'a> Parser<'a> {
         Ok(Expr::Not(Box::new(self.unary()?)))
     }
 
-    /// Letters up to a space or a closing parenthesis.
+    /// Letters up to a space or a parenthesis that closes a group.
     fn letters(&mut self) -> Result<Vec<Letter>, FilterError> {
         let mut letters = Vec::new();
         let mut quote: Option<usize> = None;
         let mut chars = self.rest().char_indices();
         let base = self.at;
         let mut end = self.text.len();
+        // A term's own parentheses, as in `proc~(ng|ap)`: only one that none of them opened ends it.
+        let mut open = 0_usize;
         while let Some((offset, c)) = chars.next() {
             let at = base + offset;
             match (c, quote) {
@@ -187,15 +192,19 @@ impl<'a> Parser<'a> {
                     None => break,
                 },
                 (_, Some(_)) => letters.push(Letter { c, at, quoted: true }),
-                (c, None) if c.is_whitespace() || c == ')' => {
+                (c, None) if c.is_whitespace() || (c == ')' && open == 0) => {
                     end = at;
                     break;
                 }
-                (_, None) => letters.push(Letter { c, at, quoted: false }),
+                (_, None) => {
+                    open += usize::from(c == '(');
+                    open -= usize::from(c == ')');
+                    letters.push(Letter { c, at, quoted: false });
+                }
             }
         }
-        if let Some(open) = quote {
-            return Err(self.error(open..open + 1, "this quote is not closed"));
+        if let Some(quote) = quote {
+            return Err(self.error(quote..quote + 1, "this quote is not closed"));
         }
         self.at = end;
         Ok(letters)
@@ -205,10 +214,13 @@ impl<'a> Parser<'a> {
         let start = self.at;
         let letters = self.letters()?;
         let raw = self.text.get(start..self.at).unwrap_or_default().to_owned();
-        let split = letters.iter().position(|l| [':', '~', '<', '>', '='].iter().any(|&c| l.is(c)) || l.is('!'));
+        let split =
+            letters.iter().position(|l| [':', '~', '<', '>', '='].iter().any(|&c| l.is(c)) || l.is('!'));
         let name: Option<String> = split
             .and_then(|at| letters.get(..at))
-            .filter(|name| !name.is_empty() && name.iter().all(|l| !l.quoted && (l.c.is_ascii_lowercase() || l.c == '_')))
+            .filter(|name| {
+                !name.is_empty() && name.iter().all(|l| !l.quoted && (l.c.is_ascii_lowercase() || l.c == '_'))
+            })
             .map(|name| name.iter().map(|l| l.c).collect());
         let (Some(split), Some(name)) = (split, name) else {
             let word: String = letters.iter().map(|l| l.c).collect();
@@ -216,7 +228,12 @@ impl<'a> Parser<'a> {
         };
         let Some(key) = self.known.get(&name) else {
             let hint = self.known.like(&name).map_or_else(
-                || format!("known: {}; quote the word to search for it", self.known.names().collect::<Vec<_>>().join(" ")),
+                || {
+                    format!(
+                        "known: {}; quote the word to search for it",
+                        self.known.names().collect::<Vec<_>>().join(" ")
+                    )
+                },
                 |like| format!("did you mean {like}?"),
             );
             return Err(self.error(start..start + name.len(), &format!("unknown key {name}: {hint}")));
@@ -263,13 +280,14 @@ impl<'a> Parser<'a> {
             let item = Test::Any(vec![self.item(key, value, from)?]);
             return match op {
                 Op::Equal => Ok(item),
-                _ => Err(self.error(span(), &format!("{} is no number: use {}:{text} or !{0}:{text}", key.name, key.name))),
+                _ => Err(self.error(
+                    span(),
+                    &format!("{} is no number: use {}:{text} or !{0}:{text}", key.name, key.name),
+                )),
             };
         }
-        number(&text, key.unit).map_or_else(
-            || Err(self.error(span(), &expected(key))),
-            |number| Ok(Test::Compare(op, number)),
-        )
+        number(&text, key.unit)
+            .map_or_else(|| Err(self.error(span(), &expected(key))), |number| Ok(Test::Compare(op, number)))
     }
 
     fn regex(&self, letters: &[Letter], from: usize) -> Result<Test, FilterError> {
@@ -298,7 +316,11 @@ impl<'a> Parser<'a> {
         let wild = letters.iter().any(|l| l.is('*') || l.is('?') || l.is('['));
         let glob = if wild && readable { Some(self.glob(letters, at..end)?) } else { None };
         // A number asks numbers: `user:0` is no part of a name.
-        let word = if number.is_some() && has(Kind::Number) && readable { Word::new("\0") } else { Word::new(&text) };
+        let word = if number.is_some() && has(Kind::Number) && readable {
+            Word::new("\0")
+        } else {
+            Word::new(&text)
+        };
         Ok(Item { word, glob, number, net })
     }
 
@@ -307,11 +329,9 @@ impl<'a> Parser<'a> {
             .iter()
             .map(|l| if l.quoted { globset::escape(&l.c.to_string()) } else { l.c.to_string() })
             .collect();
-        GlobBuilder::new(&pattern)
-            .case_insensitive(true)
-            .build()
-            .map(|glob| glob.compile_matcher())
-            .map_err(|error| self.error(at, &format!("not a glob: {}; quote it to search for it", error.kind())))
+        GlobBuilder::new(&pattern).case_insensitive(true).build().map(|glob| glob.compile_matcher()).map_err(
+            |error| self.error(at, &format!("not a glob: {}; quote it to search for it", error.kind())),
+        )
     }
 }
 
@@ -343,10 +363,8 @@ fn number(text: &str, unit: Unit) -> Option<f64> {
     let value: f64 = text.get(..digits)?.parse().ok()?;
     let suffix = text.get(digits..)?;
     let scale = match (suffix, unit) {
-        ("", Unit::Share) => 0.01,
-        ("%", Unit::Share) => 0.01,
-        ("", _) => 1.0,
-        ("ns", Unit::Nanos) => 1.0,
+        ("" | "%", Unit::Share) => 0.01,
+        ("", _) | ("ns", Unit::Nanos) => 1.0,
         ("us" | "\u{b5}s", Unit::Nanos) => 1e3,
         ("ms", Unit::Nanos) => 1e6,
         ("s", Unit::Nanos) => 1e9,

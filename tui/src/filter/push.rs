@@ -1,5 +1,8 @@
 //! What of an expression the kernel side may apply: top-level terms that every match must satisfy.
 
+use std::ops::RangeInclusive;
+
+use super::test::Item;
 use super::{Expr, Filter, Test};
 use crate::columns::{Kind, Value};
 use crate::records::Outside;
@@ -45,13 +48,10 @@ fn take(term: &Expr, filter: &Filter, uids: &Uids<'_>, pushed: &mut PushDown) {
     let numbers = || -> Option<Vec<u64>> {
         let mut all = Vec::new();
         for item in items {
-            let (first, last) = item.number?;
-            let whole = |n: f64| (n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&n)).then_some(n as u64);
-            let (first, last) = (whole(first)?, whole(last)?);
-            if last.saturating_sub(first) as usize + all.len() > LIST_MAX {
+            all.extend(whole_numbers(item)?);
+            if all.len() > LIST_MAX {
                 return None;
             }
-            all.extend(first..=last);
         }
         Some(all)
     };
@@ -62,9 +62,10 @@ fn take(term: &Expr, filter: &Filter, uids: &Uids<'_>, pushed: &mut PushDown) {
         Some("user") if pushed.uids.is_none() => {
             let mut list = Vec::new();
             for item in items {
-                match item.number {
-                    Some((n, _)) => list.push(n as u32),
-                    None => list.extend(uids(&|name| item.is_in_text(name))),
+                match (item.number, whole_numbers(item)) {
+                    (Some(_), Some(ids)) => list.extend(ids.map(|id| id as u32)),
+                    (Some(_), None) => return,
+                    (None, _) => list.extend(uids(&|name| item.is_in_text(name))),
                 }
             }
             // Nobody by that name: nothing can match, which user space says as well.
@@ -78,7 +79,15 @@ fn take(term: &Expr, filter: &Filter, uids: &Uids<'_>, pushed: &mut PushDown) {
     }
 }
 
-impl super::test::Item {
+/// The numbers that an item names, unless they are fractions or too many to list.
+fn whole_numbers(item: &Item) -> Option<RangeInclusive<u64>> {
+    let (first, last) = item.number?;
+    let whole = |n: f64| (n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&n)).then_some(n as u64);
+    let (first, last) = (whole(first)?, whole(last)?);
+    (last.saturating_sub(first) < LIST_MAX as u64).then_some(first..=last)
+}
+
+impl Item {
     fn is_in_text(&self, text: &str) -> bool {
         self.glob.as_ref().map_or_else(|| self.word.is_in(text.as_bytes()), |glob| glob.is_match(text))
     }

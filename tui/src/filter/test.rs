@@ -93,9 +93,8 @@ impl Test {
             (Self::Any(items), Kind::Number) => number(value).is_some_and(|n| {
                 items.iter().any(|item| item.number.is_some_and(|(first, last)| first <= n && n <= last))
             }),
-            (Self::Any(items), Kind::Address) => address(value).is_some_and(|ip| {
-                items.iter().any(|item| item.net.is_some_and(|net| net.contains(&ip)))
-            }),
+            (Self::Any(items), Kind::Address) => address(value)
+                .is_some_and(|ip| items.iter().any(|item| item.net.is_some_and(|net| net.contains(&ip)))),
             (Self::Regex(regex), _) => with_text(value, |bytes| regex.is_match(bytes)),
             (Self::Compare(op, than), _) => number(value).is_some_and(|n| op.holds(n, *than)),
         }

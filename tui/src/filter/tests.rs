@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
 
@@ -78,6 +78,9 @@ fn terms_mean_what_the_language_says() {
         ("proc:\"nginx*\"", false),
         ("proc~^Ngi", true),
         ("proc~^ngi", false),
+        ("proc~^(Apache|Ngi)", true),
+        ("(proc~(x|y) or pid:42)", true),
+        ("foo(bar)", false),
         ("port:443", true),
         ("port:80,443", true),
         ("port:80", false),
@@ -170,7 +173,8 @@ fn only_necessary_terms_are_pushed_into_the_kernel() {
     assert_eq!(push("pid:1,2 port:80").pids, Some(vec![1, 2]));
     assert_eq!(push("pid:1,2 port:80-82").ports, Some(vec![80, 81, 82]));
     assert_eq!(push("user:0").uids, Some(vec![0]));
-    for text in ["!pid:1", "pid:1 or port:80", "pid>1", "proc:x", "port:1-60000"] {
+    assert_eq!(push("user:1000-1002").uids, Some(vec![1000, 1001, 1002]));
+    for text in ["!pid:1", "pid:1 or port:80", "pid>1", "proc:x", "port:1-60000", "user:1-60000"] {
         assert_eq!(push(text), PushDown::default(), "{text}");
     }
 }
@@ -186,6 +190,7 @@ fn term() -> impl Strategy<Value = String> {
         (0u64..5).prop_map(|n| format!("pid:{n}")),
         (0u64..5, 0u64..5).prop_map(|(a, b)| format!("port:{a},{b}")),
         (0u64..5).prop_map(|n| format!("user:{n}")),
+        (0u64..5, 0u64..3).prop_map(|(n, more)| format!("user:{n}-{}", n + more)),
         "[a-c]{1,2}".prop_map(|word| format!("\"{word}\"")),
         Just("rtt>1ms".to_owned()),
         Just("state:listen".to_owned()),
@@ -203,8 +208,8 @@ fn expression() -> impl Strategy<Value = String> {
 }
 
 fn row() -> impl Strategy<Value = Probe> {
-    ("[a-c]{0,3}", 0u64..5, 0u64..5, 0u64..5, proptest::option::of(0u64..3_000_000), 0u64..5, any::<bool>()).prop_map(
-        |(comm, pid, lport, rport, rtt, uid, listens)| Probe {
+    ("[a-c]{0,3}", 0u64..5, 0u64..5, 0u64..5, proptest::option::of(0u64..3_000_000), 0u64..5, any::<bool>())
+        .prop_map(|(comm, pid, lport, rport, rtt, uid, listens)| Probe {
             comm: Outside::from(comm.as_str()),
             pid,
             ports: (lport, rport),
@@ -212,8 +217,7 @@ fn row() -> impl Strategy<Value = Probe> {
             rtt,
             state: if listens { "listen" } else { "established" },
             uid,
-        },
-    )
+        })
 }
 
 proptest! {
@@ -240,9 +244,10 @@ proptest! {
             let pushed = filter.push_down(|_| Vec::new());
             prop_assert!(pushed.pids.is_none_or(|pids| pids.contains(&(row.pid as u32))));
             prop_assert!(pushed.uids.is_none_or(|uids| uids.contains(&(row.uid as u32))));
-            prop_assert!(pushed.ports.is_none_or(|ports| {
+            let in_ports = |ports: &Vec<u16>| {
                 ports.contains(&(row.ports.0 as u16)) || ports.contains(&(row.ports.1 as u16))
-            }));
+            };
+            prop_assert!(pushed.ports.as_ref().is_none_or(in_ports));
         }
     }
 

@@ -25,9 +25,10 @@ impl Row for Sample {
                 Column::new(Info::new("peer", Kind::Address, "").json("network.peer.address"), |r| {
                     r.peer.map_or(Value::Missing, Value::Ip)
                 }),
-                Column::new(Info::new("rate", Kind::Number, "").json("flow.rate").faces(Faces::TopOnly), |_| {
-                    Value::Real(1.5)
-                }),
+                Column::new(
+                    Info::new("rate", Kind::Number, "").json("flow.rate").faces(Faces::TopOnly),
+                    |_| Value::Real(1.5),
+                ),
                 Column::new(Info::new("plain", Kind::Number, "no path"), |_| Value::Uint(1)),
             ]
         })
@@ -77,11 +78,22 @@ fn bytes_that_are_no_text_are_given_twice() {
 #[test]
 fn a_table_is_one_object_with_its_rows() {
     let sheet = Listing {
-        rows: vec![Arc::new(Sample { name: Outside::from("a"), peer: None }), Arc::new(Sample { name: Outside::from("b"), peer: None })],
+        rows: vec![
+            Arc::new(Sample { name: Outside::from("a"), peer: None }),
+            Arc::new(Sample { name: Outside::from("b"), peer: None }),
+        ],
         total: 2,
     };
     let mut out = Vec::new();
-    top_object(&mut out, WallTime(0), Duration::from_secs(1), &[("flows", Some(2.0)), ("rx", None)], 7, &sheet, 1);
+    top_object(
+        &mut out,
+        WallTime(0),
+        Duration::from_secs(1),
+        &[("flows", Some(2.0)), ("rx", None)],
+        7,
+        &sheet,
+        1,
+    );
     let json: Json = serde_json::from_slice(&out).unwrap();
     assert_eq!(json["interval_ns"], 1_000_000_000);
     assert_eq!((&json["lost"], &json["totals"]["flows"]), (&Json::from(7), &Json::from(2)));

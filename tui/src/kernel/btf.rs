@@ -28,6 +28,10 @@ mod kind {
 /// Anonymous members and modifiers nest a handful deep; anything deeper is hostile.
 const DEPTH: usize = 32;
 
+/// Members looked at for one name. The largest structures of the kernel have a few hundred with all that is nested in
+/// them; hostile ones nest in themselves, and their members multiply with each level.
+const MEMBERS: usize = 100_000;
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BtfError {
     #[error("not BTF: the magic number is missing")]
@@ -112,8 +116,10 @@ pub fn extract(bytes: Vec<u8>) -> Result<Vec<u8>, BtfError> {
 
 /// A section of a 64-bit ELF file by name.
 fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
-    let long = |at: usize| Some(u64::from_ne_bytes(elf.get(at..at.checked_add(8)?)?.try_into().ok()?) as usize);
-    let half = |at: usize| Some(usize::from(u16::from_ne_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)));
+    let long =
+        |at: usize| Some(u64::from_ne_bytes(elf.get(at..at.checked_add(8)?)?.try_into().ok()?) as usize);
+    let half =
+        |at: usize| Some(usize::from(u16::from_ne_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)));
     let (table, size, count, names) = (long(0x28)?, half(0x3a)?, half(0x3c)?, half(0x3e)?);
     let header = |index: usize| table.checked_add(index.checked_mul(size)?);
     let body = |at: usize| {
@@ -136,7 +142,9 @@ impl<'a> Btf<'a> {
             Some([0x9f, 0xeb] | [0xeb, 0x9f]) => return Err(BtfError::ByteOrder),
             _ => return Err(BtfError::Magic),
         }
-        let header = |index: usize| word(bytes, 4 + index * 4).map(|w| w as usize).ok_or(BtfError::Truncated("header"));
+        let header = |index: usize| {
+            word(bytes, 4 + index * 4).map(|w| w as usize).ok_or(BtfError::Truncated("header"))
+        };
         let body = header(0)?;
         let part = |offset: usize, len: usize, what| {
             body.checked_add(offset)
@@ -212,7 +220,9 @@ impl<'a> Btf<'a> {
         for _ in 0..DEPTH {
             let of = self.get(id)?;
             match of.kind() {
-                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => id = of.size_or_type,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = of.size_or_type;
+                }
                 _ => return Some(of),
             }
         }
@@ -223,24 +233,27 @@ impl<'a> Btf<'a> {
     pub fn member_offset(&self, structure: &str, path: &str) -> Option<MemberAt> {
         self.by_name(structure, &[kind::STRUCT, kind::UNION]).find_map(|outer| {
             let mut names = path.split('.');
-            let mut found = self.member(outer, names.next()?, DEPTH)?;
+            let mut left = MEMBERS;
+            let mut found = self.member(outer, names.next()?, DEPTH, &mut left)?;
             for name in names {
-                let inner = self.member(self.peel(found.type_id)?, name, DEPTH)?;
+                let inner = self.member(self.peel(found.type_id)?, name, DEPTH, &mut left)?;
                 found = MemberAt { byte_offset: found.byte_offset.checked_add(inner.byte_offset)?, ..inner };
             }
             Some(found)
         })
     }
 
-    fn member(&self, outer: Type, name: &str, depth: usize) -> Option<MemberAt> {
+    fn member(&self, outer: Type, name: &str, depth: usize, left: &mut usize) -> Option<MemberAt> {
         if depth == 0 || !matches!(outer.kind(), kind::STRUCT | kind::UNION) {
             return None;
         }
         (0..outer.vlen()).find_map(|index| {
+            *left = left.checked_sub(1)?;
             let at = outer.data + index * 12;
             let (label, type_id, offset) =
                 (word(self.types, at)?, word(self.types, at + 4)?, word(self.types, at + 8)?);
-            let (bits, offset) = if outer.flag() { (offset >> 24, offset & 0x00ff_ffff) } else { (0, offset) };
+            let (bits, offset) =
+                if outer.flag() { (offset >> 24, offset & 0x00ff_ffff) } else { (0, offset) };
             let label = self.string(label)?;
             if label == name.as_bytes() {
                 return Some(MemberAt { byte_offset: offset / 8, bit_offset: offset % 8, bits, type_id });
@@ -248,7 +261,7 @@ impl<'a> Btf<'a> {
             if !label.is_empty() {
                 return None;
             }
-            let inner = self.member(self.peel(type_id)?, name, depth - 1)?;
+            let inner = self.member(self.peel(type_id)?, name, depth - 1, left)?;
             Some(MemberAt { byte_offset: inner.byte_offset.checked_add(offset / 8)?, ..inner })
         })
     }
@@ -272,7 +285,10 @@ impl<'a> Btf<'a> {
             .map(|index| {
                 let at = of.data + index * 8;
                 let name = self.string(word(self.types, at)?)?;
-                Some(Param { name: String::from_utf8_lossy(name).into_owned(), type_id: word(self.types, at + 4)? })
+                Some(Param {
+                    name: String::from_utf8_lossy(name).into_owned(),
+                    type_id: word(self.types, at + 4)?,
+                })
             })
             .collect::<Option<Vec<_>>>()?;
         Some(Proto { params, returns: of.size_or_type })
@@ -280,9 +296,11 @@ impl<'a> Btf<'a> {
 
     /// Id of a function or, for tracepoints, of the typedef `btf_trace_NAME`.
     pub fn id(&self, name: &str) -> Option<u32> {
-        self.names.get(name.as_bytes())?.iter().copied().find(|&id| {
-            self.get(id).is_some_and(|of| matches!(of.kind(), kind::FUNC | kind::TYPEDEF))
-        })
+        self.names
+            .get(name.as_bytes())?
+            .iter()
+            .copied()
+            .find(|&id| self.get(id).is_some_and(|of| matches!(of.kind(), kind::FUNC | kind::TYPEDEF)))
     }
 
     pub fn has_func(&self, name: &str) -> bool {
@@ -313,3 +331,6 @@ impl<'a> Btf<'a> {
         self.enum_values(name).into_iter().find(|(l, _)| l == label).map(|(_, value)| value)
     }
 }
+
+#[cfg(test)]
+mod tests;

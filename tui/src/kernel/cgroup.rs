@@ -91,11 +91,9 @@ impl Hierarchy {
             .or_else(|| usable().find(|(name, _)| *name == "memory"))
             .or_else(|| usable().next());
         match (chosen, v2) {
-            (Some(&(name, index)), _) if mode != Mode::V2 => Some(Self {
-                mode,
-                mount: below(mounted(name)?),
-                controller: Some((name.to_owned(), index)),
-            }),
+            (Some(&(name, index)), _) if mode != Mode::V2 => {
+                Some(Self { mode, mount: below(mounted(name)?), controller: Some((name.to_owned(), index)) })
+            }
             (_, Some(at)) => Some(Self { mode, mount: below(&at), controller: None }),
             _ => None,
         }

@@ -48,8 +48,12 @@ pub struct Facts {
 }
 
 /// Keys of the kernel's configuration that explain refusals.
-const CONFIG: &[&str] =
-    &["CONFIG_KPROBES", "CONFIG_BPF_EVENTS", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"];
+const CONFIG: &[&str] = &[
+    "CONFIG_KPROBES",
+    "CONFIG_BPF_EVENTS",
+    "CONFIG_DEBUG_INFO_BTF",
+    "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
+];
 
 impl Facts {
     /// Reads them below `root`.
@@ -68,7 +72,9 @@ impl Facts {
             config: read_config(root, &release),
             release,
             host: text("proc/sys/kernel/hostname").unwrap_or_default(),
-            possible_cpus: text("sys/devices/system/cpu/possible").and_then(|list| cpu_count(&list)).unwrap_or(1),
+            possible_cpus: text("sys/devices/system/cpu/possible")
+                .and_then(|list| cpu_count(&list))
+                .unwrap_or(1),
             online_cpus: online,
             lockdown: lockdown(root),
             lsm: text("sys/kernel/security/lsm"),
@@ -175,7 +181,9 @@ fn read_config(root: &Path, release: &str) -> HashMap<String, bool> {
         .iter()
         .map(|key| {
             let set = text.lines().any(|line| {
-                line.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')).is_some_and(|value| value != "n")
+                line.strip_prefix(key)
+                    .and_then(|rest| rest.strip_prefix('='))
+                    .is_some_and(|value| value != "n")
             });
             ((*key).to_owned(), set)
         })
@@ -221,7 +229,10 @@ mod tests {
             ("boot/config-6.1", "# CONFIG_KPROBES is not set\nCONFIG_BPF_EVENTS=y\n"),
         ]);
         let facts = Facts::gather(root.path());
-        assert_eq!((facts.config("CONFIG_KPROBES"), facts.config("CONFIG_BPF_EVENTS")), (Some(false), Some(true)));
+        assert_eq!(
+            (facts.config("CONFIG_KPROBES"), facts.config("CONFIG_BPF_EVENTS")),
+            (Some(false), Some(true))
+        );
         assert_eq!(Facts::gather(machine(&[]).path()).config("CONFIG_KPROBES"), None);
     }
 

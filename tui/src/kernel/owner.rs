@@ -60,7 +60,8 @@ fn container(part: &[u8], parent: &[u8], in_pod: bool) -> Option<(Vec<u8>, &'sta
             is_id(id).then(|| (id.to_vec(), *runtime))
         });
     }
-    if let Some(name) = part.strip_prefix(b"systemd-nspawn@").and_then(|rest| rest.strip_suffix(b".service")) {
+    if let Some(name) = part.strip_prefix(b"systemd-nspawn@").and_then(|rest| rest.strip_suffix(b".service"))
+    {
         return Some((unescape(name), "nspawn"));
     }
     if let Some(name) = part.strip_prefix(b"lxc.payload.") {
@@ -179,12 +180,7 @@ mod tests {
         ("/machine.slice/libpod-conmon-{id}.scope", "libpod-conmon-{id}.scope", "", ""),
         ("/libpod_parent/libpod-{id}", "", "podman {id}", ""),
         ("/libpod_parent/{id}", "", "podman {id}", ""),
-        (
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope",
-            "",
-            "podman {id}",
-            "",
-        ),
+        ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope", "", "podman {id}", ""),
         ("/lxc/web", "", "lxc web", ""),
         ("/lxc.payload.web", "", "lxc web", ""),
         ("/lxc.payload/web/system.slice/cron.service", "cron.service", "lxc web", ""),
@@ -202,7 +198,12 @@ mod tests {
         ),
         ("/kubepods.slice/kubepods-pod{uid_}.slice/crio-{id}.scope", "", "cri-o {id}", "{uid}"),
         ("/kubepods.slice/kubepods-pod{uid_}.slice/docker-{id}.scope", "", "docker {id}", "{uid}"),
-        ("/kubepods.slice/kubepods-pod{uid_}.slice/crio-conmon-{id}.scope", "crio-conmon-{id}.scope", "", "{uid}"),
+        (
+            "/kubepods.slice/kubepods-pod{uid_}.slice/crio-conmon-{id}.scope",
+            "crio-conmon-{id}.scope",
+            "",
+            "{uid}",
+        ),
         ("/system.slice/podman.service", "podman.service", "", ""),
         ("/podcast", "", "", ""),
     ];
@@ -211,13 +212,17 @@ mod tests {
     fn paths_of_real_machines_are_read_as_their_owners() {
         let underscored = UID.replace('-', "_");
         let fill = |text: &str| {
-            text.replace("{id}", ID).replace("{inner}", INNER).replace("{uid}", UID).replace("{uid_}", &underscored)
+            text.replace("{id}", ID)
+                .replace("{inner}", INNER)
+                .replace("{uid}", UID)
+                .replace("{uid_}", &underscored)
         };
         let shown = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         for (path, unit, container, pod) in PATHS {
             let group = read(fill(path).as_bytes());
             assert_eq!(group.unit.map(shown).unwrap_or_default(), fill(unit), "unit of {path}");
-            let found = group.container.map(|(id, runtime)| format!("{runtime} {}", shown(id))).unwrap_or_default();
+            let found =
+                group.container.map(|(id, runtime)| format!("{runtime} {}", shown(id))).unwrap_or_default();
             assert_eq!(found, fill(container), "container of {path}");
             assert_eq!(group.pod.map(shown).unwrap_or_default(), fill(pod), "pod of {path}");
         }

@@ -161,10 +161,7 @@ mod tests {
         let proc = Proc::new(Path::new("/"));
         let me = proc.process(std::process::id()).unwrap();
         assert_eq!(me.parent, std::os::unix::process::parent_id());
-        assert_eq!(
-            me.executable.unwrap(),
-            std::env::current_exe().unwrap().into_os_string().into_vec()
-        );
+        assert_eq!(me.executable.unwrap(), std::env::current_exe().unwrap().into_os_string().into_vec());
     }
 
     #[test]

@@ -159,7 +159,9 @@ fn parse(mut bytes: &[u8], out: &mut Vec<Socket>) -> Parsed {
         match kind {
             NLMSG_DONE => return Parsed::Done,
             NLMSG_ERROR => {
-                return Parsed::Refused(word(body, 0).map_or(libc::EPROTO, |code| code.cast_signed().wrapping_neg()));
+                return Parsed::Refused(
+                    word(body, 0).map_or(libc::EPROTO, |code| code.cast_signed().wrapping_neg()),
+                );
             }
             SOCK_DIAG_BY_FAMILY => out.extend(socket(body)),
             _ => {}
@@ -214,7 +216,7 @@ fn socket(body: &[u8]) -> Option<Socket> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};

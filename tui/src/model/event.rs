@@ -23,6 +23,12 @@ impl Event {
     pub fn row_id(&self) -> RowId {
         RowId(u64::MAX, self.seq)
     }
+
+    /// Nobody knows whose it is.
+    pub fn is_ownerless(&self) -> bool {
+        let pid = self.infos().iter().position(|info| info.id == "pid");
+        pid.is_none_or(|column| matches!(Facts::value(self, column), Value::Missing))
+    }
 }
 
 impl Facts for Event {
@@ -63,7 +69,8 @@ impl EventRow {
 }
 
 /// Columns of family rows that a summary shows, in its order.
-const SUMMARY: &[&str] = &["direction", "local", "peer", "exe", "exit_code", "exit_signal", "errno", "tx_bytes", "rx_bytes"];
+const SUMMARY: &[&str] =
+    &["direction", "local", "peer", "exe", "exit_code", "exit_signal", "errno", "tx_bytes", "rx_bytes"];
 
 impl From<Event> for EventRow {
     fn from(event: Event) -> Self {
@@ -78,7 +85,6 @@ impl From<Event> for EventRow {
         let mut summary: Vec<u8> = Vec::new();
         for id in SUMMARY {
             let text: Vec<u8> = match value(id) {
-                Value::Missing => continue,
                 Value::Text(text) => text.bytes().to_vec(),
                 Value::Word("outbound") => b"->".to_vec(),
                 Value::Word("inbound") => b"<-".to_vec(),
@@ -107,7 +113,8 @@ impl Row for EventRow {
         COLUMNS.get_or_init(|| {
             vec![
                 Column::new(
-                    Info::new("time", Kind::Number, "When it happened, local time").cell(Cell::left("TIME", 12, 0)),
+                    Info::new("time", Kind::Number, "When it happened, local time")
+                        .cell(Cell::left("TIME", 12, 0)),
                     |r| Value::Time(r.event.wall),
                 ),
                 Column::new(
@@ -115,15 +122,16 @@ impl Row for EventRow {
                     |r| Value::Word(r.event.name),
                 ),
                 Column::new(
-                    Info::new("process", Kind::Text, "Name and pid of the process").cell(Cell::left("PROCESS", 22, 1)),
+                    Info::new("process", Kind::Text, "Name and pid of the process")
+                        .cell(Cell::left("PROCESS", 22, 1)),
                     |r| r.process.as_ref().map_or(Value::Missing, |(comm, pid)| Value::Process(comm, *pid)),
                 ),
+                Column::new(Info::new("pid", Kind::Number, "Process id").keys(&["pid"]), |r| {
+                    r.process.as_ref().map_or(Value::Missing, |(_, pid)| Value::Uint(u64::from(*pid)))
+                }),
                 Column::new(
-                    Info::new("pid", Kind::Number, "Process id").keys(&["pid"]),
-                    |r| r.process.as_ref().map_or(Value::Missing, |(_, pid)| Value::Uint(u64::from(*pid))),
-                ),
-                Column::new(
-                    Info::new("what", Kind::Text, "What tells it apart").cell(Cell::left("WHAT", 30, 0).growing()),
+                    Info::new("what", Kind::Text, "What tells it apart")
+                        .cell(Cell::left("WHAT", 30, 0).growing()),
                     |r| Value::Text(&r.summary),
                 ),
             ]

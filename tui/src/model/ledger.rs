@@ -15,6 +15,15 @@ pub struct Ledger {
     pub aggregates: Aggregates,
 }
 
+/// A family's books with what is counted beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Books {
+    /// `missed` is not told here.
+    pub ledger: Ledger,
+    /// Records lost that are no events, but tell whose one is.
+    pub supplements_lost: u64,
+}
+
 /// What is folded into maps. `seen = counted + filtered + untracked`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Aggregates {

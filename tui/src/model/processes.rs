@@ -1,6 +1,6 @@
 //! The identity table: who every pid is and was. Fed by the family `process`, asked by all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{Executable, Identity, Owner};
@@ -38,6 +38,9 @@ pub struct Processes {
     current: HashMap<Tgid, ProcKey>,
     /// In order of their end.
     ended: VecDeque<(BootTime, ProcKey)>,
+    /// Of them, those of the interval that runs, and of the interval before.
+    ending: HashSet<ProcKey>,
+    just_ended: HashSet<ProcKey>,
 }
 
 struct Known {
@@ -106,10 +109,8 @@ impl Processes {
                 return Arc::clone(&known.identity);
             }
             let mut identity = (*known.identity).clone();
-            // Keep the group's path when the first record names the group that /proc had already shown.
-            let regroup = !same_group && (known.cgroup.0 != 0 || identity.cgroup.is_none());
             refresh(&mut identity, task, lookup);
-            if regroup {
+            if !same_group {
                 place(&mut identity, task.cgroup, lookup);
             }
             return self.insert(identity, task.cgroup);
@@ -126,6 +127,22 @@ impl Processes {
             place(&mut identity, task.cgroup, lookup);
         }
         self.insert(identity, task.cgroup)
+    }
+
+    /// The identity behind a task that a record remembers from earlier: no news of a process, and what has been
+    /// forgotten does not come back.
+    pub fn recall(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {
+        if let Some(known) = self.get(task.key) {
+            return Arc::clone(known);
+        }
+        if lookup.process(task.key.tgid).is_some_and(|facts| facts.key == task.key) {
+            return self.identify(task, lookup);
+        }
+        let mut identity = Identity::bare(task.key, lookup.wall(started(task.key)));
+        refresh(&mut identity, task, lookup);
+        place(&mut identity, task.cgroup, lookup);
+        identity.ended = true;
+        Arc::new(identity)
     }
 
     /// Takes a record in and gives the identity after it.
@@ -148,6 +165,7 @@ impl Processes {
                 if !identity.ended {
                     identity.ended = true;
                     self.ended.push_back((record.at, record.task.key));
+                    self.ending.insert(record.task.key);
                 }
                 self.insert(identity, record.task.cgroup)
             }
@@ -160,20 +178,27 @@ impl Processes {
             return self.identify(task, lookup);
         };
         let mut identity = Identity::bare(task.key, lookup.wall(started(task.key)));
-        identity.executable = parent.identity.executable.clone();
+        identity.executable.clone_from(&parent.identity.executable);
         if parent.cgroup == task.cgroup || parent.cgroup.0 == 0 {
-            identity.cgroup = parent.identity.cgroup.clone();
+            identity.cgroup.clone_from(&parent.identity.cgroup);
             identity.owner = parent.identity.owner.clone();
         }
+        let inherited = parent.cgroup == task.cgroup && identity.cgroup.is_some();
         refresh(&mut identity, task, lookup);
-        if identity.cgroup.is_none() {
+        if !inherited {
             place(&mut identity, task.cgroup, lookup);
         }
         self.insert(identity, task.cgroup)
     }
 
-    /// Forgets what ended longer ago than the linger, and the oldest when there are too many.
-    pub fn expire(&mut self, now: BootTime) {
+    /// It lives, or ended in the interval that the last tick closed: a table of intervals shows it.
+    pub fn is_of_interval(&self, identity: &Identity) -> bool {
+        !identity.ended || self.just_ended.contains(&identity.key)
+    }
+
+    /// Ends an interval. Forgets what ended longer ago than the linger, and the oldest when there are too many.
+    pub fn tick(&mut self, now: BootTime) {
+        self.just_ended = std::mem::take(&mut self.ending);
         while let Some(&(at, key)) = self.ended.front() {
             if now.since(at) < LINGER_NS && self.ended.len() <= ENDED_MAX {
                 return;
@@ -186,18 +211,22 @@ impl Processes {
         }
     }
 
-    /// Marks as ended what the machine no longer has: exits that were lost.
-    pub fn sweep(&mut self, alive: &std::collections::HashSet<Tgid>, now: BootTime) {
+    /// Marks as ended what the machine no longer has, or has given the pid of to another: exits that were lost.
+    pub fn sweep(&mut self, alive: &HashSet<Tgid>, now: BootTime) {
         let gone: Vec<ProcKey> = self
             .known
-            .values()
-            .filter(|known| !known.identity.ended && !alive.contains(&known.identity.key.tgid))
-            .map(|known| known.identity.key)
+            .iter()
+            .filter(|(key, known)| {
+                let has_pid = alive.contains(&key.tgid) && self.current.get(&key.tgid) == Some(key);
+                !known.identity.ended && !has_pid
+            })
+            .map(|(&key, _)| key)
             .collect();
         for key in gone {
             if let Some(known) = self.known.get_mut(&key) {
                 Arc::make_mut(&mut known.identity).ended = true;
                 self.ended.push_back((now, key));
+                self.ending.insert(key);
             }
         }
     }
@@ -206,7 +235,8 @@ impl Processes {
         let identity = Arc::new(identity);
         let key = identity.key;
         if !identity.ended {
-            self.current.insert(key.tgid, key);
+            let current = self.current.entry(key.tgid).or_insert(key);
+            *current = key.max(*current);
         }
         self.known.insert(key, Known { identity: Arc::clone(&identity), cgroup });
         identity
@@ -238,8 +268,12 @@ fn refresh(identity: &mut Identity, task: &TaskFacts, lookup: &mut dyn Lookup) {
     }
 }
 
+/// Puts the process into its group. Where /proc has shown the same path already, what it said of the owner stays: it
+/// may have known more hierarchies.
 fn place(identity: &mut Identity, cgroup: CgroupId, lookup: &mut dyn Lookup) {
-    if let Some(path) = lookup.cgroup(cgroup) {
+    if let Some(path) = lookup.cgroup(cgroup)
+        && identity.cgroup.as_ref() != Some(&path)
+    {
         identity.owner = lookup.owner(&path);
         identity.cgroup = Some(path);
     }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use fluoro_shared::flow::{
-    DIRECTION_INBOUND, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN,
-    KIND_OWNER,
+    DIRECTION_INBOUND, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN,
+    KIND_OPEN, KIND_OWNER,
 };
 use zerocopy::FromBytes;
 
@@ -70,7 +70,9 @@ impl Record {
             KIND_OWNER => What::Owner,
             kind => return Err(Malformed::Kind(kind)),
         };
-        let end = |address: [u8; 16], port| SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port);
+        let end = |address: [u8; 16], port| {
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
+        };
         let known = |ns: u64| (ns != 0).then_some(ns);
         Ok(Self {
             at: BootTime(raw.header.at_ns),

@@ -16,7 +16,10 @@ pub struct Record {
 pub enum What {
     Fork,
     /// The executable, where the kernel side could walk its path; its head may be missing.
-    Exec { executable: Option<Outside>, truncated: bool },
+    Exec {
+        executable: Option<Outside>,
+        truncated: bool,
+    },
     Exit(Exit),
 }
 
@@ -42,9 +45,8 @@ impl Record {
     /// The path, if any, stands before the fixed part.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let size = Malformed::Size(bytes.len());
-        let (fixed, path) = ProcessRecord::read_from_suffix(bytes)
-            .map(|(path, fixed)| (fixed, path))
-            .map_err(|_| size)?;
+        let (fixed, path) =
+            ProcessRecord::read_from_suffix(bytes).map(|(path, fixed)| (fixed, path)).map_err(|_| size)?;
         if path.len() > PATH_MAX {
             return Err(size);
         }

@@ -82,7 +82,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     for &signal in signals {
         let what = format!("console, {signal}");
         traceless(checks, place, &what, |checks| {
-            let mut console = attached_console(place, &[])?;
+            let mut console = attached_console(place)?;
             let held = witness::bpf_ids_held(console.pid());
             run::send(console.pid(), signal)?;
             let restored = signal != Signal::SIGKILL;
@@ -95,7 +95,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let keys = [("console, q", b"q".as_slice()), ("console, ctrl-C", b"\x03")];
     for (what, keys) in keys.into_iter().take(if place.guest.is_some() { 1 } else { 2 }) {
         traceless(checks, place, what, |checks| {
-            let mut console = attached_console(place, &[])?;
+            let mut console = attached_console(place)?;
             let held = witness::bpf_ids_held(console.pid());
             console.press(keys)?;
             console_ended(checks, place, what, &mut console, true, |code| code == Some(0))?;
@@ -103,13 +103,19 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         })?;
     }
     traceless(checks, place, "console, panic", |checks| {
-        let mut console = attached_console(place, &[("FLUORO_TEST_PANIC", "1")])?;
-        let held = witness::bpf_ids_held(console.pid());
+        // It ends by itself with its first picture: what it holds by then counts.
+        let mut console = Console::start(place, &[], &[("FLUORO_TEST_PANIC", "1")], 50, 200)?;
+        let mut held = BTreeSet::new();
+        let deadline = Instant::now() + place.patience(20);
+        while console.is_running()? && Instant::now() < deadline {
+            held.extend(witness::bpf_ids_held(console.pid()));
+            thread::sleep(Duration::from_millis(2));
+        }
         console_ended(checks, place, "console, panic", &mut console, true, |code| code != Some(0))?;
         Ok(held)
     })?;
     traceless(checks, place, "console, terminal gone", |checks| {
-        let mut console = attached_console(place, &[])?;
+        let mut console = attached_console(place)?;
         let held = witness::bpf_ids_held(console.pid());
         console.hang_up();
         let ended = console.await_end(place.patience(10))?;
@@ -213,25 +219,17 @@ fn observe_until(
 }
 
 /// A console that has attached its programs and shows something.
-fn attached_console(place: &Place, environment: &[(&str, &str)]) -> Result<Console> {
-    let mut console = Console::start(place, &[], environment, 50, 200)?;
+fn attached_console(place: &Place) -> Result<Console> {
+    let mut console = Console::start(place, &[], &[], 50, 200)?;
     let within = place.patience(20);
     console.wait_until("the alternate screen", within, |console| {
         console.with_screen(|screen| screen.bytes.windows(8).any(|eight| eight == b"\x1b[?1049h"))
     })?;
-    if environment.is_empty() {
-        console.wait_until("programs are attached", within, |c| {
-            witness::bpf_ids_held(c.pid()).iter().any(|(kind, _)| *kind == BpfKind::Link)
-        })?;
-        // Let what follows the first attachment happen, too.
-        thread::sleep(Duration::from_millis(300));
-    } else {
-        // It is about to end by itself: whatever it holds by then counts.
-        let deadline = Instant::now() + within;
-        while witness::bpf_ids_held(console.pid()).len() < 3 && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
+    console.wait_until("programs are attached", within, |c| {
+        witness::bpf_ids_held(c.pid()).iter().any(|(kind, _)| *kind == BpfKind::Link)
+    })?;
+    // Let what follows the first attachment happen, too.
+    thread::sleep(Duration::from_millis(300));
     Ok(console)
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::prctl;
@@ -60,6 +61,10 @@ impl Console {
     pub fn run(mut command: Command, rows: u16, columns: u16) -> Result<Self> {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
+        // The console must not hold the other end of its own terminal open.
+        for end in [&pty.master, &pty.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl F_SETFD")?;
+        }
         let before = tcgetattr(&pty.slave).context("tcgetattr")?;
         let end = || pty.slave.try_clone().map(Stdio::from).context("dup");
         command.stdin(end()?).stdout(end()?).stderr(end()?);
@@ -97,6 +102,10 @@ impl Console {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("wait")?.is_none())
     }
 
     pub fn press(&mut self, keys: &[u8]) -> Result<()> {

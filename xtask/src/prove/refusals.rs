@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::checks::Checks;
-use super::doctor::{self, Doctor};
+use super::doctor::Doctor;
 use super::identity::Scratch;
 use super::observer::{Keep, Observer};
 use super::run::{self, Ran};
@@ -91,11 +91,8 @@ pub fn no_btf(place: &Place, checks: &mut Checks) -> Result<()> {
     // Forced hooks may need what is taken away here.
     let place = Place { hooks: Vec::new(), ..place.clone() };
     let doctor = Doctor::ask(&place, &["--btf", "none"])?;
-    let reasons =
-        |entry: &&&Value| entry.get("reason").and_then(Value::as_str).is_some_and(|r| r.contains("BTF"));
-    let programs = doctor.programs();
-    let unsupported = programs.iter().filter(|entry| doctor::state(entry) == Some("unsupported")).count();
-    let named = programs.iter().filter(reasons).count();
+    let unsupported = doctor.count("unsupported");
+    let named = doctor.programs.iter().filter(|program| program.reason.contains("BTF")).count();
     checks.that(
         "programs that are unsupported, and reasons that name BTF",
         "as many reasons at least",
@@ -120,11 +117,10 @@ pub fn doctor(place: &Place, checks: &mut Checks) -> Result<()> {
     let text = run::to_the_end(&mut run::fluoro(place, &["doctor"]), place.patience(30))?;
     checks.equal("doctor as text: exit code", doctor.ran.ending(), text.ending());
     let silent: Vec<String> = doctor
-        .programs()
+        .programs
         .iter()
-        .filter_map(|entry| entry.get("program").and_then(Value::as_str))
-        .filter(|program| !text.stdout.contains(program))
-        .map(ToOwned::to_owned)
+        .map(|program| program.name.clone())
+        .filter(|name| !text.stdout.contains(name))
         .collect();
     checks.none("programs that the text does not name", &silent);
     Ok(())
@@ -137,11 +133,9 @@ fn as_doctor_says(
     doctor: &Doctor,
     args: &[&str],
 ) -> Result<Vec<(&'static str, Ran)>> {
-    let programs = doctor.programs();
-    let in_state =
-        |wanted: &str| programs.iter().filter(|entry| doctor::state(entry) == Some(wanted)).count();
-    let (live, degraded, unsupported) = (in_state("live"), in_state("degraded"), in_state("unsupported"));
-    checks.at_least("programs that doctor speaks of", 2, programs.len());
+    let (live, degraded, unsupported) =
+        (doctor.count("live"), doctor.count("degraded"), doctor.count("unsupported"));
+    checks.at_least("programs that doctor speaks of", 2, doctor.programs.len());
     let code = match (live, degraded, unsupported) {
         (_, 0, 0) => "0",
         (0, 0, _) => "1",
@@ -153,11 +147,11 @@ fn as_doctor_says(
         doctor.ran.ending(),
         doctor.ran.ending() == code,
     );
-    let silent: Vec<String> = programs
+    let silent: Vec<String> = doctor
+        .programs
         .iter()
-        .filter(|entry| doctor::state(entry) != Some("live"))
-        .filter(|entry| entry.get("reason").and_then(Value::as_str).unwrap_or_default().is_empty())
-        .map(ToString::to_string)
+        .filter(|program| program.status != "live" && program.reason.is_empty())
+        .map(|program| program.name.clone())
         .collect();
     checks.none("programs that are not live, without a reason", &silent);
 

@@ -1,6 +1,6 @@
 //! Second witnesses: what the kernel itself says of processes and of BPF objects, read without fluoro.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -187,6 +187,21 @@ pub fn bpf_ids_held(pid: u32) -> BTreeSet<(BpfKind, u32)> {
         }
     }
     held
+}
+
+/// Memory of the maps that a process holds descriptors of, as the kernel accounts it, each map once.
+pub fn map_bytes_held(pid: u32) -> u64 {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return 0 };
+    let mut maps = BTreeMap::new();
+    for entry in entries.flatten() {
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
+            maps.insert(id, bytes);
+        }
+    }
+    maps.values().sum()
 }
 
 /// Every process of the machine.

@@ -19,7 +19,7 @@ pub fn inode() -> Result<u64> {
     Ok(fs::metadata("/proc/self/ns/net").context("stat /proc/self/ns/net")?.ino())
 }
 
-fn loopback_up() -> Result<()> {
+pub fn loopback_up() -> Result<()> {
     let socket =
         socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).context("socket")?;
     // SAFETY: an all-zero ifreq is a valid value of this plain C struct.

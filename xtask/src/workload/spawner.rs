@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigHandler, Signal, raise};
 use nix::unistd::{Uid, setuid};
 use serde_json::{Value, json};
 
@@ -59,6 +59,10 @@ pub fn exit(words: &mut Words) -> Result<()> {
     if let Some(number) = how.strip_prefix("signal:") {
         let signal =
             Signal::try_from(number.parse::<i32>().context("signal number")?).context("signal number")?;
+        // A shell that starts something in the background has it ignore some signals, and that is inherited.
+        // SAFETY: the default action is no function of ours.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }
+            .with_context(|| format!("reset {signal}"))?;
         raise(signal).with_context(|| format!("raise {signal}"))?;
     }
     std::process::exit(how.parse().with_context(|| format!("{how}: not an exit code"))?)

@@ -22,3 +22,10 @@ pub fn restore_terminal_on_panic() -> Arc<Notify> {
     });
     Arc::clone(panicked)
 }
+
+/// A hook for tests: with `FLUORO_TEST_PANIC=1` in the environment the console panics after its first picture, which
+/// proves on the shipped binary that terminal and kernel are left clean.
+pub fn if_asked_for() {
+    let asked = std::env::var_os("FLUORO_TEST_PANIC").is_some_and(|value| value == "1");
+    assert!(!asked, "FLUORO_TEST_PANIC asks for a panic");
+}

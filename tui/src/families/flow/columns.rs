@@ -24,7 +24,8 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |_| Value::Word("tcp"),
             ),
             Column::new(
-                Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4").json("network.type"),
+                Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4")
+                    .json("network.type"),
                 |r| Value::Word(if r.peer.is_ipv4() && r.local.is_ipv4() { "ipv4" } else { "ipv6" }),
             ),
             Column::new(
@@ -57,7 +58,9 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| Value::Ip(r.local.ip()),
             ),
             Column::new(
-                Info::new("lport", Kind::Number, "Port of this side").keys(&["lport", "port"]).json("network.local.port"),
+                Info::new("lport", Kind::Number, "Port of this side")
+                    .keys(&["lport", "port"])
+                    .json("network.local.port"),
                 |r| Value::Uint(u64::from(r.local.port())),
             ),
             Column::new(
@@ -90,21 +93,29 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| Value::Word(r.state.word()),
             ),
             Column::new(
-                Info::new("rx", Kind::Number, "Application bytes received a second (tcp_info.bytes_received)")
-                    .keys(&["rx"])
-                    .json("flow.rx_bytes_per_s")
-                    .unit(Unit::BytesPerSecond)
-                    .faces(Faces::TopOnly)
-                    .cell(Cell::right("RX/s", 8, 1)),
+                Info::new(
+                    "rx",
+                    Kind::Number,
+                    "Application bytes received a second (tcp_info.bytes_received)",
+                )
+                .keys(&["rx"])
+                .json("flow.rx_bytes_per_s")
+                .unit(Unit::BytesPerSecond)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("RX/s", 8, 1)),
                 |r| r.rates.map_or(Value::Missing, |rates| Value::Real(rates.rx_bytes_per_s)),
             ),
             Column::new(
-                Info::new("tx", Kind::Number, "Application bytes sent and acknowledged a second (tcp_info.bytes_acked)")
-                    .keys(&["tx"])
-                    .json("flow.tx_bytes_per_s")
-                    .unit(Unit::BytesPerSecond)
-                    .faces(Faces::TopOnly)
-                    .cell(Cell::right("TX/s", 8, 1)),
+                Info::new(
+                    "tx",
+                    Kind::Number,
+                    "Application bytes sent and acknowledged a second (tcp_info.bytes_acked)",
+                )
+                .keys(&["tx"])
+                .json("flow.tx_bytes_per_s")
+                .unit(Unit::BytesPerSecond)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("TX/s", 8, 1)),
                 |r| r.rates.map_or(Value::Missing, |rates| Value::Real(rates.tx_bytes_per_s)),
             ),
             Column::new(
@@ -154,7 +165,11 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .unit(Unit::Nanos)
                     .cell(Cell::right("AGE", 6, 3)),
                 |r| {
-                    if r.duration_ns == 0 && !r.event { Value::Missing } else { flow_number(r, r.duration_ns) }
+                    if r.duration_ns == 0 && !r.event {
+                        Value::Missing
+                    } else {
+                        flow_number(r, r.duration_ns)
+                    }
                 },
             ),
             Column::new(
@@ -164,11 +179,13 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| Value::Word(r.attribution.word()),
             ),
             Column::new(
-                Info::new("primed", Kind::Word, "The connection is older than this run of fluoro").json("flow.primed"),
+                Info::new("primed", Kind::Word, "The connection is older than this run of fluoro")
+                    .json("flow.primed"),
                 |r| if r.primed { Value::Bool(true) } else { Value::Missing },
             ),
             Column::new(
-                Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted").json("flow.id"),
+                Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted")
+                    .json("flow.id"),
                 |r| Value::Id(r.id.0),
             ),
             Column::new(

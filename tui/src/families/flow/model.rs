@@ -55,6 +55,9 @@ pub struct FlowModel {
     /// Openings whose owner is awaited, in order of their deadlines.
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,
+    /// Of them, those of the interval that runs, and of the interval before.
+    ending: HashSet<FlowId>,
+    just_ended: HashSet<FlowId>,
     /// Where minted ids are found by what the socket table knows.
     minted: HashMap<Ends, FlowId>,
     sweep: u64,
@@ -148,11 +151,21 @@ impl FlowModel {
         lookup: &mut dyn Lookup,
         out: &mut Vec<EventDraft>,
     ) {
-        let mut row = row_of(record, processes, lookup);
+        let mut row = bare(record);
         row.state = State::Closed;
+        let known = self.flows.get(&record.id).and_then(|flow| flow.row.identity.as_ref());
+        match &record.owner {
+            // The owner was read when the connection was made; since then the process may have changed or ended.
+            Some(owner) => {
+                let identity = known.filter(|identity| identity.key == owner.key).cloned();
+                row.identity = Some(identity.unwrap_or_else(|| processes.recall(owner, lookup)));
+                row.tid = Some(owner.tid);
+                row.attribution = Attribution::Exact;
+            }
+            None => row.identity = known.cloned(),
+        }
         if let Some(flow) = self.flows.get_mut(&record.id) {
-            if row.identity.is_none() {
-                row.identity = flow.row.identity.clone();
+            if record.owner.is_none() {
                 row.tid = flow.row.tid;
                 row.attribution = flow.row.attribution;
             }
@@ -172,7 +185,10 @@ impl FlowModel {
         } else {
             // Not seen by the kernel side before either: older than this run.
             row.primed = record.untracked;
-            row.direction = row.direction.or(Some(Direction::Outbound));
+            if row.direction.is_none() {
+                row.direction = Some(Direction::Outbound);
+                uncount(&mut row, record);
+            }
         }
         out.push(draft("flow.close", record.at, &row));
         self.end(row, record.at);
@@ -262,12 +278,15 @@ impl FlowModel {
 
     /// Ends an interval: rates from the totals, old rows dropped.
     pub fn tick(&mut self, now: BootTime, interval: Duration) {
+        self.just_ended = std::mem::take(&mut self.ending);
         while let Some(&(at, id)) = self.ended.front() {
-            if now.since(at) < LINGER_NS && self.ended.len() <= ENDED_MAX {
+            // What ended in this interval is shown once, however much it is.
+            let many = self.ended.len() > ENDED_MAX && !self.just_ended.contains(&id);
+            if now.since(at) < LINGER_NS && !many {
                 break;
             }
             self.ended.pop_front();
-            self.flows.remove(&id);
+            self.forget(id, at);
         }
         let seconds = interval.as_secs_f64();
         let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
@@ -309,14 +328,13 @@ impl FlowModel {
         self.totals
     }
 
-    /// Every connection and listener; those that have ended stay for a while. `since`: leave out what ended before.
-    pub fn rows(&self, since: Option<BootTime>) -> Vec<Arc<FlowRow>> {
+    /// Every connection and listener; those that have ended stay for a while, or with `of_interval` only in
+    /// the interval that the last tick closed.
+    pub fn rows(&self, of_interval: bool) -> Vec<Arc<FlowRow>> {
         self.flows
-            .values()
-            .filter(|flow| match (flow.ended, since) {
-                (Some(ended), Some(since)) => ended >= since,
-                _ => true,
-            })
+            .iter()
+            .filter(|(id, flow)| !of_interval || flow.ended.is_none() || self.just_ended.contains(id))
+            .map(|(_, flow)| flow)
             .map(|flow| Arc::new(flow.row.clone()))
             .collect()
     }
@@ -324,7 +342,7 @@ impl FlowModel {
     /// False: there is no room.
     fn keep(&mut self, row: FlowRow, established: BootTime, held: bool) -> bool {
         let id = row.id;
-        if self.flows.len() >= LIVE_MAX && !self.flows.contains_key(&id) {
+        if !self.flows.contains_key(&id) && !self.has_room() {
             self.untracked += 1;
             return false;
         }
@@ -344,7 +362,7 @@ impl FlowModel {
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.row = FlowRow { event: false, ..row };
             flow.ended = Some(at);
-        } else if self.flows.len() < LIVE_MAX {
+        } else if self.has_room() {
             let flow = Flow { row, established: at, held: false, before: None, swept: 0, ended: Some(at) };
             self.flows.insert(id, flow);
         } else {
@@ -352,6 +370,23 @@ impl FlowModel {
             return;
         }
         self.ended.push_back((at, id));
+        self.ending.insert(id);
+    }
+
+    /// Drops the row that ended then. A socket may have connected again since, under the same id.
+    fn forget(&mut self, id: FlowId, ended: BootTime) {
+        if self.flows.get(&id).is_some_and(|flow| flow.ended == Some(ended)) {
+            self.flows.remove(&id);
+        }
+    }
+
+    /// What has ended makes room for what lives. False: everything that is kept lives.
+    fn has_room(&mut self) -> bool {
+        while self.flows.len() >= LIVE_MAX {
+            let Some((at, id)) = self.ended.pop_front() else { return false };
+            self.forget(id, at);
+        }
+        true
     }
 }
 
@@ -361,7 +396,16 @@ fn draft(name: &'static str, at: BootTime, row: &FlowRow) -> EventDraft {
 }
 
 fn row_of(record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -> FlowRow {
-    let mut row = FlowRow {
+    let mut row = bare(record);
+    if let Some(owner) = &record.owner {
+        own_by(&mut row, owner, processes, lookup);
+    }
+    row
+}
+
+/// Without its owner.
+fn bare(record: &Record) -> FlowRow {
+    FlowRow {
         id: record.id,
         netns: record.netns,
         local: record.local,
@@ -381,11 +425,7 @@ fn row_of(record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -
         error: None,
         primed: false,
         event: false,
-    };
-    if let Some(owner) = &record.owner {
-        own_by(&mut row, owner, processes, lookup);
     }
-    row
 }
 
 fn own_by(row: &mut FlowRow, owner: &TaskFacts, processes: &mut Processes, lookup: &mut dyn Lookup) {

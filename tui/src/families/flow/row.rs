@@ -65,7 +65,7 @@ impl Attribution {
     }
 }
 
-/// States of TCP, as `ss` names them in full.
+/// States of TCP, by the words of the OpenTelemetry registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Established,
@@ -103,7 +103,7 @@ impl State {
         match self {
             Self::Established => "established",
             Self::SynSent => "syn_sent",
-            Self::SynRecv => "syn_recv",
+            Self::SynRecv => "syn_received",
             Self::FinWait1 => "fin_wait_1",
             Self::FinWait2 => "fin_wait_2",
             Self::TimeWait => "time_wait",

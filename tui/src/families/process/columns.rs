@@ -19,7 +19,8 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                 |r| Value::Word(r.state()),
             ),
             Column::new(
-                Info::new("parent", Kind::Number, "Process id of the parent").cell(Cell::right("PARENT", 8, 4)),
+                Info::new("parent", Kind::Number, "Process id of the parent")
+                    .cell(Cell::right("PARENT", 8, 4)),
                 |r| r.identity.parent.map_or(Value::Missing, |parent| Value::Uint(u64::from(parent.0))),
             ),
             Column::new(

@@ -86,7 +86,12 @@ impl ProcessModel {
     }
 
     /// One record, one event.
-    pub fn apply(&mut self, record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -> EventDraft {
+    pub fn apply(
+        &mut self,
+        record: &Record,
+        processes: &mut Processes,
+        lookup: &mut dyn Lookup,
+    ) -> EventDraft {
         let identity = processes.apply(record, lookup);
         let key = identity.key;
         let (name, exit) = match &record.what {
@@ -124,10 +129,12 @@ impl ProcessModel {
         self.execs_per_s
     }
 
-    /// Every process, and for a while those that have ended.
-    pub fn rows(&self, processes: &Processes, now: BootTime) -> Vec<Arc<ProcessRow>> {
+    /// Every process; those that have ended stay for a while, or with `of_interval` only in the interval that the
+    /// last tick closed.
+    pub fn rows(&self, processes: &Processes, now: BootTime, of_interval: bool) -> Vec<Arc<ProcessRow>> {
         processes
             .iter()
+            .filter(|identity| !of_interval || processes.is_of_interval(identity))
             .map(|identity| {
                 let end = self.ends.get(&identity.key);
                 let until = end.map_or(now, |(at, _)| *at);

@@ -1,0 +1,26 @@
+//! The machine as the models ask it, live or made up.
+
+use crate::families::flow::model::SocketFacts;
+use crate::model::{Lookup, ProcFacts};
+use crate::records::{BootTime, WallOffset};
+
+/// What exists, what time it is, and what records lack.
+pub trait Machine: Lookup + Send {
+    /// The event clock.
+    fn now(&self) -> BootTime;
+
+    fn offset(&self) -> WallOffset;
+
+    /// Once a tick: the wall clock may have been set, users may have been added.
+    fn refresh(&mut self);
+
+    /// Every process there is.
+    fn processes(&self) -> Vec<ProcFacts>;
+
+    /// Pids of every process there is.
+    fn pids(&self) -> Vec<u32>;
+
+    /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
+    /// read, and nothing can be said of what is missing in it.
+    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>>;
+}

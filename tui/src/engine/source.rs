@@ -1,0 +1,115 @@
+//! Where records come from: the taps of a loaded family, or a list of made-up records. Everything from here on is the
+//! same for both.
+
+use std::collections::BTreeMap;
+
+use aya::maps::MapError;
+
+use crate::collect::taps::{KernelFilter, Taps};
+use crate::engine::intake::{Inlet, Intake};
+use crate::families::Family;
+use crate::model::{Books, Ledger};
+
+/// The records and books of one family.
+pub trait Source: Send {
+    /// Hands over every waiting record. How many there were.
+    fn drain(&mut self, inlet: &mut Inlet<'_>) -> usize;
+
+    /// What was counted so far.
+    fn books(&self) -> Result<Books, MapError>;
+
+    /// Tells the source what to leave out.
+    fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), MapError>;
+
+    /// Bytes of all its maps.
+    fn map_bytes(&self) -> u64;
+}
+
+impl Source for Taps {
+    fn drain(&mut self, inlet: &mut Inlet<'_>) -> usize {
+        Self::drain(self, |record| inlet.take(record))
+    }
+
+    fn books(&self) -> Result<Books, MapError> {
+        Self::books(self)
+    }
+
+    fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), MapError> {
+        Self::set_filter(self, wanted)
+    }
+
+    fn map_bytes(&self) -> u64 {
+        self.map_bytes
+    }
+}
+
+/// The sources that are open, and what user space adds to their books.
+#[derive(Default)]
+pub struct Sources {
+    open: BTreeMap<Family, Box<dyn Source>>,
+    /// Lines that user space refused.
+    refused: BTreeMap<Family, u64>,
+    /// Of them, those whose process nobody knew.
+    ownerless: BTreeMap<Family, u64>,
+    /// Records that could not be decoded.
+    malformed: BTreeMap<Family, u64>,
+}
+
+impl Sources {
+    /// Opens a source; the one that the family had before is closed.
+    pub fn open(&mut self, family: Family, source: Box<dyn Source>) {
+        self.open.insert(family, source);
+    }
+
+    pub fn get(&self, family: Family) -> Option<&dyn Source> {
+        self.open.get(&family).map(AsRef::as_ref)
+    }
+
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        self.open.keys().copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Source> {
+        self.open.values().map(AsRef::as_ref)
+    }
+
+    /// Takes every waiting record in. How many there were.
+    pub fn drain(&mut self, intake: &mut Intake) -> usize {
+        let mut records = 0;
+        for (&family, source) in &mut self.open {
+            let mut inlet = Inlet { family, intake, malformed: 0 };
+            records += source.drain(&mut inlet);
+            if inlet.malformed > 0 {
+                *self.malformed.entry(family).or_default() += inlet.malformed;
+            }
+        }
+        records
+    }
+
+    /// Tells the family's source, if it is open, what to leave out.
+    pub fn set_filter(&mut self, family: Family, wanted: &KernelFilter) -> Result<(), MapError> {
+        self.open.get_mut(&family).map_or(Ok(()), |source| source.set_filter(wanted))
+    }
+
+    /// A line of `family` that user space refused although the source let it through.
+    pub fn refuse(&mut self, family: Family, ownerless: bool) {
+        *self.refused.entry(family).or_default() += 1;
+        *self.ownerless.entry(family).or_default() += u64::from(ownerless);
+    }
+
+    /// The books of a family: what user space refused stands in `filtered`, what it could not read in `error`.
+    /// A line that was refused because the record that names its process was lost is itself lost.
+    pub fn ledger(&self, family: Family) -> Ledger {
+        let told = self.get(family).and_then(|source| source.books().ok());
+        let Books { mut ledger, supplements_lost } = told.unwrap_or_default();
+        let of = |counts: &BTreeMap<Family, u64>| counts.get(&family).copied().unwrap_or(0);
+        let malformed = of(&self.malformed).min(ledger.submitted);
+        ledger.submitted -= malformed;
+        ledger.error += malformed;
+        ledger.refuse(of(&self.refused));
+        let unjudged = of(&self.ownerless).min(supplements_lost).min(ledger.filtered);
+        ledger.filtered -= unjudged;
+        ledger.lost += unjudged;
+        ledger
+    }
+}

@@ -1,0 +1,93 @@
+//! The committed object, read without a kernel: what the registry names is in it, and nothing else; its maps are as
+//! wide as the shared types; its licence opens the helpers; no instruction leads into the panic handler.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+
+use aya_obj::Object;
+use fluoro::collect::object::OBJECT;
+use fluoro::collect::program::Hook;
+use fluoro::families::Family;
+use fluoro_shared::filter::{Config, Member};
+use fluoro_shared::flow::FlowEntry;
+use fluoro_shared::ledger::Counts;
+use fluoro_shared::process::ProcessRecord;
+
+fn object() -> Object {
+    Object::parse(OBJECT).expect("the object is one")
+}
+
+#[test]
+fn registry_and_object_name_the_same_programs() {
+    let listed: Vec<&str> = Family::ALL
+        .iter()
+        .flat_map(|family| family.programs())
+        .flat_map(|program| program.alternatives)
+        .map(|alternative| alternative.entry)
+        .collect();
+    let names: BTreeSet<&str> = listed.iter().copied().collect();
+    assert_eq!(names.len(), listed.len(), "an entry point is listed twice");
+    let object = object();
+    let present: BTreeSet<&str> = object.programs.keys().map(String::as_str).collect();
+    assert_eq!(names, present);
+}
+
+#[test]
+fn each_entry_is_in_the_section_of_its_hook() {
+    use aya_obj::ProgramSection as Section;
+    let object = object();
+    for alternative in Family::ALL.iter().flat_map(|f| f.programs()).flat_map(|p| p.alternatives) {
+        let entry = alternative.entry;
+        let section = &object.programs.get(entry).unwrap().section;
+        let fits = match alternative.hook {
+            Hook::BtfTracepoint(_) => matches!(section, Section::BtfTracePoint),
+            Hook::RawTracepoint(_) => matches!(section, Section::RawTracePoint),
+            Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
+            Hook::Kprobe(_) => matches!(section, Section::KProbe),
+            Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+        };
+        assert!(fits, "{entry} is in {section:?}");
+    }
+}
+
+#[test]
+fn maps_are_as_wide_as_the_shared_types() {
+    let mut widths = vec![
+        ("FILTER", 4, size_of::<Config>()),
+        ("MEMBERS", size_of::<Member>(), 1),
+        ("LEDGER", 4, size_of::<Counts>()),
+        ("FLOWS", 8, size_of::<FlowEntry>()),
+        ("MINT", 4, 8),
+    ];
+    let rings: Vec<String> = (0..fluoro_shared::RINGS).map(|index| format!("RING{index}")).collect();
+    widths.extend(rings.iter().map(|name| (name.as_str(), 0, 0)));
+    let object = object();
+    let mut seen = BTreeSet::new();
+    for (name, key, value) in widths {
+        let map = object.maps.get(name).unwrap_or_else(|| panic!("no map {name}"));
+        assert_eq!((map.key_size() as usize, map.value_size() as usize), (key, value), "{name}");
+        seen.insert(name);
+    }
+    // Scratch space holds any record; the rest are globals and what only the kernel side looks into.
+    assert!(object.maps.get("SCRATCH").unwrap().value_size() as usize >= size_of::<ProcessRecord>());
+    let others: BTreeSet<&str> =
+        object.maps.keys().map(String::as_str).filter(|name| !seen.contains(name)).collect();
+    assert_eq!(others, BTreeSet::from([".rodata", "EXITED", "SCRATCH"]));
+}
+
+#[test]
+fn the_licence_opens_the_helpers() {
+    assert_eq!(object().license.to_bytes(), b"Dual MIT/GPL");
+}
+
+/// The panic handler is a loop of one instruction, `goto -1`: the linker drops it unless something leads there.
+#[test]
+fn no_instruction_leads_into_the_panic_handler() {
+    const GOTO: u8 = 0x05;
+    let object = object();
+    assert!(!object.functions.is_empty());
+    for function in object.functions.values() {
+        let stuck = function.instructions.iter().position(|i| i.code == GOTO && i.off == -1);
+        assert_eq!(stuck, None, "{} loops for ever at that instruction", function.name);
+    }
+}

@@ -1,0 +1,418 @@
+//! The published JSON schema against what fluoro prints, and both against the column tables.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fluoro::columns::{Faces, Kind, Listing, Row, Unit};
+use fluoro::engine::synthetic::{Clock, Script};
+use fluoro::engine::{Core, Sources, World, list};
+use fluoro::families::Family;
+use fluoro::families::flow::model::{Attribution, FlowRow, Rates, State};
+use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::json;
+use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, View};
+use fluoro::records::flow::Direction;
+use fluoro::records::process::Exit;
+use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime};
+use fluoro_shared::flow::{
+    DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL,
+    KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED,
+};
+use fluoro_shared::process::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcessRecord};
+use fluoro_shared::record::{Header, Task};
+use jsonschema::Validator;
+use serde_json::{Value as Json, json};
+use zerocopy::{FromZeros, IntoBytes};
+
+const SCHEMA: &str = include_str!("../../assets/schema/fluoro.schema.json");
+const PAGE: &str = include_str!("../../docs/json.md");
+
+fn schema() -> Json {
+    serde_json::from_str(SCHEMA).unwrap()
+}
+
+fn validator() -> Validator {
+    jsonschema::validator_for(&schema()).unwrap()
+}
+
+/// Every line is valid; a message names what is not.
+fn assert_valid(bytes: &[u8]) -> Vec<Json> {
+    let validator = validator();
+    let lines: Vec<Json> =
+        serde_json::Deserializer::from_slice(bytes).into_iter().map(Result::unwrap).collect();
+    for line in &lines {
+        let wrong: Vec<String> =
+            validator.iter_errors(line).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "{line}\n{}", wrong.join("\n"));
+    }
+    lines
+}
+
+/// A machine with one user and no process that /proc could show.
+fn machine() -> (tempfile::TempDir, Core) {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+    let core = Core::new(World::live(root.path(), None));
+    (root, core)
+}
+
+fn task(pid: u32, name: &[u8]) -> Task {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name);
+    Task { start_ns: 1_000_000_000, tgid: pid, tid: pid, parent_tgid: 1, comm, ..Task::NONE }
+}
+
+fn process(kind: u16, at_ns: u64, wait_status: u32, path: &[u8]) -> Vec<u8> {
+    let header = Header { at_ns, seq: 1, cpu: 0, kind, flags: 0 };
+    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, pad: 0 };
+    [path, record.as_bytes()].concat()
+}
+
+fn flow(kind: u16, at_ns: u64, id: u64, direction: u8, owner: Task) -> FlowRecord {
+    let mut record = FlowRecord::new_zeroed();
+    record.header = Header { at_ns, seq: 1, cpu: 0, kind, flags: 0 };
+    record.owner = owner;
+    record.id = id;
+    record.netns = 4_026_531_833;
+    record.local_address = "::ffff:127.0.0.1".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.peer_address = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    (record.local_port, record.peer_port) = (80, 50_000);
+    record.direction = direction;
+    record
+}
+
+/// One of each event, as records of the kernel side make them.
+fn all_events(core: &mut Core) -> Vec<u8> {
+    let (known, now) = (task(7, b"curl"), core.now().0);
+    let (mut processes, mut flows) = (Vec::new(), Vec::new());
+    for record in [
+        process(KIND_FORK, now, 0, b""),
+        process(KIND_EXEC, now + 1, 0, b"/usr/bin/\xfe"),
+        process(KIND_EXIT, now + 10, 3 << 8, b""),
+        process(KIND_EXIT, now + 11, 9, b""),
+    ] {
+        processes.push((BootTime(now), record));
+    }
+    let mut failed = flow(KIND_FAIL, now + 5, 3, DIRECTION_OUTBOUND, known);
+    (failed.error, failed.connect_ns) = (111, 4_000);
+    let mut unseen = flow(KIND_CLOSE, now + 7, 5, 0, Task::NONE);
+    unseen.header.flags = FLAG_UNTRACKED;
+    let mut closed = flow(KIND_CLOSE, now + 6, 1, DIRECTION_OUTBOUND, known);
+    (closed.tx_bytes, closed.rx_bytes, closed.srtt_us, closed.duration_ns) = (10, 20, 30, 40);
+    for record in [
+        flow(KIND_LISTEN, now + 2, 2, DIRECTION_NONE, known),
+        flow(KIND_OPEN, now + 3, 1, DIRECTION_OUTBOUND, known),
+        flow(KIND_OPEN, now + 4, MINTED | 4, DIRECTION_INBOUND, Task::NONE),
+        failed,
+        closed,
+        unseen,
+        flow(KIND_OPEN, now + 8, 6, DIRECTION_INBOUND, Task::NONE),
+        flow(KIND_OWNER, now + 9, 6, DIRECTION_INBOUND, known),
+    ] {
+        flows.push((BootTime(now), record.as_bytes().to_vec()));
+    }
+    let clock = Clock::default();
+    clock.set(BootTime(now));
+    let mut sources = Sources::default();
+    for (family, records) in [(Family::Process, processes), (Family::Flow, flows)] {
+        sources.open(family, Box::new(Script::new(family, clock.clone(), records)));
+    }
+    core.drain(&mut sources);
+    core.finish();
+    let mut out = Vec::new();
+    for event in core.take_events() {
+        json::event_line(&mut out, &event);
+    }
+    out
+}
+
+/// Everything that can be known of a process.
+fn identity() -> Arc<Identity> {
+    let key = ProcKey { tgid: Tgid(4242), start: StartTime(100) };
+    Arc::new(Identity {
+        comm: Outside::new(b"nginx\xff"),
+        executable: Some(Executable::at(Outside::new(b"/usr/sbin/\xffnginx"))),
+        parent: Some(Tgid(1)),
+        uid: Some(Uid(33)),
+        user: Some("www-data".into()),
+        cgroup: Some(Outside::new(b"/system.slice/\xff")),
+        owner: Owner {
+            unit: Some(Outside::new(b"\xff.service")),
+            container: Some(Container { id: Outside::new(b"web\xff"), runtime: "nspawn" }),
+            pod: Some(Outside::from("2d3f8c1a-9a4e-4b6e-8f0a-1c2d3e4f5a6b")),
+        },
+        ..Identity::bare(key, WallTime(1_700_000_000_000_000_000))
+    })
+}
+
+/// A connection with every column filled.
+fn full_flow() -> FlowRow {
+    FlowRow {
+        id: FlowId(u64::MAX),
+        netns: NetnsId(4_026_531_833),
+        local: "10.0.0.5:443".parse().unwrap(),
+        peer: "81.2.69.142:51844".parse().unwrap(),
+        state: State::Established,
+        direction: Some(Direction::Inbound),
+        attribution: Attribution::Inferred,
+        identity: Some(identity()),
+        tid: Some(Tid(4243)),
+        tx_bytes: 1,
+        rx_bytes: 2,
+        rates: Some(Rates { tx_bytes_per_s: 1.5, rx_bytes_per_s: 0.0 }),
+        rtt_ns: 3,
+        retransmits: 4,
+        duration_ns: 5,
+        connect_ns: Some(6),
+        error: None,
+        primed: true,
+        event: false,
+    }
+}
+
+fn full_process(exit: Option<Exit>) -> ProcessRow {
+    let activity = Some(Activity { forks: 1, execs: 2 });
+    ProcessRow { identity: identity(), tid: Some(Tid(4242)), exit, age_ns: Some(9), activity }
+}
+
+fn table<R: Row>(rows: Vec<R>, totals: &[(&str, Option<f64>)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let sheet = Listing { total: rows.len(), rows: rows.into_iter().map(Arc::new).collect() };
+    json::top_object(&mut out, WallTime(0), Duration::from_secs(1), totals, 0, &sheet, usize::MAX);
+    out
+}
+
+#[test]
+fn every_event_that_records_make_is_valid() {
+    let (_root, mut core) = machine();
+    let lines = assert_valid(&all_events(&mut core));
+    let names: BTreeSet<&str> = lines.iter().map(|line| line["event_name"].as_str().unwrap()).collect();
+    let schema = schema();
+    let listed = schema["then"]["properties"]["event_name"]["enum"].as_array().unwrap();
+    let listed: BTreeSet<&str> =
+        listed.iter().map(|name| name.as_str().unwrap()).filter(|name| *name != "fluoro.stats").collect();
+    assert_eq!(names, listed, "each name in the schema is printed, and no other");
+    for name in &names {
+        assert!(PAGE.contains(&format!("`{name}`")), "docs/json.md does not name {name}");
+    }
+    let exec = lines.iter().find(|line| line["event_name"] == "process.exec").unwrap();
+    assert_eq!(exec["process"]["executable"]["path_base64"], "L3Vzci9iaW4v/g==");
+}
+
+#[test]
+fn every_table_that_the_models_make_is_valid() {
+    let (_root, mut core) = machine();
+    all_events(&mut core);
+    core.tick(Duration::from_secs(1));
+    let mut out = Vec::new();
+    let second = Duration::from_secs(1);
+    let flows = list(core.flow_rows(false), None, None, |_| false).0;
+    json::top_object(&mut out, WallTime(0), second, &core.totals(View::Flows), 0, &flows, 100);
+    let processes = list(core.process_rows(false), None, None, |_| false).0;
+    json::top_object(&mut out, WallTime(0), second, &core.totals(View::Processes), 0, &processes, 100);
+    let lines = assert_valid(&out);
+    let flows = lines[0]["rows"].as_array().unwrap();
+    assert!(flows.iter().any(|row| row["flow"]["tx_bytes_per_s"] == 10));
+    assert!(flows.iter().any(|row| row["network"]["connection"]["state"] == "listen"));
+    assert_eq!(lines[1]["rows"][0]["process"]["execs"], 1);
+}
+
+#[test]
+fn rows_with_every_column_filled_are_valid() {
+    let mut out = table(vec![full_flow()], &[("flows", Some(1.0))]);
+    out.extend(table(vec![full_process(Some(Exit::Code(1)))], &[("processes", Some(1.0))]));
+    let event = Event {
+        seq: 1,
+        name: "process.exit",
+        family: "process",
+        at: BootTime(0),
+        wall: WallTime(1),
+        facts: Arc::new(full_process(Some(Exit::Signal(9)))),
+    };
+    json::event_line(&mut out, &event);
+    let lines = assert_valid(&out);
+    assert_eq!(lines[2]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
+    assert_eq!(lines[0]["rows"][0]["container"]["id_base64"], "d2Vi/w==");
+}
+
+#[test]
+fn the_ledger_is_valid_and_balances_as_the_page_says() {
+    let ledger = Ledger {
+        seen: 10,
+        submitted: 7,
+        lost: 3,
+        missed: Some(1),
+        aggregates: Aggregates { seen: 1, counted: 1, ..Aggregates::default() },
+        ..Ledger::default()
+    };
+    let mut out = Vec::new();
+    json::stats_line(&mut out, &[("process", Ledger::default()), ("flow", ledger)]);
+    let line = &assert_valid(&out)[0];
+    for (key, value) in line["families"]["flow"].as_object().unwrap() {
+        assert!(PAGE.contains(&format!("`{key}`")), "docs/json.md does not name {key} ({value})");
+    }
+}
+
+#[test]
+fn what_doctor_says_of_this_machine_is_valid() {
+    for args in [&["--try-all"][..], &["--btf", "none"]] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_fluoro")).args(["doctor", "-o", "json"]).args(args).output();
+        assert_eq!(assert_valid(&output.unwrap().stdout).len(), 1);
+    }
+}
+
+#[test]
+fn lines_that_break_the_contract_are_refused() {
+    let (_root, mut core) = machine();
+    let lines = assert_valid(&all_events(&mut core));
+    let one = |name: &str| lines.iter().find(|line| line["event_name"] == name).unwrap();
+    let validator = validator();
+    let mut stats = Vec::new();
+    json::stats_line(&mut stats, &[("flow", Ledger::default())]);
+    let stats: Json = serde_json::from_slice(&stats).unwrap();
+    let table: Json = serde_json::from_slice(&table(vec![full_flow()], &[("flows", Some(1.0))])).unwrap();
+    let wrong: [(&Json, &str, Json); 22] = [
+        (one("flow.open"), "/schema", json!(2)),
+        (one("flow.open"), "/event_name", json!("flow.opened")),
+        (one("flow.open"), "/time", json!("2026-01-01T00:00:00Z")),
+        (one("flow.open"), "/flow/id", json!(4098)),
+        (one("flow.open"), "/flow/id", Json::Null),
+        (one("flow.open"), "/flow/rtt_ns", json!(-1)),
+        (one("flow.open"), "/flow/direction", json!("out")),
+        (one("flow.open"), "/flow/primed", json!(true)),
+        (one("flow.open"), "/flow/rx_bytes_per_s", json!(1)),
+        (one("flow.open"), "/network/peer", Json::Null),
+        (one("flow.open"), "/network/local/port", json!(65_536)),
+        (one("flow.open"), "/network/connection/state", json!("ESTAB")),
+        (one("flow.fail"), "/error", Json::Null),
+        (one("flow.listen"), "/network/peer", json!({ "address": "::", "port": 1 })),
+        (one("process.exit"), "/process/exit", json!({ "code": 1, "signal": 9 })),
+        (one("process.exit"), "/process/exit", Json::Null),
+        (one("process.fork"), "/process/exit", json!({ "code": 0 })),
+        (one("process.exec"), "/process/comm_base64", json!(7)),
+        (&stats, "/families/flow/missed", json!("none")),
+        (&stats, "/families/flow/aggregates", Json::Null),
+        (&table, "/rows/0/flow/tx_bytes", Json::Null),
+        (&table, "/totals/flows", Json::Null),
+    ];
+    for (line, at, value) in wrong {
+        let mut line = line.clone();
+        let (parent, key) = at.rsplit_once('/').unwrap();
+        let parent = line.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        if value.is_null() {
+            assert!(parent.remove(key).is_some(), "{at}");
+        } else {
+            parent.insert(key.to_owned(), value.clone());
+        }
+        assert!(!validator.is_valid(&line), "{at} = {value} was let through: {line}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_let_through_because_keys_may_be_added() {
+    let (_root, mut core) = machine();
+    for mut line in assert_valid(&all_events(&mut core)) {
+        line["later"] = json!(1);
+        line["process"]["later"] = json!({ "deeper": true });
+        if line["process"]["pid"].is_null() {
+            line.as_object_mut().unwrap().remove("process");
+        }
+        assert!(validator().is_valid(&line), "{line}");
+    }
+}
+
+fn resolve<'a>(schema: &'a Json, node: &'a Json) -> &'a Json {
+    match node["$ref"].as_str() {
+        Some(reference) => resolve(schema, schema.pointer(reference.trim_start_matches('#')).unwrap()),
+        None => node,
+    }
+}
+
+/// The schema of the key at a dotted path below a definition, and its description.
+fn find<'a>(schema: &'a Json, definition: &str, path: &str) -> Option<(&'a Json, &'a str)> {
+    let mut node = &schema["$defs"][definition];
+    for key in path.split('.') {
+        node = resolve(schema, node)["properties"].get(key)?;
+    }
+    let description = node["description"].as_str().or_else(|| resolve(schema, node)["description"].as_str());
+    Some((resolve(schema, node), description?))
+}
+
+#[test]
+fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
+    let schema = schema();
+    for family in Family::ALL {
+        for info in family.infos() {
+            let Some(path) = info.json else { continue };
+            let mut places = Vec::new();
+            if info.faces != Faces::TopOnly {
+                places.push(format!("{}_event", family.stem()));
+            }
+            if info.faces != Faces::EventOnly {
+                places.push(format!("{}_row", family.stem()));
+            }
+            for place in places {
+                let Some((node, _)) = find(&schema, &place, path) else {
+                    panic!("{path} of {} has no entry with a description in {place}", info.id)
+                };
+                let kind = node["type"].as_str().unwrap_or("word");
+                match (info.kind, info.unit) {
+                    (Kind::Text, _) => {
+                        assert_eq!(kind, "string", "{path}");
+                        let twin = format!("{path}_base64");
+                        let words = ["process.real_user.name"];
+                        assert!(
+                            words.contains(&path) || find(&schema, &place, &twin).is_some(),
+                            "{twin} is not in {place}"
+                        );
+                    }
+                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond) => {
+                        assert_eq!(kind, "number", "{path}");
+                    }
+                    (Kind::Number, _) => {
+                        assert_eq!(kind, if path.ends_with("time") { "string" } else { "integer" }, "{path}");
+                    }
+                    (Kind::Word | Kind::Address, _) => assert!(["string", "word"].contains(&kind), "{path}"),
+                }
+            }
+            let unit = match info.unit {
+                Unit::Nanos => "_ns",
+                Unit::Bytes => "_bytes",
+                Unit::BytesPerSecond => "_bytes_per_s",
+                _ => "",
+            };
+            assert!(path.ends_with(unit), "{path} does not name its unit");
+            assert!(PAGE.contains(&format!("`{path}`")), "docs/json.md does not name {path}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
+    fn leaves(schema: &Json, node: &Json, path: &str, out: &mut Vec<String>) {
+        match resolve(schema, node)["properties"].as_object() {
+            None => out.push(path.to_owned()),
+            Some(members) => {
+                for (name, member) in members {
+                    leaves(schema, member, &format!("{path}.{name}"), out);
+                }
+            }
+        }
+    }
+    let schema = schema();
+    let written: BTreeSet<&str> =
+        Family::ALL.iter().flat_map(|family| family.infos()).filter_map(|info| info.json).collect();
+    for root in ["process", "systemd", "container", "k8s", "network", "flow", "error"] {
+        let mut found = Vec::new();
+        leaves(&schema, &schema["$defs"][root], root, &mut found);
+        for path in found {
+            let path = path.strip_suffix("_base64").unwrap_or(&path);
+            assert!(written.contains(path), "{path} is in the schema, but no column writes it");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `cargo xtask test`: everything that must hold before a change is done. Ends with `N passed, N failed, N skipped`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::prove::{self, Outcome, Place, Verdict};
+use crate::{apt, tidy, tool, tree, vm};
+
+/// Programs that the tests use beside cargo, and the Debian packages that bring them.
+const PROGRAMS: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86"), ("bpftool", "bpftool")];
+
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// What could not run must be able to: the machine that judges a change skips nothing.
+    strict: bool,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        match &outcome.verdict {
+            Verdict::Passed => self.passed += 1,
+            Verdict::Failed(_) => self.failed += 1,
+            Verdict::Skipped(_) if self.strict => self.failed += 1,
+            Verdict::Skipped(_) => self.skipped += 1,
+        }
+    }
+
+    fn step(&mut self, name: &str, step: impl FnOnce() -> Result<()>) {
+        let begin = Instant::now();
+        let verdict = match step() {
+            Ok(()) => Verdict::Passed,
+            Err(error) => Verdict::Failed(format!("{error:#}")),
+        };
+        self.tell(&Outcome {
+            name: format!("{name} ({:.0} s)", begin.elapsed().as_secs_f64()),
+            verdict,
+            lines: Vec::new(),
+        });
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        let verdict = Verdict::Skipped(why.to_owned());
+        self.tell(&Outcome { name: name.to_owned(), verdict, lines: Vec::new() });
+    }
+
+    fn tell(&mut self, outcome: &Outcome) {
+        outcome.print();
+        self.add(outcome);
+    }
+}
+
+pub fn main(_: &[String]) -> Result<()> {
+    let begin = Instant::now();
+    let mut counts =
+        Counts { strict: std::env::var_os("CI").is_some_and(|ci| ci == "true"), ..Counts::default() };
+    counts.step("formatting", || tool::quietly(&mut cargo(&["fmt", "--all", "--check"])).map(drop));
+    counts.step("tidy", || tidy::main(&[]));
+    counts.step("clippy", || {
+        tool::quietly(&mut cargo(&["clippy", "--quiet", "--locked", "--all-targets", "--", "-D", "warnings"]))
+            .map(drop)
+    });
+    unit(&mut counts)?;
+    if nix::unistd::geteuid().is_root() {
+        let missing = programs();
+        counts.step("programs that the tests use", move || missing);
+        match Place::host() {
+            Ok(place) => prove::everything(&place, &mut |outcome| counts.tell(outcome)),
+            Err(error) => counts.step("the programs under test", || Err(error)),
+        }
+        if tool::find("qemu-system-x86_64").is_some() {
+            match vm::matrix(vm::SERIES, &[], vm::Boots::All) {
+                Ok(outcomes) => outcomes.iter().for_each(|outcome| counts.add(outcome)),
+                Err(error) => counts.step("kernel matrix", || Err(error)),
+            }
+        } else {
+            counts
+                .skip("kernel matrix", "needs qemu-system-x86_64 (Debian: apt-get install qemu-system-x86)");
+        }
+    } else {
+        counts.skip("prove and kernel matrix", "need root: sudo -E cargo xtask test");
+    }
+    println!("took {:.0} s", begin.elapsed().as_secs_f64());
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+    if counts.failed > 0 {
+        bail!("{} failed", counts.failed);
+    }
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(args).current_dir(tree::root());
+    command
+}
+
+/// Unit, scenario, screen and object tests: all that cargo runs.
+fn unit(counts: &mut Counts) -> Result<()> {
+    let mut child = Command::new("cargo")
+        .args(["test", "--quiet", "--locked", "--no-fail-fast"])
+        .current_dir(tree::root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start cargo test")?;
+    let before = counts.failed;
+    for line in BufReader::new(child.stdout.take().context("no stdout")?).lines() {
+        let line = line?;
+        if let Some((passed, failed, ignored)) = closing(&line) {
+            counts.passed += passed;
+            counts.failed += failed;
+            counts.skipped += ignored;
+        }
+        println!("{line}");
+    }
+    // Tests that do not compile, or a program that died, leave no closing line.
+    if !child.wait()?.success() && counts.failed == before {
+        counts.step("cargo test", || bail!("it failed before its tests could"));
+    }
+    Ok(())
+}
+
+/// `test result: ok. 12 passed; 0 failed; 0 ignored; ..`
+fn closing(line: &str) -> Option<(u64, u64, u64)> {
+    let (_, rest) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut numbers = rest.split("; ").map(|part| part.split_whitespace().next()?.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// Installs what is missing where that can be done; else names it.
+fn programs() -> Result<()> {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| tool::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&missing).with_context(|| format!("missing: {}; install them", missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closing;
+
+    #[test]
+    fn the_closing_line_of_a_test_program_is_counted() {
+        assert_eq!(
+            closing(
+                "test result: FAILED. 12 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.1s"
+            ),
+            Some((12, 1, 2))
+        );
+        assert_eq!(closing("running 3 tests"), None);
+    }
+}

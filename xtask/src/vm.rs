@@ -1,0 +1,141 @@
+//! `cargo xtask vm [--kernel SERIES ..] [SCENARIO ..]`: the kernel matrix. Each Debian kernel boots in QEMU's software
+//! emulation with xtask itself as the first process, which plays the scenarios against fluoro.
+
+mod boot;
+mod kernels;
+mod support;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::binaries;
+use crate::prove::{Outcome, Verdict};
+use kernels::Kernel;
+
+/// Series of the matrix; the last is the newest there is.
+pub const SERIES: &[&str] = &["5.10", "6.1", "6.12", "6.18", "7"];
+
+/// One boot.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// How outcomes of it are called.
+    pub label: String,
+    kernel: Kernel,
+    /// More of QEMU's `-smp`.
+    cpus: &'static str,
+    /// Scenarios to play; none: everything that this kernel can do.
+    scenarios: Vec<String>,
+}
+
+/// What a boot told.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub release: Option<String>,
+    /// What each alternative of each program is worth there, as doctor gives it.
+    pub support: Option<Value>,
+    pub outcomes: Vec<Outcome>,
+}
+
+pub fn main(args: &[String]) -> Result<()> {
+    let mut series = Vec::new();
+    let mut scenarios = Vec::new();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        if word == "--kernel" {
+            let Some(wanted) = words.next().filter(|wanted| SERIES.contains(&wanted.as_str())) else {
+                bail!("--kernel takes one of {}", SERIES.join(", "));
+            };
+            series.push(wanted.as_str());
+        } else {
+            scenarios.push(word.clone());
+        }
+    }
+    let whole = series.is_empty() && scenarios.is_empty();
+    // The special boots alone.
+    let special = scenarios.iter().any(|word| word == "--special");
+    if special {
+        (series, scenarios) = (vec!["6.12"], Vec::new());
+    }
+    if series.is_empty() {
+        series.extend(SERIES);
+    }
+    let outcomes = matrix(
+        &series,
+        &scenarios,
+        if special {
+            Boots::Special
+        } else if whole {
+            Boots::All
+        } else {
+            Boots::Plain
+        },
+    )?;
+    let failed = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).count();
+    if failed > 0 {
+        bail!("{failed} of {} failed", outcomes.len());
+    }
+    Ok(())
+}
+
+/// Which boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boots {
+    /// One of each kernel.
+    Plain,
+    /// 128 possible CPUs.
+    Special,
+    /// Both; and the page docs/kernel-support.md is written.
+    All,
+}
+
+/// Boots every kernel, two at a time, and prints each outcome as it comes.
+pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec<Outcome>> {
+    let kernels = kernels::provision(series)?;
+    let binaries = binaries::build()?;
+    let guests = guests(&kernels, scenarios, boots);
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(guest) = guests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let told = boot::play(guest, &binaries);
+                    if let Ok(mut all) = all.lock() {
+                        all.push((guest.label.clone(), told));
+                    }
+                }
+            });
+        }
+    });
+    let mut all = all.into_inner().unwrap_or_default();
+    all.sort_by_key(|(label, _)| guests.iter().position(|guest| guest.label == *label));
+    if boots == Boots::All {
+        support::write(&all)?;
+    }
+    Ok(all.into_iter().flat_map(|(_, told)| told.outcomes).collect())
+}
+
+fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> {
+    let plain = |kernel: &Kernel| Guest {
+        label: kernel.series.clone(),
+        kernel: kernel.clone(),
+        cpus: "",
+        scenarios: scenarios.to_vec(),
+    };
+    let mut guests: Vec<Guest> = kernels.iter().filter(|_| boots != Boots::Special).map(plain).collect();
+    if boots != Boots::Plain
+        && let Some(kernel) = kernels.iter().find(|kernel| kernel.series == "6.12")
+    {
+        let some = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        guests.push(Guest {
+            label: "6.12 with 128 possible CPUs".to_owned(),
+            cpus: ",maxcpus=128",
+            scenarios: some(&["ground", "flows", "storm"]),
+            ..plain(kernel)
+        });
+    }
+    guests
+}

@@ -1,0 +1,181 @@
+//! One guest from power on to power off: QEMU in software emulation, a cpio archive with two static programs, and the
+//! serial console as the way back.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::kernels::Kernel;
+use super::{Guest, Told};
+use crate::binaries::Binaries;
+use crate::guest::MARK;
+use crate::prove::{Outcome, Verdict};
+use crate::tree;
+
+/// About one boot in twenty dies in the guest's kernel before the first process runs.
+const BOOTS: usize = 3;
+const BOOT_WITHIN: Duration = Duration::from_secs(90);
+const PLAY_WITHIN: Duration = Duration::from_mins(15);
+/// Lines of the console that a failure quotes.
+const QUOTED: usize = 25;
+
+/// The archive with everything that guests of this kernel have.
+pub fn initramfs(kernel: &Kernel, binaries: &Binaries) -> Result<PathBuf> {
+    let path = kernel.image.with_file_name("initramfs.cpio");
+    let mut archive = Vec::new();
+    for folder in ["dev", "etc", "proc", "sys", "tmp", "run", "root", "usr", "usr/bin", "var", "modules"] {
+        archive = entry(archive, folder, 0o040_755, &[])?;
+    }
+    let users = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
+    archive = entry(archive, "etc/passwd", 0o100_644, users)?;
+    archive = entry(archive, "init", 0o100_755, &fs::read(&binaries.xtask)?)?;
+    archive = entry(archive, "fluoro", 0o100_755, &fs::read(&binaries.fluoro)?)?;
+    for module in tree::files(&kernel.modules)? {
+        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        archive = entry(archive, &format!("modules/{name}"), 0o100_644, &fs::read(&module)?)?;
+    }
+    fs::write(&path, cpio::newc::trailer(archive)?).context("write the initramfs")?;
+    Ok(path)
+}
+
+fn entry(archive: Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<Vec<u8>> {
+    let size =
+        u32::try_from(content.len()).with_context(|| format!("{name} is too large for an initramfs"))?;
+    let mut writer = cpio::newc::Builder::new(name).mode(mode).write(archive, size);
+    writer.write_all(content)?;
+    Ok(writer.finish()?)
+}
+
+/// Boots and listens to the end. Whatever goes wrong is an outcome.
+pub fn play(guest: &Guest, binaries: &Binaries) -> Told {
+    let begin = Instant::now();
+    let mut told = Told::default();
+    let mut tail = Vec::new();
+    let mut problem = None;
+    for _ in 0..BOOTS {
+        tail.clear();
+        let ended = initramfs(&guest.kernel, binaries)
+            .and_then(|archive| listen(guest, &archive, &mut told, &mut tail));
+        if told.release.is_none() {
+            problem = ended.err().map(|error| format!("{error:#}"));
+            continue;
+        }
+        let problem = match ended {
+            Ok(true) => None,
+            Ok(false) => Some("the guest ended before it was done".to_owned()),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(problem) = problem {
+            tell(guest, &mut told, failure("guest", problem, &tail));
+        }
+        println!("      {}: {:.0} s", guest.label, begin.elapsed().as_secs_f64());
+        return told;
+    }
+    let problem = problem.unwrap_or_else(|| format!("no sign of life in {BOOTS} boots"));
+    tell(guest, &mut told, failure("guest", problem, &tail));
+    told
+}
+
+fn failure(name: &str, problem: String, tail: &[String]) -> Outcome {
+    Outcome { name: name.to_owned(), verdict: Verdict::Failed(problem), lines: tail.to_vec() }
+}
+
+fn tell(guest: &Guest, told: &mut Told, outcome: Outcome) {
+    let outcome = Outcome { name: format!("{}: {}", guest.label, outcome.name), ..outcome };
+    outcome.print();
+    told.outcomes.push(outcome);
+}
+
+/// One boot. True: it said that it was done.
+fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<String>) -> Result<bool> {
+    let mut machine = Machine(power_on(guest, initramfs)?);
+    let lines = machine.lines()?;
+    let begin = Instant::now();
+    loop {
+        let limit = if told.release.is_none() { BOOT_WITHIN } else { PLAY_WITHIN };
+        let line = match lines.recv_timeout(limit.saturating_sub(begin.elapsed())) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => anyhow::bail!("not done after {} s", limit.as_secs()),
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        };
+        let Some(value) =
+            line.split_once(MARK).and_then(|(_, text)| serde_json::from_str::<Value>(text.trim()).ok())
+        else {
+            tail.push(line);
+            let surplus = tail.len().saturating_sub(QUOTED);
+            tail.drain(..surplus);
+            continue;
+        };
+        if let Some(release) = value.get("ready").and_then(Value::as_str) {
+            told.release = Some(release.to_owned());
+        } else if let Some(support) = value.get("support") {
+            told.support = Some(support.clone());
+        } else if let Some(outcome) = value.get("outcome") {
+            let outcome = serde_json::from_value(outcome.clone()).context("an outcome")?;
+            tell(guest, told, outcome);
+        } else if let Some(problem) = value.get("failed").and_then(Value::as_str) {
+            tell(guest, told, failure("guest", problem.to_owned(), tail));
+        } else if value.get("end").is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+fn power_on(guest: &Guest, initramfs: &Path) -> Result<Child> {
+    let parameters = format!(
+        "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on -- {}",
+        guest.scenarios.join(" ")
+    );
+    Command::new("qemu-system-x86_64")
+        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024"])
+        .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-net", "none"])
+        .arg("-smp")
+        .arg(format!("2{}", guest.cpus))
+        .arg("-kernel")
+        .arg(&guest.kernel.image)
+        .arg("-initrd")
+        .arg(initramfs)
+        .args(["-append", &parameters])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start qemu-system-x86_64")
+}
+
+/// Turned off when dropped.
+struct Machine(Child);
+
+impl Machine {
+    fn lines(&mut self) -> Result<Receiver<String>> {
+        let (say, said) = mpsc::channel();
+        let errors = self.0.stderr.take().context("no stderr")?;
+        let console = self.0.stdout.take().context("no stdout")?;
+        forward(errors, say.clone());
+        forward(console, say);
+        Ok(said)
+    }
+}
+
+fn forward(from: impl std::io::Read + Send + 'static, to: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n').map_while(std::result::Result::ok) {
+            if to.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,82 @@
+//! docs/kernel-support.md: what each kernel of the matrix said of each alternative.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Told;
+use crate::tree;
+
+/// The page, from the boots that told.
+pub fn write(all: &[(String, Told)]) -> Result<()> {
+    let told: Vec<(&str, &Value)> =
+        all.iter().filter_map(|(_, told)| Some((told.release.as_deref()?, told.support.as_ref()?))).collect();
+    let path = tree::root().join("docs/kernel-support.md");
+    fs::write(&path, page(&told)).with_context(|| format!("write {}", path.display()))
+}
+
+fn page(told: &[(&str, &Value)]) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut rows: BTreeMap<(usize, String, String), Vec<String>> = BTreeMap::new();
+    for (column, (_, support)) in told.iter().enumerate() {
+        for (position, entry) in support.as_array().into_iter().flatten().enumerate() {
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let cell = if text("status") == "live" {
+                match entry.get("insns").and_then(Value::as_u64) {
+                    Some(count) => format!("works, {count}"),
+                    None => "works".to_owned(),
+                }
+            } else {
+                let reason = text("reason");
+                let known = reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
+                    reasons.push(reason);
+                    reasons.len() - 1
+                });
+                format!("no [{}]", known + 1)
+            };
+            let cells = rows
+                .entry((position, text("program"), text("alternative")))
+                .or_insert_with(|| vec!["-".to_owned(); told.len()]);
+            if let Some(place) = cells.get_mut(column) {
+                *place = cell;
+            }
+        }
+    }
+    let mut page = String::from(
+        "# What works on which kernel\n\n\
+         Written by `cargo xtask vm`: each way in (alternative) of each program was loaded and attached on each kernel,\n\
+         and the scenarios of `cargo xtask prove` were then played over every one that works. The number is what the\n\
+         verifier read, in instructions. Alternatives stand in the order in which fluoro tries them.\n\n",
+    );
+    let releases: Vec<&str> = told.iter().map(|(release, _)| *release).collect();
+    let _ = writeln!(page, "| program | alternative | {} |", releases.join(" | "));
+    let _ = writeln!(page, "|---|---|{}", "---|".repeat(releases.len()));
+    for ((_, program, alternative), cells) in &rows {
+        let _ = writeln!(page, "| {program} | {alternative} | {} |", cells.join(" | "));
+    }
+    for (index, reason) in reasons.iter().enumerate() {
+        let _ = write!(page, "\n[{}] {reason}\n", index + 1);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_refusal_is_a_numbered_reason() {
+        let one = json!([
+            {"program": "p", "alternative": "tp_btf", "status": "live", "insns": 12},
+            {"program": "p", "alternative": "kprobe", "status": "refused", "reason": "no kprobes"},
+        ]);
+        let page = page(&[("6.18", &one)]);
+        assert!(page.contains("| p | tp_btf | works, 12 |"));
+        assert!(page.contains("| p | kprobe | no [1] |"));
+        assert!(page.contains("[1] no kprobes"));
+    }
+}
