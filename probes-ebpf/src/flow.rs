@@ -4,13 +4,13 @@
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
     macros::{btf_tracepoint, fentry, kprobe, map, raw_tracepoint, tracepoint},
-    maps::{HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray},
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 use fluoro_shared::{
     flow::{
-        DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowEntry, FlowRecord,
-        KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED, state,
+        DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, DIRECTION_UNKNOWN, FLAG_UNTRACKED, FlowEntry,
+        FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED, state,
     },
     record::{Header, Task},
 };
@@ -31,6 +31,14 @@ static FLOWS: HashMap<u64, FlowEntry> = HashMap::with_max_entries(1, 0);
 #[map]
 static MINT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// 1 while a spare is attached.
+#[map]
+static SPARED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Transitions that the spare did for a program that was skipped; of this CPU, modulo 2^64.
+#[map]
+static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 const IPPROTO_TCP: u16 = 6;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -41,16 +49,27 @@ const ETIMEDOUT: u32 = 110;
 const ECANCELED: u32 = 125;
 
 // inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
-// From 6.2 on (trampolines: 5.13) the kernel skips a program while the same one runs on that CPU, and softirq often
-// comes in between: up to 3 in 100 transitions under load. It counts them: `missed`.
+// From 6.2 on the kernel skips a raw tracepoint's program while the same one runs on that CPU, and softirq often comes
+// in between: up to 3 in 100 transitions under load. A spare with the same body runs after it and does what was
+// skipped; both are skipped only at a third level, which task and softirq do not reach.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn flow_state_btf(ctx: BtfTracePointContext) -> i32 {
-    on_state::<Direct>(ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+    on_state::<Direct>(Turn::First, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn flow_state_btf_spare(ctx: BtfTracePointContext) -> i32 {
+    on_state::<Direct>(Turn::Spare, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn flow_state_raw(ctx: RawTracePointContext) -> i32 {
-    on_state::<Helper>(ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+    on_state::<Helper>(Turn::First, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn flow_state_raw_spare(ctx: RawTracePointContext) -> i32 {
+    on_state::<Helper>(Turn::Spare, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
 }
 
 // void inet_sk_state_store(struct sock *sk, int newstate); void inet_sk_set_state(struct sock *sk, int state):
@@ -58,7 +77,7 @@ pub fn flow_state_raw(ctx: RawTracePointContext) -> i32 {
 #[kprobe]
 pub fn flow_state_kprobe(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(new)) = (ctx.arg::<Kptr>(0), ctx.arg::<u64>(1)) else { return 0 };
-    on_state::<Helper>(sk, Helper::read(sk, offset!(sock_state)), new as u8) as u32
+    on_state::<Helper>(Turn::First, sk, Helper::read(sk, offset!(sock_state)), new as u8) as u32
 }
 
 // void security_sock_graft(struct sock *sk, struct socket *parent): accept(2) and io_uring accept give the
@@ -95,6 +114,25 @@ pub fn flow_accept_syscall(ctx: TracePointContext) -> u32 {
     on_accept::<Helper>(Helper::read(socket, offset!(socket_sk))) as u32
 }
 
+/// Which of the two programs on one hook this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Spare,
+}
+
+#[inline(always)]
+fn spared() -> bool {
+    SPARED.get(0).is_some_and(|&spared| spared != 0)
+}
+
+#[inline(always)]
+fn recovered(by: i64) {
+    if let Some(count) = RECOVERED.get_ptr_mut(0) {
+        ledger::add(count, by as u64);
+    }
+}
+
 #[inline(always)]
 fn is_tcp<A: Access>(sk: Kptr) -> bool {
     let family: u16 = A::read(sk, offset!(sock_family));
@@ -118,62 +156,70 @@ const fn was_connected(old: u8) -> bool {
 }
 
 #[inline(always)]
-fn on_state<A: Access>(sk: Kptr, old: u8, new: u8) -> i32 {
+fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
     if !is_tcp::<A>(sk) {
         return 0;
     }
     let key = sk as u64;
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    // One way out for all kinds: the record is built in one place, which keeps the program a fifth as long.
-    let (entry, kind, flags) = match new {
-        state::SYN_SENT | state::LISTEN => {
-            let connects = new == state::SYN_SENT;
-            let mut entry = fresh::<A>(sk, if connects { DIRECTION_OUTBOUND } else { DIRECTION_NONE });
-            entry.owner = task::current::<A>();
-            if connects {
-                entry.connect_at_ns = now;
-            }
-            keep(key, &entry);
-            if connects {
-                return 0;
-            }
-            (entry, KIND_LISTEN, 0)
-        }
-        state::ESTABLISHED => {
-            let mut entry = match known(key) {
-                Some(entry) => entry,
-                None if old == state::SYN_SENT => fresh::<A>(sk, DIRECTION_OUTBOUND),
-                None => fresh::<A>(sk, DIRECTION_INBOUND),
-            };
-            entry.established_at_ns = now;
-            keep(key, &entry);
-            (entry, KIND_OPEN, 0)
-        }
-        state::CLOSE => {
-            let (entry, flags) = match known(key) {
-                Some(entry) => (entry, 0),
-                None => (
-                    fresh::<A>(sk, if old == state::SYN_SENT { DIRECTION_OUTBOUND } else { 0 }),
-                    FLAG_UNTRACKED,
-                ),
-            };
-            if flags == 0 {
+    let held = known(key);
+    if turn == Turn::Spare {
+        if let Some(entry) = held
+            && entry.state == new
+        {
+            // The first has been here.
+            if new == state::CLOSE {
                 let _ = FLOWS.remove(&key);
             }
-            let never = flags == 0 && entry.established_at_ns == 0;
-            if old == state::SYN_SENT || (never && entry.direction == DIRECTION_OUTBOUND) {
-                (entry, KIND_FAIL, flags)
-            } else if was_connected(old) {
-                (entry, KIND_CLOSE, flags)
-            } else {
-                return 0;
-            }
+            return 0;
         }
-        _ => return 0,
+        recovered(1);
+    }
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let mut entry = match held {
+        Some(entry) if entry.state == old && !begins(old, new) => entry,
+        _ => blank(old, new),
     };
-    emit::<A>(sk, &entry, kind, flags, old, now);
+    entry.state = new;
+    // The kernel sets the cookie of a child only after this transition.
+    if entry.id == 0 && new != state::SYN_RECV {
+        entry.id = id::<A>(sk);
+    }
+    let kind = match new {
+        state::SYN_SENT => {
+            entry.owner = task::current::<A>();
+            entry.connect_at_ns = now;
+            0
+        }
+        state::LISTEN => {
+            entry.owner = task::current::<A>();
+            KIND_LISTEN
+        }
+        state::ESTABLISHED => {
+            entry.established_at_ns = now;
+            KIND_OPEN
+        }
+        state::CLOSE => ending(old, &entry),
+        _ => 0,
+    };
+    if remember(key, &entry, turn, old) && kind != 0 {
+        let flags = if entry.flags & FlowEntry::UNTRACKED == 0 { 0 } else { FLAG_UNTRACKED };
+        emit::<A>(sk, &entry, kind, flags, old, now);
+    }
     0
+}
+
+/// Of a socket that goes to TCP_CLOSE: which record that is, 0 for none.
+#[inline(always)]
+const fn ending(old: u8, entry: &FlowEntry) -> u16 {
+    let never = entry.flags & FlowEntry::UNTRACKED == 0 && entry.established_at_ns == 0;
+    if old == state::SYN_SENT || (never && entry.direction == DIRECTION_OUTBOUND) {
+        KIND_FAIL
+    } else if was_connected(old) {
+        KIND_CLOSE
+    } else {
+        0
+    }
 }
 
 #[inline(always)]
@@ -186,19 +232,37 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
     if open == state::CLOSE || open == state::LISTEN {
         return 0;
     }
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let mut entry = match known(key) {
-        Some(entry) => entry,
-        None => fresh::<A>(sk, DIRECTION_INBOUND),
-    };
-    if entry.owner.is_known() {
+    let owner = task::current::<A>();
+    let entry = if let Some(held) = FLOWS.get_ptr_mut(&key) {
+        // SAFETY: the map's own memory. Nothing but the owner is written: another CPU may be counting a transition.
+        unsafe {
+            if (*held).owner.is_known() || (*held).state == state::CLOSE {
+                return 0;
+            }
+            (*held).owner = owner;
+            *held
+        }
+    } else {
+        let mut entry = blank(state::SYN_RECV, state::ESTABLISHED);
+        entry.owner = owner;
+        entry.state = open;
+        entry.id = id::<A>(sk);
+        ledger::aggregate_seen();
+        if FLOWS.insert(&key, &entry, 0).is_ok() {
+            ledger::counted()
+        } else {
+            ledger::untracked()
+        }
+        // Closed by another CPU before the entry was there: nobody would remove it.
+        if A::read::<u8>(sk, offset!(sock_state)) == state::CLOSE {
+            let _ = FLOWS.remove(&key);
+        }
         return 0;
-    }
-    entry.owner = task::current::<A>();
-    keep(key, &entry);
+    };
     // Before ESTABLISHED (fast open) the opening itself will name the owner.
     if entry.established_at_ns != 0 {
+        // SAFETY: no arguments.
+        let now = unsafe { bpf_ktime_get_boot_ns() };
         emit::<A>(sk, &entry, KIND_OWNER, 0, open, now);
     }
     0
@@ -210,14 +274,41 @@ fn known(key: u64) -> Option<FlowEntry> {
     unsafe { FLOWS.get(&key) }.copied()
 }
 
-/// A socket at first sight: it gets the id that it keeps.
+/// Whether a socket starts anew with this transition, whatever is held under its address.
 #[inline(always)]
-fn fresh<A: Access>(sk: Kptr, direction: u8) -> FlowEntry {
-    let mut id = A::cookie(sk);
-    if id == 0 {
-        id = mint();
+const fn begins(old: u8, new: u8) -> bool {
+    matches!(new, state::SYN_SENT | state::LISTEN) || (new == state::SYN_RECV && old != state::SYN_SENT)
+}
+
+/// A socket at first sight.
+#[inline(always)]
+const fn blank(old: u8, new: u8) -> FlowEntry {
+    let (direction, flags) = match (old, new) {
+        (state::SYN_SENT, state::CLOSE) => (DIRECTION_OUTBOUND, FlowEntry::UNTRACKED),
+        (state::SYN_SENT, _) | (_, state::SYN_SENT) => (DIRECTION_OUTBOUND, 0),
+        (_, state::LISTEN) => (DIRECTION_NONE, 0),
+        (_, state::SYN_RECV | state::ESTABLISHED) => (DIRECTION_INBOUND, 0),
+        _ => (DIRECTION_UNKNOWN, FlowEntry::UNTRACKED),
+    };
+    FlowEntry {
+        owner: Task::NONE,
+        id: 0,
+        connect_at_ns: 0,
+        established_at_ns: 0,
+        direction,
+        state: 0,
+        flags,
+        pad: [0; 5],
     }
-    FlowEntry { owner: Task::NONE, id, connect_at_ns: 0, established_at_ns: 0, direction, pad: [0; 7] }
+}
+
+/// The id that a socket keeps: the kernel's cookie, or one of our own.
+#[inline(always)]
+fn id<A: Access>(sk: Kptr) -> u64 {
+    match A::cookie(sk) {
+        0 => mint(),
+        cookie => cookie,
+    }
 }
 
 #[inline(always)]
@@ -233,19 +324,34 @@ fn mint() -> u64 {
     MINTED | (cpu & 0xfff) << 48 | (next & 0xffff_ffff) << 16 | (now & 0xffff)
 }
 
-/// Writes the entry back; a full map is counted as untracked.
+/// Writes the entry back, or forgets it after TCP_CLOSE; a full map is counted as untracked. False when that is left
+/// to the spare, which comes next: what is not held, it could not tell from what it has to recover.
 #[inline(always)]
-fn keep(key: u64, entry: &FlowEntry) {
-    if let Some(place) = FLOWS.get_ptr_mut(&key) {
-        // SAFETY: the map's own memory; a socket's transitions do not run at the same time.
-        unsafe { *place = *entry };
-        return;
+fn remember(key: u64, entry: &FlowEntry, turn: Turn, old: u8) -> bool {
+    let last = turn == Turn::Spare || !spared();
+    let over = entry.state == state::CLOSE;
+    let held = FLOWS.get_ptr_mut(&key);
+    if let Some(held) = held {
+        // SAFETY: the map's own memory; a socket's transitions do not run at the same time. It is written before a
+        // removal, too, which some kernels refuse while an interrupted one is under way.
+        unsafe { *held = *entry };
     }
-    ledger::aggregate_seen();
-    match FLOWS.insert(&key, entry, 0) {
-        Ok(()) => ledger::counted(),
-        Err(_) => ledger::untracked(),
+    if over && last {
+        let _ = FLOWS.remove(&key);
+        return true;
     }
+    let kept = held.is_some() || FLOWS.insert(&key, entry, 0).is_ok();
+    if !kept && !last {
+        recovered(-1);
+        return false;
+    }
+    if matches!(entry.state, state::SYN_SENT | state::LISTEN)
+        || (entry.state == state::ESTABLISHED && old != state::SYN_SENT)
+    {
+        ledger::aggregate_seen();
+        if kept { ledger::counted() } else { ledger::untracked() }
+    }
+    true
 }
 
 #[inline(always)]

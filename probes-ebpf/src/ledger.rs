@@ -13,8 +13,8 @@ macro_rules! count {
         $(#[inline(always)]
         pub fn $name() {
             if let Some(counts) = LEDGER.get_ptr_mut(0) {
-                // SAFETY: the map's own memory, aligned to 8.
-                unsafe { atomic_xadd::<u64, u64, { Relaxed }>(&raw mut (*counts).$field, 1) };
+                // SAFETY: the map's own memory.
+                add(unsafe { &raw mut (*counts).$field }, 1);
             }
         })+
     };
@@ -31,6 +31,13 @@ count! {
     counted => counted,
     untracked => untracked,
     supplement_lost => supplements_lost,
+}
+
+/// Adds to a number of map memory, aligned to 8.
+#[inline(always)]
+pub fn add(number: *mut u64, by: u64) {
+    // SAFETY: as said.
+    unsafe { atomic_xadd::<u64, u64, { Relaxed }>(number, by) };
 }
 
 /// The next sequence number of this CPU.

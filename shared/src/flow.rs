@@ -66,10 +66,18 @@ pub struct FlowEntry {
     pub connect_at_ns: u64,
     pub established_at_ns: u64,
     pub direction: u8,
-    pub pad: [u8; 7],
+    /// The state that the socket took with the last transition; an entry is of this socket only if it leaves that one.
+    pub state: u8,
+    pub flags: u8,
+    pub pad: [u8; 5],
 }
 
 const _: () = assert!(size_of::<FlowEntry>() == 80);
+
+impl FlowEntry {
+    /// Of `flags`: the socket is older than the kernel side.
+    pub const UNTRACKED: u8 = 1 << 0;
+}
 
 /// States of `include/net/tcp_states.h` that the bodies name.
 pub mod state {

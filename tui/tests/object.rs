@@ -23,7 +23,8 @@ fn registry_and_object_name_the_same_programs() {
         .iter()
         .flat_map(|family| family.programs())
         .flat_map(|program| program.alternatives)
-        .map(|alternative| alternative.entry)
+        .flat_map(|alternative| [Some(alternative.entry), alternative.spare])
+        .flatten()
         .collect();
     let names: BTreeSet<&str> = listed.iter().copied().collect();
     assert_eq!(names.len(), listed.len(), "an entry point is listed twice");
@@ -37,16 +38,17 @@ fn each_entry_is_in_the_section_of_its_hook() {
     use aya_obj::ProgramSection as Section;
     let object = object();
     for alternative in Family::ALL.iter().flat_map(|f| f.programs()).flat_map(|p| p.alternatives) {
-        let entry = alternative.entry;
-        let section = &object.programs.get(entry).unwrap().section;
-        let fits = match alternative.hook {
-            Hook::BtfTracepoint(_) => matches!(section, Section::BtfTracePoint),
-            Hook::RawTracepoint(_) => matches!(section, Section::RawTracePoint),
-            Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
-            Hook::Kprobe(_) => matches!(section, Section::KProbe),
-            Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
-        };
-        assert!(fits, "{entry} is in {section:?}");
+        for entry in [Some(alternative.entry), alternative.spare].into_iter().flatten() {
+            let section = &object.programs.get(entry).unwrap().section;
+            let fits = match alternative.hook {
+                Hook::BtfTracepoint(_) => matches!(section, Section::BtfTracePoint),
+                Hook::RawTracepoint(_) => matches!(section, Section::RawTracePoint),
+                Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
+                Hook::Kprobe(_) => matches!(section, Section::KProbe),
+                Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+            };
+            assert!(fits, "{entry} is in {section:?}");
+        }
     }
 }
 
@@ -58,6 +60,8 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("LEDGER", 4, size_of::<Counts>()),
         ("FLOWS", 8, size_of::<FlowEntry>()),
         ("MINT", 4, 8),
+        ("RECOVERED", 4, 8),
+        ("SPARED", 4, 4),
     ];
     let rings: Vec<String> = (0..fluoro_shared::RINGS).map(|index| format!("RING{index}")).collect();
     widths.extend(rings.iter().map(|name| (name.as_str(), 0, 0)));

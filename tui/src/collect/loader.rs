@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 
+use aya::maps::{Array, PerCpuArray};
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -134,12 +135,23 @@ impl Attached {
                 _ => true,
             };
             info.recursion_misses = info.recursion_misses.filter(|_| counted);
+            if let Some(spare) = alternative.spare.and_then(|spare| self::info(&self.bpf, spare)) {
+                info.run_time_ns += spare.run_time_ns;
+                let recovered = self.recovered().unwrap_or(0);
+                info.recursion_misses = info.recursion_misses.map(|missed| missed.saturating_sub(recovered));
+            }
             Some(info)
         };
         self.standings.iter().map(|standing| of(standing.alternative?)).collect()
     }
 
-    /// Runs that the kernel skipped, over all programs in use; `None` where it does not say.
+    /// Skipped runs that the spares did.
+    fn recovered(&self) -> Option<u64> {
+        let map: PerCpuArray<_, u64> = self.bpf.map("RECOVERED")?.try_into().ok()?;
+        Some(map.get(&0, 0).ok()?.iter().fold(0, |sum, &more| sum.wrapping_add(more)))
+    }
+
+    /// Runs that the kernel skipped and no spare did, over all programs in use; `None` where it does not say.
     pub fn missed(&self) -> Option<u64> {
         self.standings
             .iter()
@@ -307,8 +319,11 @@ fn try_one_and_keep(
     ground: &Ground,
     types: &mut KernelTypes<'_>,
 ) -> Result<Option<u32>, String> {
-    load_and_attach(bpf, alternative, ground, types)
-        .map(|()| info(bpf, alternative.entry).and_then(|info| info.verified_insns))
+    load_and_attach(bpf, alternative.entry, alternative.hook, ground, types)
+        .map(|()| {
+            spare(bpf, alternative, ground, types);
+            info(bpf, alternative.entry).and_then(|info| info.verified_insns)
+        })
         .map_err(|why| {
             // A half-attached alternative must not stay.
             unload_entry(bpf, alternative);
@@ -316,10 +331,25 @@ fn try_one_and_keep(
         })
 }
 
+/// Attaches an alternative's spare, after the program: the kernel runs them in the order of attaching. The program is
+/// told first, so that it leaves a trace of what it did. Without a spare what the kernel skips stays in `missed`.
+fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut KernelTypes<'_>) {
+    let Some(entry) = alternative.spare else { return };
+    let tell = |bpf: &mut Ebpf, spared: u32| {
+        let mut map: Array<_, u32> = bpf.map_mut("SPARED")?.try_into().ok()?;
+        map.set(0, spared, 0).ok()
+    };
+    if tell(bpf, 1).is_some() && load_and_attach(bpf, entry, alternative.hook, ground, types).is_err() {
+        tell(bpf, 0);
+    }
+}
+
 /// Closes links and the program itself; one that never loaded has nothing to give back.
 fn unload_entry(bpf: &mut Ebpf, alternative: &Alternative) {
-    if let Some(program) = bpf.program_mut(alternative.entry) {
-        unload(program);
+    for entry in [Some(alternative.entry), alternative.spare].into_iter().flatten() {
+        if let Some(program) = bpf.program_mut(entry) {
+            unload(program);
+        }
     }
 }
 
@@ -341,20 +371,21 @@ fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
 
 fn load_and_attach(
     bpf: &mut Ebpf,
-    alternative: &Alternative,
+    entry: &str,
+    hook: Hook,
     ground: &Ground,
     types: &mut KernelTypes<'_>,
 ) -> Result<(), String> {
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
     }
-    let direct = matches!(alternative.hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
+    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
     }
-    let program = bpf.program_mut(alternative.entry).ok_or("not in the object")?;
-    let explain = |error: &ProgramError| explain(error, alternative.hook, ground);
-    match alternative.hook {
+    let program = bpf.program_mut(entry).ok_or("not in the object")?;
+    let explain = |error: &ProgramError| explain(error, hook, ground);
+    match hook {
         Hook::BtfTracepoint(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
             program.load(name, types.get()?).map_err(|e| explain(&e))?;

@@ -21,6 +21,9 @@ pub struct Alternative {
     /// The entry point in the object.
     pub entry: &'static str,
     pub hook: Hook,
+    /// The entry point that runs after it on the same hook and does what the kernel skipped. From 6.2 on a raw
+    /// tracepoint's program is not run while it runs already, as when softirq interrupts it.
+    pub spare: Option<&'static str>,
     /// What it does not see that an earlier one does.
     pub blind: Option<&'static str>,
 }

@@ -60,9 +60,11 @@ pub fn exit(words: &mut Words) -> Result<()> {
         let signal =
             Signal::try_from(number.parse::<i32>().context("signal number")?).context("signal number")?;
         // A shell that starts something in the background has it ignore some signals, and that is inherited.
-        // SAFETY: the default action is no function of ours.
-        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }
-            .with_context(|| format!("reset {signal}"))?;
+        if signal != Signal::SIGKILL {
+            // SAFETY: the default action is no function of ours.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }
+                .with_context(|| format!("reset {signal}"))?;
+        }
         raise(signal).with_context(|| format!("raise {signal}"))?;
     }
     std::process::exit(how.parse().with_context(|| format!("{how}: not an exit code"))?)
