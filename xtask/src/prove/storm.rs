@@ -10,7 +10,7 @@ use super::observer::{Keep, Observer};
 use super::ports::FreePorts;
 use crate::workload::actor::Actor;
 
-const CONNECTIONS: u32 = 50_000;
+const CONNECTIONS: u32 = 30_000;
 const RESIDENT_MIB: u64 = 120;
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
