@@ -161,11 +161,11 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
         return 0;
     }
     let key = sk as u64;
-    let held = known(key);
+    // 0 is no state.
+    // SAFETY: the map's own memory.
+    let left = FLOWS.get_ptr(&key).map_or(0, |held| unsafe { (*held).state });
     if turn == Turn::Spare {
-        if let Some(entry) = held
-            && entry.state == new
-        {
+        if left == new {
             // The first has been here.
             if new == state::CLOSE {
                 let _ = FLOWS.remove(&key);
@@ -176,10 +176,11 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let mut entry = match held {
-        Some(entry) if entry.state == old && !begins(old, new) => entry,
-        _ => blank(old, new),
-    };
+    let ours = left == old && !begins(old, new);
+    let mut entry = blank(old, new);
+    if ours {
+        recall(key, &mut entry);
+    }
     entry.state = new;
     // The kernel sets the cookie of a child only after this transition.
     if entry.id == 0 && new != state::SYN_RECV {
@@ -202,7 +203,7 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
         state::CLOSE => ending(old, &entry),
         _ => 0,
     };
-    if remember(key, &entry, turn, old) && kind != 0 {
+    if remember(key, &entry, ours, turn, old) && kind != 0 {
         let flags = if entry.flags & FlowEntry::UNTRACKED == 0 { 0 } else { FLAG_UNTRACKED };
         emit::<A>(sk, &entry, kind, flags, old, now);
     }
@@ -239,8 +240,12 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
             if (*held).owner.is_known() || (*held).state == state::CLOSE {
                 return 0;
             }
-            (*held).owner = owner;
-            *held
+            let mut named = *held;
+            named.owner = owner;
+            // Whole before it is known: see `recall`.
+            (&raw mut (*held).owner).write_volatile(Task { start_ns: 0, ..owner });
+            (&raw mut (*held).owner.start_ns).write_volatile(owner.start_ns);
+            named
         }
     } else {
         let mut entry = blank(state::SYN_RECV, state::ESTABLISHED);
@@ -268,10 +273,17 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
     0
 }
 
+/// Copies out what is held. A socket's transitions do not run at the same time, but the exit of accept(2) may be naming
+/// the owner on another CPU: one that is not whole yet is none.
 #[inline(always)]
-fn known(key: u64) -> Option<FlowEntry> {
-    // SAFETY: copied out; a socket's transitions do not run at the same time.
-    unsafe { FLOWS.get(&key) }.copied()
+fn recall(key: u64, entry: &mut FlowEntry) {
+    let Some(held) = FLOWS.get_ptr(&key) else { return };
+    // SAFETY: the map's own memory.
+    unsafe {
+        let start_ns = (&raw const (*held).owner.start_ns).read_volatile();
+        *entry = *held;
+        entry.owner.start_ns = start_ns;
+    }
 }
 
 /// Whether a socket starts anew with this transition, whatever is held under its address.
@@ -327,14 +339,25 @@ fn mint() -> u64 {
 /// Writes the entry back, or forgets it after TCP_CLOSE; a full map is counted as untracked. False when that is left
 /// to the spare, which comes next: what is not held, it could not tell from what it has to recover.
 #[inline(always)]
-fn remember(key: u64, entry: &FlowEntry, turn: Turn, old: u8) -> bool {
+fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> bool {
     let last = turn == Turn::Spare || !spared();
     let over = entry.state == state::CLOSE;
     let held = FLOWS.get_ptr_mut(&key);
     if let Some(held) = held {
         // SAFETY: the map's own memory; a socket's transitions do not run at the same time. It is written before a
-        // removal, too, which some kernels refuse while an interrupted one is under way.
-        unsafe { *held = *entry };
+        // removal, too, which some kernels refuse while an interrupted one is under way. The owner stays out of it
+        // where accept(2) may be writing it.
+        unsafe {
+            if !ours {
+                (*held).owner = entry.owner;
+            }
+            (*held).id = entry.id;
+            (*held).connect_at_ns = entry.connect_at_ns;
+            (*held).established_at_ns = entry.established_at_ns;
+            (*held).direction = entry.direction;
+            (*held).state = entry.state;
+            (*held).flags = entry.flags;
+        }
     }
     if over && last {
         let _ = FLOWS.remove(&key);

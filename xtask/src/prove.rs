@@ -208,10 +208,9 @@ impl Outcome {
 fn attempt(name: &str, scenario: Scenario, place: &Place) -> Outcome {
     let mut attempts = 1;
     loop {
-        let mut blind = place.guest.is_none().then(Blind::watch).and_then(|b| b.inspect_err(|e| eprintln!("BLIND {e:#}")).ok());
+        let mut blind = place.guest.is_none().then(Blind::watch).and_then(Result::ok);
         let outcome = play(name, scenario, place);
         let unseen = blind.as_mut().and_then(|blind| blind.count().ok()).unwrap_or(0);
-        eprintln!("UNSEEN {unseen}");
         if !matches!(outcome.verdict, Verdict::Failed(_)) || unseen == 0 || attempts == ATTEMPTS {
             return outcome;
         }

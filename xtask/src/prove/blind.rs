@@ -41,6 +41,7 @@ impl Blind {
             let mut file = File::options().append(true).open(own.join(file))?;
             file.write_all(words.as_bytes())
         };
+        tell("options/event-fork", "1").context("event-fork")?;
         for thread in fs::read_dir("/proc/1/task").context("read /proc/1/task")? {
             tell("set_event_pid", &thread?.file_name().display().to_string()).context("set_event_pid")?;
         }
