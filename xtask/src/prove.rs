@@ -69,6 +69,10 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 /// What no kernel has a part in is played once, on the host.
 const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
+/// What reads the kernel's structures or depends on how it runs programs.
+pub const PER_KERNEL: &[&str] =
+    &["flows", "netns", "processes", "storm", "failures-first", "prime", "identity", "ground"];
+
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("flows", flows::play),
     ("netns", namespaces::play),
@@ -97,8 +101,7 @@ struct Skip(String);
 
 /// What is played over every alternative of a program that begins so; the others once: what they claim does not
 /// depend on the hook.
-const PER_HOOK: &[(&str, &[&str])] =
-    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first"])];
+const PER_HOOK: &[(&str, &[&str])] = &[("process_", &["processes"]), ("flow_", &["flows", "failures-first"])];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
 const DIVIDE_FORCED: u32 = 40;
@@ -259,6 +262,13 @@ impl Place {
     /// Time for something that takes this long at most on the host: emulated guests are slower.
     fn patience(&self, seconds: u64) -> std::time::Duration {
         std::time::Duration::from_secs(if self.guest.is_some() { seconds * 4 } else { seconds })
+    }
+
+    /// From 7.0 on a tracepoint's program can be preempted (`__bpf_trace_run` under `rcu_read_lock_dont_migrate`), and
+    /// is then skipped for all that come to that CPU in between.
+    fn preempts_programs(&self) -> bool {
+        let major = |release: &String| release.split('.').next()?.parse::<u32>().ok();
+        self.guest.as_ref().and_then(major).is_some_and(|major| major >= 7)
     }
 
     fn hook_args(&self) -> impl Iterator<Item = &str> {

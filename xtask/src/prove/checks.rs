@@ -39,6 +39,22 @@ impl Checks {
     }
 
     /// Nothing of this kind should have been found; what was is shown.
+    /// No more than expected, and short of it by what was missed at most.
+    pub fn short(&mut self, what: impl Into<String>, expected: u64, missed: u64, observed: u64) {
+        let told =
+            if missed == 0 { expected.to_string() } else { format!("{expected}, less {missed} missed") };
+        self.that(what, told, observed, observed <= expected && observed + missed >= expected);
+    }
+
+    /// Each of the hook runs that were missed may be behind one of these.
+    pub fn few(&mut self, what: impl Into<String>, missed: u64, found: &[String]) {
+        if missed == 0 {
+            self.none(what, found);
+        } else {
+            self.at_most(what, missed, found.len() as u64);
+        }
+    }
+
     pub fn none(&mut self, what: impl Into<String>, found: &[String]) {
         self.push(what.into(), "0".to_owned(), found.len().to_string(), found.is_empty(), found);
     }

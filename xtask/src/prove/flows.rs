@@ -79,7 +79,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     observed.check_books(checks, &["flow"])?;
     let books = observed.books("flow")?;
     checks.equal("lost", 0, books.lost);
-    compare(place, checks, &exchanged, &observed.events)
+    compare(place, checks, &exchanged, &observed.events, books.missed)
 }
 
 /// A side of a connection as an observer should tell it.
@@ -90,8 +90,15 @@ struct Side<'a> {
 }
 
 /// Holds the events against what the programs know. Events are matched by the process's view of the connection:
-/// where two namespaces use the same ports, by the process as well.
-pub fn compare(place: &Place, checks: &mut Checks, exchanged: &[Exchanged], events: &[Event]) -> Result<()> {
+/// where two namespaces use the same ports, by the process as well. What fluoro says it missed may be missing; where it
+/// cannot say, one transition in a hundred.
+pub fn compare(
+    place: &Place,
+    checks: &mut Checks,
+    exchanged: &[Exchanged],
+    events: &[Event],
+    missed: Option<u64>,
+) -> Result<()> {
     let no_accept = Doctor::ask(place, &[])?.unsupported("flow_accept");
     let mut by_ends: HashMap<(SocketAddr, SocketAddr), Vec<&Event>> = HashMap::new();
     for event in events {
@@ -122,12 +129,14 @@ pub fn compare(place: &Place, checks: &mut Checks, exchanged: &[Exchanged], even
 
     let connections = exchanged.iter().map(|exchange| exchange.clients.len()).sum::<usize>();
     checks.note(format!("{connections} connections in {} exchanges", exchanged.len()));
-    checks.equal("flow.open, both sides", 2 * connections, found.opens);
-    checks.equal("flow.close, both sides", 2 * connections, found.closes);
-    checks.none("sides without exactly one open and one close", &found.not_once);
+    let sides = 2 * connections as u64;
+    let missed = missed.unwrap_or(sides / 50);
+    checks.short("flow.open, both sides", sides, missed, found.opens as u64);
+    checks.short("flow.close, both sides", sides, missed, found.closes as u64);
+    checks.few("sides without exactly one open and one close", missed, &found.not_once);
     checks.none("events in the wrong order, or with different flow.id", &found.disorder);
     checks.none("flow.id used for more than one side", &found.repeated_ids());
-    checks.none("wrong direction, network.type or primed", &found.wrong_shape);
+    checks.few("wrong direction, network.type or primed", missed, &found.wrong_shape);
     checks.none("wrong process", &found.wrong_process);
     checks.none("wrong thread", &found.wrong_thread);
     checks.none("tx_bytes or rx_bytes not the application's", &found.wrong_bytes);
@@ -143,13 +152,18 @@ pub fn compare(place: &Place, checks: &mut Checks, exchanged: &[Exchanged], even
             (found.exact_outbound, found.outbound)
         }
     };
-    let share = 100.0 * exact as f64 / (judged.max(1)) as f64;
+    // An owner is learnt in one run, and named in two events.
+    let judged = judged.saturating_sub(2 * missed as usize).max(1);
+    let share = 100.0 * exact as f64 / judged as f64;
     checks.that(
         "attribution exact",
         "at least 99.9%",
         format!("{share:.3}% ({exact} of {judged})"),
         share >= 99.9,
     );
+    for inexact in found.inexact.iter().take(5) {
+        checks.note(format!("not exact: {inexact}"));
+    }
 
     let mut listens: Vec<String> = Vec::new();
     for exchange in exchanged {
@@ -181,6 +195,7 @@ struct Findings {
     inbound: usize,
     exact_outbound: usize,
     exact_inbound: usize,
+    inexact: Vec<String>,
     ids: HashMap<String, usize>,
     not_once: Vec<String>,
     disorder: Vec<String>,
@@ -246,7 +261,11 @@ impl Findings {
             (&mut self.inbound, &mut self.exact_inbound)
         };
         *count += 1;
-        *good += usize::from(exact && event.pid == Some(side.account.pid));
+        if exact && event.pid == Some(side.account.pid) {
+            *good += 1;
+        } else {
+            self.inexact.push(format!("{expected}: {}", event.brief()));
+        }
     }
 
     fn repeated_ids(&self) -> Vec<String> {

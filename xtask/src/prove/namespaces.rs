@@ -24,6 +24,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let observed = watch.finish()?;
 
     observed.check_books(checks, &["flow"])?;
-    checks.equal("lost", 0, observed.books("flow")?.lost);
-    flows::compare(place, checks, &exchanged, &observed.events)
+    let books = observed.books("flow")?;
+    checks.equal("lost", 0, books.lost);
+    flows::compare(place, checks, &exchanged, &observed.events, books.missed)
 }

@@ -280,6 +280,7 @@ impl Observed {
             sum.lost += books.lost;
             sum.missed = sum.missed.zip(books.missed).map(|(a, b)| a + b);
         }
+        checks.note(format!("hook runs missed: {}", sum.missed.map_or("?".to_owned(), |n| n.to_string())));
         checks.equal("lines shown = submitted", sum.submitted, self.shown());
         let told = self.summary()?;
         checks.equal(

@@ -32,7 +32,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let connected = client.conclusion(place.patience(60))?;
     let accepted = server.conclusion(place.patience(60))?;
     // A FIN that was sent while the backlog was full is sent again by a timer.
-    let deadline = Instant::now() + place.patience(10);
+    let deadline = Instant::now() + place.patience(3);
     while witness::sockets_open(port)? > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -52,10 +52,12 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let books = observed.books("flow")?;
     checks.equal("error", 0, books.error);
     let due = 4 * connects + listens;
-    checks.equal("seen - filtered = 4 x connections + listens", due, books.seen - books.filtered);
+    let missed = books.missed.unwrap_or(0);
+    checks.short("seen - filtered = 4 x connections + listens", due, missed, books.seen - books.filtered);
     let lines = |name: &str| observed.counts.get(name).copied().unwrap_or(0);
     let shown = lines("flow.open") + lines("flow.close") + lines("flow.listen");
-    checks.equal("shown + lost + muted = 4 x connections + listens", due, shown + books.lost + books.muted);
+    let accounted = shown + books.lost + books.muted;
+    checks.short("shown + lost + muted = 4 x connections + listens", due, missed, accounted);
     checks.at_most("lines of other names", 0, observed.shown() - shown);
     checks.that(
         "opens and closes shown",
@@ -64,7 +66,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         lines("flow.open") <= 2 * connects && lines("flow.close") <= 2 * connects,
     );
     checks.at_most("most resident memory, MiB", RESIDENT_MIB, observed.peak_kib.div_ceil(1024));
-    checks.at_most("hook runs that were left out (missed)", 0, books.missed.unwrap_or(0));
+    let most = if place.preempts_programs() { due / 20 } else { 0 };
+    checks.at_most("hook runs that were left out (missed)", most, missed);
     checks.note(format!("fluoro used {:.2} s of CPU", observed.cpu.as_secs_f64()));
     Ok(())
 }

@@ -210,6 +210,19 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// IPv4 TCP sockets with this local or remote port that are not yet over, as `/proc/net/tcp` lists them.
+pub fn sockets_open(port: u16) -> Result<usize> {
+    const TIME_WAIT: &str = "06";
+    let text = fs::read_to_string("/proc/net/tcp").context("read /proc/net/tcp")?;
+    let port = format!(":{port:04X}");
+    let open = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let ends = [fields.next(), fields.next()];
+        ends.into_iter().flatten().any(|end| end.ends_with(&port)) && fields.next() != Some(TIME_WAIT)
+    };
+    Ok(text.lines().filter(open).count())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -229,17 +242,4 @@ mod tests {
         let age = now.checked_sub(created(std::process::id()).unwrap()).unwrap();
         assert!(age < Duration::from_hours(1), "{age:?}");
     }
-}
-
-/// IPv4 TCP sockets with this local or remote port that are not yet over, as `/proc/net/tcp` lists them.
-pub fn sockets_open(port: u16) -> Result<usize> {
-    const TIME_WAIT: &str = "06";
-    let text = fs::read_to_string("/proc/net/tcp").context("read /proc/net/tcp")?;
-    let port = format!(":{port:04X}");
-    let open = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let ends = [fields.next(), fields.next()];
-        ends.into_iter().flatten().any(|end| end.ends_with(&port)) && fields.next() != Some(TIME_WAIT)
-    };
-    Ok(text.lines().filter(open).count())
 }
