@@ -17,9 +17,6 @@ use crate::prove::{self, Outcome, Place};
 /// Begins every line that the host is meant to read.
 pub const MARK: &str = "@fluoro ";
 
-/// Given for scenarios: what depends on the kernel, over the hooks that fluoro chooses.
-pub const BRIEF: &str = "--brief";
-
 /// Workloads are this much smaller in a guest than on the host: everything is emulated.
 const DIVIDE: u32 = 20;
 
@@ -48,18 +45,11 @@ fn play(words: &[String]) -> Result<()> {
         hooks: Vec::new(),
         guest: Some(release),
     };
-    let mut tell = |outcome: &Outcome| say(&as_json(outcome));
-    match words {
-        [] => {
-            say(&json!({ "support": prove::support(&place)? }));
-            prove::everything(&place, &mut tell);
-        }
-        [brief] if brief == BRIEF => {
-            say(&json!({ "support": prove::support(&place)? }));
-            let names: Vec<String> = prove::PER_KERNEL.iter().map(|name| (*name).to_owned()).collect();
-            prove::run(&names, &place, &mut tell);
-        }
-        names => prove::run(names, &place, &mut tell),
+    if words.is_empty() {
+        say(&json!({ "support": prove::support(&place)? }));
+        prove::everything(&place, &mut |outcome| say(&as_json(outcome)));
+    } else {
+        prove::run(words, &place, &mut |outcome| say(&as_json(outcome)));
     }
     Ok(())
 }

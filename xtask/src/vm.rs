@@ -12,8 +12,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::binaries;
-use crate::guest;
-use crate::prove::{Outcome, Verdict};
+use crate::prove::{Outcome, PER_KERNEL, Verdict};
 use kernels::Kernel;
 
 /// Series of the matrix; the last is the newest there is.
@@ -126,12 +125,13 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
 }
 
 fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> {
+    let some = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let plain = |kernel: &Kernel| Guest {
         label: kernel.series.clone(),
         kernel: kernel.clone(),
         cpus: "",
         scenarios: if boots == Boots::Test && BRIEF.contains(&kernel.series.as_str()) {
-            vec![guest::BRIEF.to_owned()]
+            some(PER_KERNEL)
         } else {
             scenarios.to_vec()
         },
@@ -140,7 +140,6 @@ fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> 
     if boots != Boots::Plain
         && let Some(kernel) = kernels.iter().find(|kernel| kernel.series == "6.12")
     {
-        let some = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         guests.push(Guest {
             label: "6.12 with 128 possible CPUs".to_owned(),
             cpus: ",maxcpus=128",

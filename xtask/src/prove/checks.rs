@@ -38,23 +38,22 @@ impl Checks {
         self.that(what, format!("at least {least}"), observed, good);
     }
 
-    /// Nothing of this kind should have been found; what was is shown.
     /// No more than expected, and short of it by what was missed at most.
     pub fn short(&mut self, what: impl Into<String>, expected: u64, missed: u64, observed: u64) {
-        let told =
-            if missed == 0 { expected.to_string() } else { format!("{expected}, less {missed} missed") };
+        let told = match missed {
+            0 => expected.to_string(),
+            _ => format!("{expected}, less at most {missed} missed"),
+        };
         self.that(what, told, observed, observed <= expected && observed + missed >= expected);
     }
 
-    /// Each of the hook runs that were missed may be behind one of these.
+    /// Of this kind no more should have been found than runs of hooks were missed; what was is shown.
     pub fn few(&mut self, what: impl Into<String>, missed: u64, found: &[String]) {
-        if missed == 0 {
-            self.none(what, found);
-        } else {
-            self.at_most(what, missed, found.len() as u64);
-        }
+        let good = found.len() as u64 <= missed;
+        self.push(what.into(), format!("at most {missed}"), found.len().to_string(), good, found);
     }
 
+    /// Nothing of this kind should have been found; what was is shown.
     pub fn none(&mut self, what: impl Into<String>, found: &[String]) {
         self.push(what.into(), "0".to_owned(), found.len().to_string(), found.is_empty(), found);
     }
@@ -143,6 +142,23 @@ mod tests {
         let mut checks = Checks::default();
         checks.note("no check at all");
         assert!(matches!(checks.verdict(), Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn what_was_missed_may_be_missing_and_no_more() {
+        let passes = |check: &dyn Fn(&mut Checks)| {
+            let mut checks = Checks::default();
+            check(&mut checks);
+            checks.verdict() == Verdict::Passed
+        };
+        assert!(passes(&|checks| checks.short("a", 4, 0, 4)));
+        assert!(passes(&|checks| checks.short("a", 4, 1, 3)));
+        assert!(!passes(&|checks| checks.short("a", 4, 0, 3)));
+        assert!(!passes(&|checks| checks.short("a", 4, 1, 2)));
+        assert!(!passes(&|checks| checks.short("a", 4, 1, 5)));
+        let found = ["one".to_owned()];
+        assert!(passes(&|checks| checks.few("a", 1, &found)));
+        assert!(!passes(&|checks| checks.few("a", 0, &found)));
     }
 
     #[test]

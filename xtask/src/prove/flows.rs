@@ -90,8 +90,8 @@ struct Side<'a> {
 }
 
 /// Holds the events against what the programs know. Events are matched by the process's view of the connection:
-/// where two namespaces use the same ports, by the process as well. What fluoro says it missed may be missing; over
-/// kprobes, where it cannot say, one transition in a hundred.
+/// where two namespaces use the same ports, by the process as well. Of what fluoro says it missed, what
+/// [`super::excused`] allows may be missing.
 pub fn compare(
     place: &Place,
     checks: &mut Checks,
@@ -130,8 +130,7 @@ pub fn compare(
     let connections = exchanged.iter().map(|exchange| exchange.clients.len()).sum::<usize>();
     checks.note(format!("{connections} connections in {} exchanges", exchanged.len()));
     let sides = 2 * connections as u64;
-    let kprobe = place.hooks.iter().any(|hook| hook == "flow_state=kprobe");
-    let missed = missed.unwrap_or(if kprobe { sides / 50 } else { 0 });
+    let missed = super::excused(missed, 2 * sides);
     checks.short("flow.open, both sides", sides, missed, found.opens as u64);
     checks.short("flow.close, both sides", sides, missed, found.closes as u64);
     checks.few("sides without exactly one open and one close", missed, &found.not_once);
@@ -154,17 +153,14 @@ pub fn compare(
         }
     };
     // An owner is learnt in one run, and named in two events.
-    let judged = judged.saturating_sub(2 * missed as usize).max(1);
-    let share = 100.0 * exact as f64 / judged as f64;
+    let excused = (2 * missed as usize).min(judged - exact);
+    let share = 100.0 * (exact + excused) as f64 / judged.max(1) as f64;
     checks.that(
         "attribution exact",
         "at least 99.9%",
-        format!("{share:.3}% ({exact} of {judged})"),
+        format!("{share:.3}% ({exact} and {excused} that may have been missed, of {judged})"),
         share >= 99.9,
     );
-    for inexact in found.inexact.iter().take(5) {
-        checks.note(format!("not exact: {inexact}"));
-    }
 
     let mut listens: Vec<String> = Vec::new();
     for exchange in exchanged {
@@ -196,7 +192,6 @@ struct Findings {
     inbound: usize,
     exact_outbound: usize,
     exact_inbound: usize,
-    inexact: Vec<String>,
     ids: HashMap<String, usize>,
     not_once: Vec<String>,
     disorder: Vec<String>,
@@ -262,11 +257,7 @@ impl Findings {
             (&mut self.inbound, &mut self.exact_inbound)
         };
         *count += 1;
-        if exact && event.pid == Some(side.account.pid) {
-            *good += 1;
-        } else {
-            self.inexact.push(format!("{expected}: {}", event.brief()));
-        }
+        *good += usize::from(exact && event.pid == Some(side.account.pid));
     }
 
     fn repeated_ids(&self) -> Vec<String> {

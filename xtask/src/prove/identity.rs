@@ -173,7 +173,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         portrait.compare(checks, &observed.events);
     }
     if service.is_some() {
-        let missed = observed.books("flow")?.missed.unwrap_or(0);
+        let missed = super::excused(observed.books("flow")?.missed, FLOWS);
         compare_flows(checks, &observed.events, port, UNIT, &body, missed);
     }
     if let Some((pid, executable)) = shell {
@@ -192,6 +192,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
+/// Events of three connections and their listener.
+const FLOWS: u64 = 13;
+
 /// The flow events of a process in the service say who that process is, too.
 fn compare_flows(
     checks: &mut Checks,
@@ -205,7 +208,7 @@ fn compare_flows(
         event.name.starts_with("flow.") && (event.local_port() == port || event.peer_port() == port)
     };
     let flows: Vec<&Event> = events.iter().filter(of_port).collect();
-    checks.short("flow events of a service: 4 a connection and a listen", 13, missed, flows.len() as u64);
+    checks.short("flow events of a service: 4 a connection and a listen", FLOWS, missed, flows.len() as u64);
     let wrong: Vec<String> = flows
         .iter()
         // Unknown owners are the matter of the scenario `flows`.

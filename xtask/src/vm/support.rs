@@ -47,9 +47,8 @@ fn page(told: &[(&str, &Value)]) -> String {
     }
     let mut page = String::from(
         "# What works on which kernel\n\n\
-         Written by `cargo xtask vm`: each way in (alternative) of each program was loaded and attached on each kernel. The\n\
-         number is what the verifier read, in instructions. Alternatives stand in the order in which fluoro tries\n\
-         them.\n\n",
+         Written by `cargo xtask vm`: each way in (alternative) of each program was loaded and attached on each kernel.\n\
+         The number is what the verifier read, in instructions. Alternatives stand in the order in which fluoro tries them.\n\n",
     );
     let releases: Vec<&str> = told.iter().map(|(release, _)| *release).collect();
     let _ = writeln!(page, "| program | alternative | {} |", releases.join(" | "));
