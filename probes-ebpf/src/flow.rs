@@ -31,11 +31,11 @@ static FLOWS: HashMap<u64, FlowEntry> = HashMap::with_max_entries(1, 0);
 #[map]
 static MINT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 while a spare is attached.
+/// 1 while the spares are attached.
 #[map]
 static SPARED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Transitions that the spare did for a program that was skipped; of this CPU, modulo 2^64.
+/// Transitions that a spare did for the first program; of this CPU, modulo 2^64.
 #[map]
 static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -49,27 +49,29 @@ const ETIMEDOUT: u32 = 110;
 const ECANCELED: u32 = 125;
 
 // inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
-// From 6.2 on the kernel skips a raw tracepoint's program while the same one runs on that CPU, and softirq often comes
-// in between: up to 3 in 100 transitions under load. A spare with the same body runs after it and does what was
-// skipped; both are skipped only at a third level, which task and softirq do not reach.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn flow_state_btf(ctx: BtfTracePointContext) -> i32 {
-    on_state::<Direct>(Turn::First, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+// From 6.2 on the kernel skips a raw tracepoint's program while the same one runs on that CPU: softirq often comes in
+// between (up to 3 in 100 transitions under load), and from 7.0 on other tasks, since programs can be preempted. Spares
+// with the same body run after it and do what was skipped; four in all serve two preempted tasks, the running one and
+// softirq.
+macro_rules! on_transitions {
+    ($($btf:ident, $raw:ident, $turn:ident;)+) => {
+        $(#[btf_tracepoint(function = "inet_sock_set_state")]
+        pub fn $btf(ctx: BtfTracePointContext) -> i32 {
+            on_state::<Direct>(Turn::$turn, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+        }
+
+        #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+        pub fn $raw(ctx: RawTracePointContext) -> i32 {
+            on_state::<Helper>(Turn::$turn, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+        })+
+    };
 }
 
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn flow_state_btf_spare(ctx: BtfTracePointContext) -> i32 {
-    on_state::<Direct>(Turn::Spare, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
-}
-
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub fn flow_state_raw(ctx: RawTracePointContext) -> i32 {
-    on_state::<Helper>(Turn::First, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
-}
-
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub fn flow_state_raw_spare(ctx: RawTracePointContext) -> i32 {
-    on_state::<Helper>(Turn::Spare, ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+on_transitions! {
+    flow_state_btf, flow_state_raw, First;
+    flow_state_btf_spare1, flow_state_raw_spare1, Spare;
+    flow_state_btf_spare2, flow_state_raw_spare2, Spare;
+    flow_state_btf_spare3, flow_state_raw_spare3, Last;
 }
 
 // void inet_sk_state_store(struct sock *sk, int newstate); void inet_sk_set_state(struct sock *sk, int state):
@@ -114,11 +116,13 @@ pub fn flow_accept_syscall(ctx: TracePointContext) -> u32 {
     on_accept::<Helper>(Helper::read(socket, offset!(socket_sk))) as u32
 }
 
-/// Which of the two programs on one hook this is.
+/// Which of the programs on one hook this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     First,
     Spare,
+    /// The last spare.
+    Last,
 }
 
 #[inline(always)]
@@ -164,10 +168,10 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
     // 0 is no state.
     // SAFETY: the map's own memory.
     let left = FLOWS.get_ptr(&key).map_or(0, |held| unsafe { (*held).state });
-    if turn == Turn::Spare {
+    if turn != Turn::First {
         if left == new {
-            // The first has been here.
-            if new == state::CLOSE {
+            // One before has been here.
+            if turn == Turn::Last && new == state::CLOSE {
                 let _ = FLOWS.remove(&key);
             }
             return 0;
@@ -337,10 +341,10 @@ fn mint() -> u64 {
 }
 
 /// Writes the entry back, or forgets it after TCP_CLOSE; a full map is counted as untracked. False when that is left
-/// to the spare, which comes next: what is not held, it could not tell from what it has to recover.
+/// to the spare that comes next: what is not held, it could not tell from what it has to recover.
 #[inline(always)]
 fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> bool {
-    let last = turn == Turn::Spare || !spared();
+    let last = turn == Turn::Last || !spared();
     let over = entry.state == state::CLOSE;
     let held = FLOWS.get_ptr_mut(&key);
     if let Some(held) = held {

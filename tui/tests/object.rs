@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use aya_obj::Object;
 use fluoro::collect::object::OBJECT;
-use fluoro::collect::program::Hook;
+use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
@@ -23,8 +23,7 @@ fn registry_and_object_name_the_same_programs() {
         .iter()
         .flat_map(|family| family.programs())
         .flat_map(|program| program.alternatives)
-        .flat_map(|alternative| [Some(alternative.entry), alternative.spare])
-        .flatten()
+        .flat_map(Alternative::entries)
         .collect();
     let names: BTreeSet<&str> = listed.iter().copied().collect();
     assert_eq!(names.len(), listed.len(), "an entry point is listed twice");
@@ -38,7 +37,7 @@ fn each_entry_is_in_the_section_of_its_hook() {
     use aya_obj::ProgramSection as Section;
     let object = object();
     for alternative in Family::ALL.iter().flat_map(|f| f.programs()).flat_map(|p| p.alternatives) {
-        for entry in [Some(alternative.entry), alternative.spare].into_iter().flatten() {
+        for entry in alternative.entries() {
             let section = &object.programs.get(entry).unwrap().section;
             let fits = match alternative.hook {
                 Hook::BtfTracepoint(_) => matches!(section, Section::BtfTracePoint),

@@ -135,8 +135,10 @@ impl Attached {
                 _ => true,
             };
             info.recursion_misses = info.recursion_misses.filter(|_| counted);
-            if let Some(spare) = alternative.spare.and_then(|spare| self::info(&self.bpf, spare)) {
-                info.run_time_ns += spare.run_time_ns;
+            let spares: Vec<_> =
+                alternative.spares.iter().filter_map(|spare| self::info(&self.bpf, spare)).collect();
+            if !spares.is_empty() {
+                info.run_time_ns += spares.iter().map(|spare| spare.run_time_ns).sum::<u64>();
                 let recovered = self.recovered().unwrap_or(0);
                 info.recursion_misses = info.recursion_misses.map(|missed| missed.saturating_sub(recovered));
             }
@@ -309,7 +311,7 @@ fn try_one(
     types: &mut KernelTypes<'_>,
 ) -> Result<Option<u32>, String> {
     let outcome = try_one_and_keep(bpf, alternative, ground, types);
-    unload_entry(bpf, alternative);
+    unload(bpf, alternative.entries());
     outcome
 }
 
@@ -326,42 +328,41 @@ fn try_one_and_keep(
         })
         .map_err(|why| {
             // A half-attached alternative must not stay.
-            unload_entry(bpf, alternative);
+            unload(bpf, alternative.entries());
             format!("{}: {why}", alternative.hook.describe())
         })
 }
 
-/// Attaches an alternative's spare, after the program: the kernel runs them in the order of attaching. The program is
-/// told first, so that it leaves a trace of what it did. Without a spare what the kernel skips stays in `missed`.
+/// Attaches an alternative's spares, after the program: the kernel runs them in the order of attaching. The program is
+/// told first, so that it leaves a trace of what it did. Without spares what the kernel skips stays in `missed`.
 fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut KernelTypes<'_>) {
-    let Some(entry) = alternative.spare else { return };
     let tell = |bpf: &mut Ebpf, spared: u32| {
         let mut map: Array<_, u32> = bpf.map_mut("SPARED")?.try_into().ok()?;
         map.set(0, spared, 0).ok()
     };
-    if tell(bpf, 1).is_some() && load_and_attach(bpf, entry, alternative.hook, ground, types).is_err() {
+    if alternative.spares.is_empty() || tell(bpf, 1).is_none() {
+        return;
+    }
+    let mut attached =
+        alternative.spares.iter().map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
+    if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);
+        unload(bpf, alternative.spares.iter().copied());
     }
 }
 
-/// Closes links and the program itself; one that never loaded has nothing to give back.
-fn unload_entry(bpf: &mut Ebpf, alternative: &Alternative) {
-    for entry in [Some(alternative.entry), alternative.spare].into_iter().flatten() {
-        if let Some(program) = bpf.program_mut(entry) {
-            unload(program);
-        }
+/// Closes links and the programs themselves; one that never loaded has nothing to give back.
+fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
+    for entry in entries {
+        let _ = match bpf.program_mut(entry) {
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::RawTracePoint(program)) => program.unload(),
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::KProbe(program)) => program.unload(),
+            Some(Program::TracePoint(program)) => program.unload(),
+            _ => Ok(()),
+        };
     }
-}
-
-fn unload(program: &mut Program) {
-    let _ = match program {
-        Program::BtfTracePoint(program) => program.unload(),
-        Program::RawTracePoint(program) => program.unload(),
-        Program::FEntry(program) => program.unload(),
-        Program::KProbe(program) => program.unload(),
-        Program::TracePoint(program) => program.unload(),
-        _ => Ok(()),
-    };
 }
 
 fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {

@@ -21,9 +21,9 @@ pub struct Alternative {
     /// The entry point in the object.
     pub entry: &'static str,
     pub hook: Hook,
-    /// The entry point that runs after it on the same hook and does what the kernel skipped. From 6.2 on a raw
-    /// tracepoint's program is not run while it runs already, as when softirq interrupts it.
-    pub spare: Option<&'static str>,
+    /// Entry points that run after it on the same hook and do what the kernel skipped. From 6.2 on a raw tracepoint's
+    /// program is not run while it runs already, as when softirq interrupts it.
+    pub spares: &'static [&'static str],
     /// What it does not see that an earlier one does.
     pub blind: Option<&'static str>,
 }
@@ -40,6 +40,13 @@ pub enum Hook {
     Kprobe(&'static [&'static str]),
     /// Static tracepoints by perf event, as category and name; at least one is needed.
     Tracepoint(&'static [(&'static str, &'static str)]),
+}
+
+impl Alternative {
+    /// Every entry point in the object, in the order in which they run.
+    pub fn entries(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.entry).chain(self.spares.iter().copied())
+    }
 }
 
 impl Hook {
