@@ -173,8 +173,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         portrait.compare(checks, &observed.events);
     }
     if service.is_some() {
-        let missed = super::excused(observed.books("flow")?.missed, FLOWS);
-        compare_flows(checks, &observed.events, port, UNIT, &body, missed);
+        compare_flows(checks, &observed.events, port, UNIT, &body);
     }
     if let Some((pid, executable)) = shell {
         let told: Vec<String> = observed
@@ -196,19 +195,12 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 const FLOWS: u64 = 13;
 
 /// The flow events of a process in the service say who that process is, too.
-fn compare_flows(
-    checks: &mut Checks,
-    events: &[Event],
-    port: u16,
-    unit: &str,
-    executable: &Path,
-    missed: u64,
-) {
+fn compare_flows(checks: &mut Checks, events: &[Event], port: u16, unit: &str, executable: &Path) {
     let of_port = |event: &&Event| {
         event.name.starts_with("flow.") && (event.local_port() == port || event.peer_port() == port)
     };
     let flows: Vec<&Event> = events.iter().filter(of_port).collect();
-    checks.short("flow events of a service: 4 a connection and a listen", FLOWS, missed, flows.len() as u64);
+    checks.equal("flow events of a service: 4 a connection and a listen", FLOWS, flows.len() as u64);
     let wrong: Vec<String> = flows
         .iter()
         // Unknown owners are the matter of the scenario `flows`.
