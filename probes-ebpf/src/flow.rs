@@ -10,7 +10,7 @@ use aya_ebpf::{
 use fluoro_shared::{
     flow::{
         DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, DIRECTION_UNKNOWN, FLAG_UNTRACKED, FlowEntry,
-        FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED, state,
+        FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED, WHAT_CONNECT, state,
     },
     record::{Header, Task},
 };
@@ -18,7 +18,7 @@ use fluoro_shared::{
 use crate::{
     access::{Access, Direct, Helper, Kptr},
     filter::{self, Verdict},
-    ledger, machine,
+    histogram, ledger, machine,
     machine::offset,
     ring, task,
 };
@@ -208,6 +208,9 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
         _ => 0,
     };
     if remember(key, &entry, ours, turn, old) && kind != 0 {
+        if kind == KIND_OPEN && entry.connect_at_ns != 0 {
+            ledger::sample(histogram::record(&entry.owner, WHAT_CONNECT, 0, now - entry.connect_at_ns));
+        }
         let flags = if entry.flags & FlowEntry::UNTRACKED == 0 { 0 } else { FLAG_UNTRACKED };
         emit::<A>(sk, &entry, kind, flags, old, now);
     }

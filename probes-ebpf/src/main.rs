@@ -9,6 +9,7 @@
 mod access;
 mod filter;
 mod flow;
+mod histogram;
 mod ledger;
 mod machine;
 mod path;

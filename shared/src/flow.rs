@@ -20,6 +20,9 @@ pub const DIRECTION_INBOUND: u8 = 2;
 /// A listening socket.
 pub const DIRECTION_NONE: u8 = 3;
 
+/// Of a histogram: SYN_SENT to ESTABLISHED.
+pub const WHAT_CONNECT: u16 = 1;
+
 /// Ids minted by the kernel side have this bit; the kernel's own cookies never reach it.
 pub const MINTED: u64 = 1 << 63;
 

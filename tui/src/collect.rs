@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod ground;
 pub mod loader;
 pub mod machine;
+pub mod maps;
 pub mod object;
 pub mod program;
 pub mod taps;

@@ -22,5 +22,5 @@ pub use list::list;
 pub use machine::Machine;
 pub use service::start;
 pub use signals::Signals;
-pub use source::{Source, Sources};
+pub use source::{Frame, Source, Sources};
 pub use world::World;

@@ -5,6 +5,7 @@ pub mod flow;
 pub mod identity;
 pub mod process;
 
+use crate::collect::maps::{Budget, MapSize};
 use crate::collect::program::Program;
 use crate::columns::{Info, infos};
 
@@ -35,6 +36,14 @@ impl Family {
         match self {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
+        }
+    }
+
+    /// Its maps whose size depends on the machine.
+    pub fn maps(self, budget: &Budget) -> Vec<MapSize> {
+        match self {
+            Self::Process => process::probe::maps(budget),
+            Self::Flow => flow::probe::maps(budget),
         }
     }
 

@@ -2,6 +2,7 @@
 //! parameter; nothing here does I/O.
 
 mod event;
+mod histogram;
 mod identity;
 mod ledger;
 mod probe;
@@ -10,6 +11,7 @@ mod query;
 mod snapshot;
 
 pub use event::{Event, EventDraft, EventRow};
+pub use histogram::{Distribution, Histograms, Series};
 pub use identity::{Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};
 pub use probe::{ProbeRow, Status};

@@ -66,6 +66,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         if family == Family::Flow {
             collector.core.sweep();
         }
+        collector.count();
         collector.ask_programs();
         let interval = previous.elapsed();
         previous = Instant::now();

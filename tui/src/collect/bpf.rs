@@ -1,10 +1,16 @@
-//! The few bpf(2) calls that aya does not make: run-time statistics and how often the kernel skipped a program.
+//! The few bpf(2) calls that aya does not make: run-time statistics, how often the kernel skipped a program, whole maps
+//! in a few calls.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
+
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 
 /// Offsets in `struct bpf_prog_info` (include/uapi/linux/bpf.h), an append-only layout.
 const RUN_TIME_NS: usize = 192;
@@ -77,6 +83,157 @@ pub fn wait_for_running_programs() {
     // below is longer than any program.
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     std::thread::sleep(std::time::Duration::from_millis(5));
+}
+
+/// Sizes of a hash map's entries, as they are read: of a per-CPU map the value is all CPUs'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntrySize {
+    pub key: usize,
+    pub value: usize,
+}
+
+/// What the kernel says of a map's entries.
+pub fn map_sizes(map: BorrowedFd<'_>) -> io::Result<EntrySize> {
+    /// Offsets in `struct bpf_map_info`.
+    const KEY: usize = 8;
+    const VALUE: usize = 12;
+    let mut info = [0_u8; 80];
+    object_info(map, &mut info)?;
+    let word = |at: usize| {
+        let bytes = info.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(bytes) as usize)
+    };
+    Ok(EntrySize { key: word(KEY), value: word(VALUE) })
+}
+
+/// Everything a hash map holds: keys and values, one behind the other. What changes meanwhile may be in it or not.
+#[derive(Debug, Default)]
+pub struct Dump {
+    pub keys: Vec<u8>,
+    pub values: Vec<u8>,
+}
+
+/// Entries asked for at a time; a hash bucket must fit.
+const BATCH: usize = 1024;
+
+/// Reads a hash map in batches (5.6), key by key where the kernel refuses that.
+pub fn dump(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Result<()> {
+    into.keys.clear();
+    into.values.clear();
+    match dump_in_batches(map, size, into) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP | NOT_SUPPORTED)) => {
+            into.keys.clear();
+            into.values.clear();
+            dump_by_key(map, size, into)
+        }
+        outcome => outcome,
+    }
+}
+
+/// `ENOTSUPP` of the kernel's inside, which leaks out of it.
+const NOT_SUPPORTED: i32 = 524;
+
+fn dump_in_batches(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map: u32,
+        element_flags: u64,
+        flags: u64,
+    }
+    let (mut from, mut to) = ([0_u64; 1], [0_u64; 1]);
+    let mut first = true;
+    let mut room = BATCH;
+    loop {
+        let filled = into.keys.len() / size.key.max(1);
+        into.keys.resize((filled + room) * size.key, 0);
+        into.values.resize((filled + room) * size.value, 0);
+        let (Some(keys), Some(values)) =
+            (into.keys.get_mut(filled * size.key..), into.values.get_mut(filled * size.value..))
+        else {
+            return Ok(());
+        };
+        let mut attr = Attr {
+            in_batch: if first { 0 } else { from.as_ptr() as u64 },
+            out_batch: to.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: room as u32,
+            map: map.as_raw_fd().cast_unsigned(),
+            element_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: attr is laid out as the kernel expects; keys and values have room for `count` entries, and a hash
+        // map's position is 4 bytes.
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<Attr>()) };
+        let error = (result < 0).then(io::Error::last_os_error);
+        let code = error.as_ref().and_then(io::Error::raw_os_error);
+        let got = if matches!(code, None | Some(libc::ENOENT)) { attr.count as usize } else { 0 };
+        into.keys.truncate((filled + got) * size.key);
+        into.values.truncate((filled + got) * size.value);
+        match (code, error) {
+            (None, _) => {
+                from = to;
+                first = false;
+            }
+            (Some(libc::ENOENT), _) => return Ok(()),
+            // One bucket holds more.
+            (Some(libc::ENOSPC), _) if room < 1 << 20 => room *= 2,
+            (_, Some(error)) => return Err(error),
+            (_, None) => return Ok(()),
+        }
+    }
+}
+
+fn dump_by_key(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Result<()> {
+    let mut key = vec![0_u8; size.key];
+    let mut next = vec![0_u8; size.key];
+    let mut value = vec![0_u8; size.value];
+    let mut first = true;
+    loop {
+        let from = if first { std::ptr::null() } else { key.as_ptr() };
+        match element(BPF_MAP_GET_NEXT_KEY, map, from, next.as_mut_ptr()) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+            outcome => outcome?,
+        }
+        // Deleted meanwhile: the walk goes on from where it was.
+        if element(BPF_MAP_LOOKUP_ELEM, map, next.as_ptr(), value.as_mut_ptr()).is_ok() {
+            into.keys.extend_from_slice(&next);
+            into.values.extend_from_slice(&value);
+        }
+        std::mem::swap(&mut key, &mut next);
+        first = false;
+    }
+}
+
+/// Takes an entry out of a hash map; one that is not there is none.
+pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    match element(BPF_MAP_DELETE_ELEM, map, key.as_ptr(), std::ptr::null_mut()) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The commands on one element. `key` and `value` have the map's sizes.
+fn element(command: libc::c_long, map: BorrowedFd<'_>, key: *const u8, value: *mut u8) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        map: u32,
+        pad: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let attr =
+        Attr { map: map.as_raw_fd().cast_unsigned(), pad: 0, key: key as u64, value: value as u64, flags: 0 };
+    // SAFETY: attr is laid out as the kernel expects, and the callers' buffers have the map's sizes.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of::<Attr>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A program that returns 0 at once.

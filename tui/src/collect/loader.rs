@@ -8,11 +8,11 @@ use aya::maps::{Array, PerCpuArray};
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
-use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::machine;
+use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::taps::Taps;
@@ -107,11 +107,12 @@ pub enum LoadError {
 impl Attached {
     /// Loads `family` and attaches each of its programs by the first alternative that works.
     pub fn attach(family: Family, ground: &Ground) -> Result<(Self, Taps), LoadError> {
-        let (mut bpf, map_bytes) = load(family, ground)?;
+        let sizes = sizes(family, ground);
+        let mut bpf = load(family, ground, &sizes)?;
         let mut types = KernelTypes::new(ground);
         let standings =
             family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
-        let taps = Taps::take(family, &mut bpf, machine::rings(ground.possible_cpus), map_bytes)
+        let taps = Taps::take(family, &mut bpf, ground.possible_cpus, &sizes)
             .map_err(|source| LoadError::Maps { family: family.stem(), source })?;
         Ok((Self { family, standings, bpf }, taps))
     }
@@ -167,7 +168,7 @@ impl Attached {
 /// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the
 /// kernel matrix show.
 pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Vec<Trial>)>, LoadError> {
-    let (mut bpf, _) = load(family, ground)?;
+    let mut bpf = load(family, ground, &sizes(family, ground))?;
     let mut types = KernelTypes::new(ground);
     Ok(family
         .programs()
@@ -187,21 +188,19 @@ pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Ve
 }
 
 /// Creates the family's maps, those of other families at their smallest.
-fn load(family: Family, ground: &Ground) -> Result<(Ebpf, u64), LoadError> {
-    let sizes = sizes(family, ground);
+fn load(family: Family, ground: &Ground, sizes: &[MapSize]) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
     let (offsets, machine) = (GlobalBytes(ground.offsets), GlobalBytes(ground.machine));
     loader.override_global("OFFSETS", &offsets, true).override_global("MACHINE", &machine, true);
-    for (name, entries, _) in &sizes {
+    for MapSize { name, entries, .. } in sizes {
         loader.map_max_entries(name, *entries);
     }
-    let bpf = loader.load(OBJECT).map_err(|source| LoadError::Object {
+    loader.load(OBJECT).map_err(|source| LoadError::Object {
         family: family.stem(),
         source: Box::new(source),
         remedy: ground.refusals.privilege.as_ref().map_or_else(String::new, |remedy| format!("; {remedy}")),
-    })?;
-    Ok((bpf, sizes.iter().map(|(_, entries, each)| u64::from(*entries) * each).sum()))
+    })
 }
 
 /// A read-only global as aya takes it.
@@ -215,37 +214,20 @@ unsafe impl aya::Pod for GlobalBytes<Offsets> {}
 unsafe impl aya::Pod for GlobalBytes<Machine> {}
 
 /// Entries of the maps whose size depends on the machine, and what an entry costs.
-fn sizes(family: Family, ground: &Ground) -> Vec<(&'static str, u32, u64)> {
+fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
     const RING_NAMES: [&str; fluoro_shared::RINGS] =
         ["RING0", "RING1", "RING2", "RING3", "RING4", "RING5", "RING6", "RING7"];
-    /// Smallest ring the kernel makes.
-    const RING_MIN: u32 = 4096;
-    /// Overhead of a hash element beside key and value.
-    const ELEMENT: u64 = 48;
     let rings = machine::rings(ground.possible_cpus);
     // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two.
     let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
-    let ring = previous_power_of_two(share.clamp(256 << 10, 2 << 20) as u32);
-    let mut sizes: Vec<_> = RING_NAMES
+    let ring = 1 << share.clamp(256 << 10, 2 << 20).ilog2();
+    let budget = Budget { bytes: ground.map_budget, possible_cpus: ground.possible_cpus };
+    RING_NAMES
         .into_iter()
-        .enumerate()
-        .map(|(index, name)| (name, if index < rings { ring } else { RING_MIN }, 1))
-        .collect();
-    let flow_bytes = 8 + size_of::<FlowEntry>() as u64 + ELEMENT;
-    let flows =
-        if family == Family::Flow { (ground.map_budget / 2 / flow_bytes).min(131_072) as u32 } else { 1 };
-    sizes.push(("FLOWS", flows, flow_bytes));
-    sizes.push(("EXITED", if family == Family::Process { 1024 } else { 1 }, 16 + ELEMENT));
-    sizes.push((
-        "SCRATCH",
-        if family == Family::Process { 2 } else { 1 },
-        4608 * ground.possible_cpus as u64,
-    ));
-    sizes
-}
-
-fn previous_power_of_two(n: u32) -> u32 {
-    1 << n.max(1).ilog2()
+        .take(rings)
+        .map(|name| MapSize { name, entries: ring, entry_bytes: 1, counted: false })
+        .chain(family.maps(&budget))
+        .collect()
 }
 
 /// The kernel's types as aya wants them: parsed when the first hook asks, dropped after attaching.

@@ -6,6 +6,8 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
 
+use crate::collect::machine;
+use crate::collect::maps::{MapSize, Maps};
 use crate::families::Family;
 use crate::model::{Aggregates, Books, Ledger};
 
@@ -45,6 +47,8 @@ pub struct Taps {
     ledger: PerCpuArray<MapData, Plain<Counts>>,
     filter: Array<MapData, Plain<Config>>,
     members: HashMap<MapData, Plain<Member>, u8>,
+    /// What is counted.
+    pub maps: Maps,
     /// Bytes of all the family's maps.
     pub map_bytes: u64,
 }
@@ -54,20 +58,22 @@ impl Taps {
     pub fn take(
         family: Family,
         bpf: &mut Ebpf,
-        rings: usize,
-        map_bytes: u64,
+        possible_cpus: usize,
+        sizes: &[MapSize],
     ) -> Result<Self, aya::maps::MapError> {
+        let maps = Maps::take(sizes, possible_cpus, bpf)?;
         let missing = |name: &str| aya::maps::MapError::InvalidName { name: name.to_owned() };
         let mut take = |name: &str| bpf.take_map(name).ok_or_else(|| missing(name));
         Ok(Self {
             family,
-            rings: (0..rings)
+            rings: (0..machine::rings(possible_cpus))
                 .map(|index| RingBuf::try_from(take(&format!("RING{index}"))?))
                 .collect::<Result<_, _>>()?,
             ledger: PerCpuArray::try_from(take("LEDGER")?)?,
             filter: Array::try_from(take("FILTER")?)?,
             members: HashMap::try_from(take("MEMBERS")?)?,
-            map_bytes,
+            maps,
+            map_bytes: sizes.iter().map(|size| u64::from(size.entries) * size.entry_bytes).sum(),
         })
     }
 

@@ -80,6 +80,10 @@ impl Collector {
         self.attachments.get(&family).cloned().unwrap_or(Attachment::Detached)
     }
 
+    pub fn is_attached(&self, family: Family) -> bool {
+        matches!(self.attachments.get(&family), Some(Attachment::Attached { .. }))
+    }
+
     pub fn programs(&self) -> impl Iterator<Item = &ProgramState> {
         self.programs.values().flatten()
     }
@@ -206,6 +210,11 @@ impl Collector {
                 self.shares.insert(name, (info.run_time_ns - before) as f64 / wall);
             }
         }
+    }
+
+    /// Takes in what the kernel side counts; before the core's tick.
+    pub fn count(&mut self) {
+        self.core.count(&mut self.sources);
     }
 
     /// Replaces a family's filter in the kernel.

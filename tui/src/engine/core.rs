@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
-use crate::engine::source::Sources;
+use crate::engine::source::{Frame, Sources};
+use crate::families::Family;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{flow, process};
@@ -120,6 +121,21 @@ impl Core {
         if let Some(sockets) = self.machine.sockets(false) {
             self.flow.sweep(&sockets, &self.processes);
             self.flow.end_unswept(began, self.machine.now());
+        }
+    }
+
+    /// Takes in what the sources count, and lets go of what ended long ago. Before [`Self::tick`], which closes the
+    /// interval.
+    pub fn count(&mut self, sources: &mut Sources) {
+        for frame in sources.frames() {
+            match frame {
+                Frame::Flow(frame) => {
+                    self.flow.count(&frame);
+                    let is_known = |process| self.processes.get(process).is_some();
+                    let gone = self.flow.histograms().forget(is_known);
+                    sources.forget(Family::Flow, "HISTOGRAMS", &gone);
+                }
+            }
         }
     }
 

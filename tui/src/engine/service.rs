@@ -1,7 +1,7 @@
 //! The collector thread of the console: answers the standing question at each tick and whenever it changes, attaches
 //! what the view needs and lets go of what it left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -70,13 +70,14 @@ struct Console {
     events: VecDeque<Event>,
     /// What paused views are answered from.
     frozen: Option<Picture>,
-    left: [Option<Instant>; 2],
+    /// Since when no view has needed a family that is attached.
+    left: BTreeMap<Family, Instant>,
     probes: Arc<Vec<ProbeRow>>,
     totals: Totals,
     costs: Costs,
     ticks: u64,
     seq: u64,
-    primed: [bool; 2],
+    primed: BTreeSet<Family>,
     interval: Duration,
 }
 
@@ -99,20 +100,19 @@ impl Console {
             query: Query::default(),
             events: VecDeque::new(),
             frozen: None,
-            left: [None; 2],
+            left: BTreeMap::new(),
             probes: Arc::default(),
             totals: Totals::default(),
             costs: Costs::default(),
             ticks: 0,
             seq: 0,
-            primed: [false; 2],
+            primed: BTreeSet::new(),
             interval: TICK,
         }
     }
 
     fn run(mut self) {
-        self.collector.attach(Family::Process, KernelFilter::default());
-        self.collector.attach(Family::Flow, KernelFilter::default());
+        self.attach_what_is_needed();
         let mut ticked = Instant::now();
         let mut next = ticked + Duration::from_millis(250);
         while !self.service.stopping() {
@@ -147,40 +147,40 @@ impl Console {
         true
     }
 
-    /// Flows feed their own view, the events and the header; only Processes does without them.
+    /// What the view needs is attached; what no view has needed for a while is let go.
     fn attach_what_is_needed(&mut self) {
-        let needed = !matches!(self.query.view, View::Processes);
         let now = Instant::now();
-        match (needed, self.collector.attachment(Family::Flow)) {
-            (true, Attachment::Detached) => {
-                self.collector.attach(Family::Flow, KernelFilter::default());
-                self.primed[1] = false;
-                self.left[1] = None;
-            }
-            (true, _) => self.left[1] = None,
-            (false, Attachment::Attached { .. }) => {
-                let since = *self.left[1].get_or_insert(now);
-                if now.duration_since(since) >= LINGER {
-                    self.collector.detach(Family::Flow);
-                    self.left[1] = None;
+        for &family in Family::ALL {
+            let needed = self.query.view.needs(family);
+            match self.collector.attachment(family) {
+                Attachment::Detached if needed => {
+                    self.collector.attach(family, KernelFilter::default());
+                    self.primed.remove(&family);
                 }
+                Attachment::Attached { .. } if !needed => {
+                    let since = *self.left.entry(family).or_insert(now);
+                    if now.duration_since(since) >= LINGER {
+                        self.collector.detach(family);
+                        self.left.remove(&family);
+                    }
+                }
+                _ if needed => {
+                    self.left.remove(&family);
+                }
+                _ => {}
             }
-            (false, _) => {}
         }
     }
 
     fn prime_what_is_new(&mut self) -> bool {
-        let attached = |collector: &Collector, family| {
-            matches!(collector.attachment(family), Attachment::Attached { .. })
-        };
-        let process = !self.primed[0] && attached(&self.collector, Family::Process);
-        let flow = !self.primed[1] && attached(&self.collector, Family::Flow);
-        if process || flow {
-            self.primed[0] |= process;
-            self.primed[1] |= flow;
-            self.collector.core.prime(flow);
+        let is_new =
+            |family: &&Family| !self.primed.contains(*family) && self.collector.is_attached(**family);
+        let new: Vec<Family> = Family::ALL.iter().filter(is_new).copied().collect();
+        if new.iter().any(|family| matches!(family, Family::Process | Family::Flow)) {
+            self.collector.core.prime(new.contains(&Family::Flow));
         }
-        process || flow
+        self.primed.extend(&new);
+        !new.is_empty()
     }
 
     fn take_events(&mut self) {
@@ -193,13 +193,14 @@ impl Console {
     fn tick(&mut self, interval: Duration) {
         self.ticks += 1;
         self.interval = interval;
-        let flows = matches!(self.collector.attachment(Family::Flow), Attachment::Attached { .. });
+        let flows = self.collector.is_attached(Family::Flow);
         if flows {
             self.collector.core.sweep();
         }
         if self.ticks.is_multiple_of(STATISTICS_EVERY) {
             self.collector.core.sweep_processes();
         }
+        self.collector.count();
         self.collector.core.tick(interval);
         self.attach_what_is_needed();
         // One whole second of statistics in ten, unless they are on all the time.
@@ -335,14 +336,10 @@ impl Console {
     }
 
     fn coverage(&self) -> Coverage {
-        let families: &[Family] = match self.query.view {
-            View::Flows => &[Family::Flow],
-            View::Processes => &[Family::Process],
-            View::Events => Family::ALL,
-            View::Probes => return Coverage::Live,
-        };
+        let view = self.query.view;
+        let shown = |family: &&Family| view.shows(**family);
         let mut degraded = false;
-        for &family in families {
+        for &family in Family::ALL.iter().filter(shown) {
             match self.collector.attachment(family) {
                 Attachment::Attaching => return Coverage::Attaching,
                 Attachment::Failed(reason) => return Coverage::Absent(reason),

@@ -2,13 +2,20 @@
 //! same for both.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
-use crate::families::Family;
+use crate::families::{Family, flow};
 use crate::model::{Books, Ledger};
+
+/// What a family's maps hold at one moment.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    Flow(flow::model::Frame),
+}
 
 /// The records and books of one family.
 pub trait Source: Send {
@@ -20,6 +27,16 @@ pub trait Source: Send {
 
     /// Tells the source what to leave out.
     fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), MapError>;
+
+    /// What is counted beside the records; `None` where nothing is.
+    fn frame(&mut self) -> io::Result<Option<Frame>> {
+        Ok(None)
+    }
+
+    /// Takes entries out of the map `name`; `keys` stand one behind the other.
+    fn forget(&mut self, _name: &'static str, _keys: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Bytes of all its maps.
     fn map_bytes(&self) -> u64;
@@ -36,6 +53,17 @@ impl Source for Taps {
 
     fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), MapError> {
         Self::set_filter(self, wanted)
+    }
+
+    fn frame(&mut self) -> io::Result<Option<Frame>> {
+        Ok(match self.family {
+            Family::Process => None,
+            Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
+        })
+    }
+
+    fn forget(&mut self, name: &'static str, keys: &[u8]) -> io::Result<()> {
+        self.maps.forget(name, keys)
     }
 
     fn map_bytes(&self) -> u64 {
@@ -84,6 +112,29 @@ impl Sources {
             }
         }
         records
+    }
+
+    /// What every open source counts. A map that cannot be read says so in the log, and its numbers stand still.
+    pub fn frames(&mut self) -> Vec<Frame> {
+        let read = |(family, source): (&Family, &mut Box<dyn Source>)| {
+            source
+                .frame()
+                .inspect_err(|error| {
+                    crate::log::line(&format!("{}: cannot read its maps: {error}", family.stem()));
+                })
+                .ok()
+                .flatten()
+        };
+        self.open.iter_mut().filter_map(read).collect()
+    }
+
+    /// Takes entries out of a map of the family's source, if it is open.
+    pub fn forget(&mut self, family: Family, name: &'static str, keys: &[u8]) {
+        if let Some(source) = self.open.get_mut(&family)
+            && let Err(error) = source.forget(name, keys)
+        {
+            crate::log::line(&format!("{}: cannot forget in {name}: {error}", family.stem()));
+        }
     }
 
     /// Tells the family's source, if it is open, what to leave out.

@@ -2,6 +2,7 @@
 //! [`Machine`] runs without root and without a kernel. The clock goes as it is set, backwards too.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +15,7 @@ use zerocopy::FromBytes;
 use crate::collect::taps::KernelFilter;
 use crate::engine::intake::Inlet;
 use crate::engine::machine::Machine;
-use crate::engine::source::Source;
+use crate::engine::source::{Frame, Source};
 use crate::engine::world::{kernel_filter, read_owner};
 use crate::families::Family;
 use crate::families::flow::model::SocketFacts;
@@ -41,6 +42,8 @@ pub struct Script {
     family: Family,
     clock: Clock,
     waiting: VecDeque<(BootTime, Vec<u8>)>,
+    frames: VecDeque<(BootTime, Frame)>,
+    counted: Option<Frame>,
     filter: KernelFilter,
     ledger: Ledger,
 }
@@ -49,7 +52,22 @@ impl Script {
     /// `records` in the order in which they arrive.
     pub fn new(family: Family, clock: Clock, records: impl IntoIterator<Item = (BootTime, Vec<u8>)>) -> Self {
         let waiting = records.into_iter().collect();
-        Self { family, clock, waiting, filter: KernelFilter::default(), ledger: Ledger::default() }
+        Self {
+            family,
+            clock,
+            waiting,
+            frames: VecDeque::new(),
+            counted: None,
+            filter: KernelFilter::default(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// What the maps hold from each of these moments on.
+    #[must_use]
+    pub fn counting(mut self, frames: impl IntoIterator<Item = (BootTime, Frame)>) -> Self {
+        self.frames = frames.into_iter().collect();
+        self
     }
 
     /// Keeps the books as the kernel side does. True: the record reaches user space.
@@ -89,6 +107,14 @@ impl Source for Script {
     fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), MapError> {
         self.filter = wanted.clone();
         Ok(())
+    }
+
+    fn frame(&mut self) -> io::Result<Option<Frame>> {
+        let now = self.clock.now();
+        while self.frames.front().is_some_and(|(at, _)| *at <= now) {
+            self.counted = self.frames.pop_front().map(|(_, frame)| frame);
+        }
+        Ok(self.counted.clone())
     }
 
     fn map_bytes(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::families::Family;
 use crate::filter::Filter;
 
 /// The views that exist so far, in the order of their digits.
@@ -12,6 +13,24 @@ pub enum View {
     Processes,
     Events,
     Probes,
+}
+
+impl View {
+    /// Its rows come from this family.
+    pub const fn shows(self, family: Family) -> bool {
+        match (self, family) {
+            (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
+            (Self::Flows | Self::Processes | Self::Probes, _) => false,
+        }
+    }
+
+    /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
+    pub const fn needs(self, family: Family) -> bool {
+        match family {
+            Family::Process => true,
+            Family::Flow => !matches!(self, Self::Processes),
+        }
+    }
 }
 
 /// Order of a table: by the column with this id.

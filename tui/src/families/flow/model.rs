@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fluoro_shared::flow::WHAT_CONNECT;
+use fluoro_shared::histogram::HistogramKey;
+
 pub use super::row::{Attribution, FlowRow, Rates, State};
-use crate::model::{EventDraft, LINGER_NS, Lookup, Processes};
+use crate::model::{Distribution, EventDraft, Histograms, LINGER_NS, Lookup, Processes, Series};
 use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, FlowId, NetnsId, ProcKey, TaskFacts};
 
@@ -25,6 +28,12 @@ pub struct SocketFacts {
     pub retransmits: Option<u32>,
     /// The process found holding it.
     pub holder: Option<ProcKey>,
+}
+
+/// What the kernel side has counted at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    pub histograms: Vec<(HistogramKey, u64)>,
 }
 
 /// How long an opening waits for its acceptor.
@@ -64,6 +73,7 @@ pub struct FlowModel {
     opens: u64,
     untracked: u64,
     totals: FlowTotals,
+    histograms: Histograms,
 }
 
 type Ends = (NetnsId, SocketAddr, SocketAddr);
@@ -322,6 +332,20 @@ impl FlowModel {
             opens_per_s: measured.then_some(self.opens as f64 / seconds),
         };
         self.opens = 0;
+    }
+
+    /// Takes in what the kernel side counts.
+    pub fn count(&mut self, frame: &Frame) {
+        self.histograms.take(&frame.histograms);
+    }
+
+    pub const fn histograms(&mut self) -> &mut Histograms {
+        &mut self.histograms
+    }
+
+    /// From SYN to ESTABLISHED, of every connection that a process has made.
+    pub fn connects(&self, process: ProcKey) -> Option<&Distribution> {
+        self.histograms.since_start(&Series { process, what: WHAT_CONNECT, subject: 0 })
     }
 
     pub const fn totals(&self) -> FlowTotals {

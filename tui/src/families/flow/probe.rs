@@ -1,6 +1,37 @@
 //! The programs of `flow` and their ways in.
 
+use fluoro_shared::flow::FlowEntry;
+use fluoro_shared::histogram::HistogramKey;
+
+use super::model::Frame;
+use crate::collect::maps::{Budget, ELEMENT, MapSize, Maps};
 use crate::collect::program::{Alternative, Hook, Program};
+
+pub fn maps(budget: &Budget) -> Vec<MapSize> {
+    let flow = 8 + size_of::<FlowEntry>() as u64 + ELEMENT;
+    let bucket = size_of::<HistogramKey>() as u64 + 8 + ELEMENT;
+    vec![
+        MapSize {
+            name: "FLOWS",
+            entries: budget.entries(4, flow, 131_072),
+            entry_bytes: flow,
+            counted: false,
+        },
+        MapSize {
+            name: HISTOGRAMS,
+            entries: budget.entries(1, bucket, 65_536),
+            entry_bytes: bucket,
+            counted: true,
+        },
+    ]
+}
+
+const HISTOGRAMS: &str = "HISTOGRAMS";
+
+/// What the kernel side has counted so far.
+pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
+    Ok(Frame { histograms: maps.read(HISTOGRAMS, |a: u64, b| a + b)? })
+}
 
 pub const PROGRAMS: &[Program] = &[
     Program {

@@ -1,0 +1,59 @@
+//! What the kernel side counts reaches the model at a tick, and goes when its process is forgotten.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use fluoro::engine::synthetic::{Clock, Described, Script, Shared};
+use fluoro::engine::{Core, Frame, Sources};
+use fluoro::families::Family;
+use fluoro::families::flow;
+use fluoro::model::ProcFacts;
+use fluoro::records::{BootTime, Outside, ProcKey, StartTime, Tgid, Uid};
+use fluoro_shared::flow::WHAT_CONNECT;
+use fluoro_shared::histogram::{HistogramKey, bucket_of};
+
+const SECOND: u64 = 1_000_000_000;
+const MEMBER: ProcKey = ProcKey { tgid: Tgid(7), start: StartTime(100) };
+
+fn frame(at: u64, connects: u64) -> (BootTime, Frame) {
+    let bucket = bucket_of(23_000_000);
+    let key = HistogramKey { start_ns: SECOND + 5, subject: 0, tgid: 7, what: WHAT_CONNECT, bucket };
+    (BootTime(at), Frame::Flow(flow::model::Frame { histograms: vec![(key, connects)] }))
+}
+
+#[test]
+fn counts_of_a_process_are_kept_as_long_as_it_is_known() {
+    let clock = Clock::default();
+    let process = ProcFacts {
+        key: MEMBER,
+        parent: Tgid(1),
+        comm: Outside::new(b"member"),
+        executable: None,
+        uid: Uid(0),
+        cgroup: None,
+        owner: fluoro::model::Owner::default(),
+    };
+    let machine = Described { clock: clock.clone(), processes: vec![process], ..Described::default() };
+    let machine = Shared::new(machine);
+    let mut core = Core::new(machine.clone());
+    let mut sources = Sources::default();
+    let script = Script::new(Family::Flow, clock.clone(), []);
+    sources.open(Family::Flow, Box::new(script.counting([frame(2 * SECOND, 3), frame(3 * SECOND, 5)])));
+    core.prime(false);
+
+    for (at, connects) in [(2, 3), (3, 5)] {
+        clock.set(BootTime(at * SECOND));
+        core.count(&mut sources);
+        core.tick(Duration::from_secs(1));
+        assert_eq!(core.flow.connects(MEMBER).unwrap().count(), connects);
+    }
+    let [p50] = core.flow.connects(MEMBER).unwrap().quantiles([0.5], None).unwrap();
+    assert!((21_562_500..=24_437_500).contains(&p50), "{p50}");
+
+    machine.with(|machine| machine.processes.clear());
+    core.sweep_processes();
+    clock.set(BootTime(30 * SECOND));
+    core.tick(Duration::from_secs(1));
+    core.count(&mut sources);
+    assert!(core.flow.connects(MEMBER).is_none());
+}
