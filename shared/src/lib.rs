@@ -7,6 +7,7 @@
 pub mod filter;
 pub mod flow;
 pub mod histogram;
+pub mod inflight;
 pub mod ledger;
 pub mod offsets;
 pub mod process;

@@ -115,6 +115,8 @@ pub struct Machine {
     pub exit_group_dead: u32,
     /// Value of the bit `SOCK_DONE` in `sk_flags`.
     pub sock_done: u32,
+    /// Stamps of calls under way minus one: a mask for thread ids.
+    pub stamp_mask: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 24);
+const _: () = assert!(size_of::<Machine>() == 28);

@@ -221,7 +221,11 @@ fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
     // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two.
     let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
     let ring = 1 << share.clamp(256 << 10, 2 << 20).ilog2();
-    let budget = Budget { bytes: ground.map_budget, possible_cpus: ground.possible_cpus };
+    let budget = Budget {
+        bytes: ground.map_budget,
+        possible_cpus: ground.possible_cpus,
+        stamps: ground.machine.stamp_mask + 1,
+    };
     RING_NAMES
         .into_iter()
         .take(rings)

@@ -27,6 +27,8 @@ pub struct Budget {
     /// All maps of all families.
     pub bytes: u64,
     pub possible_cpus: usize,
+    /// One for each thread id, as far as the budget reaches: of a family that times calls.
+    pub stamps: u32,
 }
 
 impl Budget {
