@@ -10,13 +10,13 @@ mod access;
 mod filter;
 mod flow;
 mod histogram;
-#[allow(dead_code, reason = "the families that time calls come next")]
 mod inflight;
 mod ledger;
 mod machine;
 mod path;
 mod process;
 mod ring;
+mod syscall;
 mod task;
 
 /// The kernel's licence check reads this section.

@@ -63,6 +63,13 @@ pub fn release(scratch: *mut Scratch) {
     unsafe { write_volatile(&raw mut (*scratch).busy, 0) }
 }
 
+/// Where a record begins that has no path in front.
+#[inline(always)]
+pub fn head(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: inside the scratch.
+    unsafe { (&raw mut (*scratch).bytes).cast::<u8>() }
+}
+
 /// Where the record's fixed part goes.
 #[inline(always)]
 pub fn tail(scratch: *mut Scratch) -> *mut u8 {

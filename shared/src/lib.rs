@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod offsets;
 pub mod process;
 pub mod record;
+pub mod syscall;
 
 /// Rings of one family: chosen by CPU, `min(possible CPUs, RINGS)` of them in use.
 pub const RINGS: usize = 8;

@@ -48,6 +48,7 @@ offsets! {
     task_cgroups: "task_struct"."cgroups",
     task_signal: "task_struct"."signal",
     task_exit_code: "task_struct"."exit_code",
+    task_status: "task_struct"."thread_info.status",
     signal_live: "signal_struct"."live",
     signal_flags: "signal_struct"."flags",
     signal_threads: "signal_struct"."nr_threads",
@@ -97,6 +98,16 @@ offsets! {
     tcp_retransmits: "tcp_sock"."total_retrans",
     tcp_snd_una: "tcp_sock"."snd_una",
     tcp_write_seq: "tcp_sock"."write_seq",
+    regs_orig_ax: "pt_regs"."orig_ax",
+    regs_bx: "pt_regs"."bx",
+    regs_cx: "pt_regs"."cx",
+    regs_dx: "pt_regs"."dx",
+    regs_si: "pt_regs"."si",
+    regs_di: "pt_regs"."di",
+    regs_bp: "pt_regs"."bp",
+    regs_r8: "pt_regs"."r8",
+    regs_r9: "pt_regs"."r9",
+    regs_r10: "pt_regs"."r10",
 }
 
 /// Facts of the machine that prune code before it is verified.

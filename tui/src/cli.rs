@@ -114,6 +114,7 @@ struct Observe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
     Flows,
+    Syscalls,
     Processes,
 }
 

@@ -2,6 +2,7 @@
 
 mod collector;
 mod core;
+mod details;
 mod handle;
 mod intake;
 mod list;

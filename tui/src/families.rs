@@ -4,6 +4,7 @@
 pub mod flow;
 pub mod identity;
 pub mod process;
+pub mod syscall;
 
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::program::Program;
@@ -14,17 +15,24 @@ use crate::columns::{Info, infos};
 pub enum Family {
     Process,
     Flow,
+    Syscall,
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow];
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Syscall];
 
     /// Its name in every layer, on the command line and in JSON.
     pub const fn stem(self) -> &'static str {
         match self {
             Self::Process => "process",
             Self::Flow => "flow",
+            Self::Syscall => "syscall",
         }
+    }
+
+    /// So dear that it is attached only where it is asked for by name.
+    pub const fn on_demand(self) -> bool {
+        matches!(self, Self::Syscall)
     }
 
     pub fn from_stem(stem: &str) -> Option<Self> {
@@ -36,6 +44,7 @@ impl Family {
         match self {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
+            Self::Syscall => syscall::probe::PROGRAMS,
         }
     }
 
@@ -44,6 +53,7 @@ impl Family {
         match self {
             Self::Process => process::probe::maps(budget),
             Self::Flow => flow::probe::maps(budget),
+            Self::Syscall => syscall::probe::maps(budget),
         }
     }
 
@@ -52,6 +62,7 @@ impl Family {
         match self {
             Self::Process => infos::<process::model::ProcessRow>(),
             Self::Flow => infos::<flow::model::FlowRow>(),
+            Self::Syscall => infos::<syscall::model::SyscallRow>(),
         }
     }
 }

@@ -19,6 +19,10 @@ pub fn value(value: &Value<'_>, unit: Unit) -> String {
         Value::Ip(address) => address.to_string(),
         Value::Socket(address) => address.to_string(),
         Value::Time(at) => clock(*at),
+        Value::Counts(counts) => {
+            let one = |(name, n): &(&str, u64)| format!("{name} {n}");
+            counts.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
         Value::Process(comm, pid) => format!("{}({pid})", comm.shown().as_str()),
     }
 }

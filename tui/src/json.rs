@@ -180,6 +180,17 @@ fn leaf(out: &mut Vec<u8>, name: &str, value: &Value<'_>) -> bool {
         Value::Bool(yes) => put(out, format_args!("{yes}")),
         Value::Id(id) => put(out, format_args!("\"{id}\"")),
         Value::Ip(address) => put(out, format_args!("\"{address}\"")),
+        Value::Counts(counts) => {
+            out.push(b'{');
+            let mut first = true;
+            for (name, n) in *counts {
+                comma(out, &mut first);
+                text(out, name);
+                out.push(b':');
+                integer(out, *n);
+            }
+            out.push(b'}');
+        }
         Value::Socket(address) => put(out, format_args!("\"{address}\"")),
         Value::Time(at) => time(out, *at),
         Value::Missing | Value::Real(_) => {

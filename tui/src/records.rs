@@ -5,6 +5,7 @@ pub mod flow;
 mod ids;
 mod outside;
 pub mod process;
+pub mod syscall;
 mod task;
 
 pub use ids::{

@@ -12,10 +12,12 @@ use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
 use fluoro::families::flow::model::{Attribution, FlowRow, Rates, State};
 use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
 use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, View};
 use fluoro::records::flow::Direction;
 use fluoro::records::process::Exit;
+use fluoro::records::syscall::Abi;
 use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL,
@@ -23,6 +25,7 @@ use fluoro_shared::flow::{
 };
 use fluoro_shared::process::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcessRecord};
 use fluoro_shared::record::{Header, Task};
+use fluoro_shared::syscall::{self, SyscallRecord};
 use jsonschema::Validator;
 use serde_json::{Value as Json, json};
 use zerocopy::{FromZeros, IntoBytes};
@@ -118,7 +121,12 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     let clock = Clock::default();
     clock.set(BootTime(now));
     let mut sources = Sources::default();
-    for (family, records) in [(Family::Process, processes), (Family::Flow, flows)] {
+    let mut call = SyscallRecord::new_zeroed();
+    call.header = Header { at_ns: now + 9, seq: 1, cpu: 0, kind: syscall::KIND_EXIT, flags: 0 };
+    (call.task, call.number, call.result) = (known, 257, -2);
+    let calls = vec![(BootTime(now), call.as_bytes().to_vec())];
+    let all = [(Family::Process, processes), (Family::Flow, flows), (Family::Syscall, calls)];
+    for (family, records) in all {
         sources.open(family, Box::new(Script::new(family, clock.clone(), records)));
     }
     core.drain(&mut sources);
@@ -179,6 +187,36 @@ fn full_process(exit: Option<Exit>) -> ProcessRow {
     ProcessRow { identity: identity(), tid: Some(Tid(4242)), exit, age_ns: Some(9), activity }
 }
 
+/// Calls as a table shows them, and one as an event line does.
+fn full_syscalls() -> [SyscallRow; 2] {
+    let figures = Figures {
+        calls: 5,
+        errors: 3,
+        errnos: vec![("EAGAIN", 2), ("EINTR", 1)],
+        sum_ns: 900,
+        quantiles_ns: Some([100, 200, 300]),
+        max_ns: Some(400),
+    };
+    let event = Traced {
+        arguments: Some(Outside::new(b"\"/tmp/\xff\"")),
+        path: Some(Outside::new(b"/tmp/\xff")),
+        result: Some(-2),
+        error: Some("ENOENT"),
+        duration_ns: Some(700),
+        text: Outside::default(),
+    };
+    let call = Call { abi: Abi::I386, number: 5 };
+    let row = SyscallRow {
+        identity: identity(),
+        tid: None,
+        call,
+        name: call.name(),
+        figures: Some(figures),
+        event: None,
+    };
+    [row.clone(), SyscallRow { tid: Some(Tid(7)), figures: None, event: Some(event), ..row }]
+}
+
 fn table<R: Row>(rows: Vec<R>, totals: &[(&str, Option<f64>)]) -> Vec<u8> {
     let mut out = Vec::new();
     let sheet = Listing { total: rows.len(), rows: rows.into_iter().map(Arc::new).collect() };
@@ -234,7 +272,14 @@ fn rows_with_every_column_filled_are_valid() {
         facts: Arc::new(full_process(Some(Exit::Signal(9)))),
     };
     json::event_line(&mut out, &event);
+    let [calls, call] = full_syscalls();
+    let totals = [("calls", Some(5.0)), ("errors", Some(3.0)), ("duration_ns", Some(900.0))];
+    out.extend(table(vec![calls], &totals));
+    let event = Event { name: "syscall.exit", family: "syscall", facts: Arc::new(call), ..event };
+    json::event_line(&mut out, &event);
     let lines = assert_valid(&out);
+    assert_eq!(lines[3]["rows"][0]["errors_by_type"], json!({ "EAGAIN": 2, "EINTR": 1 }));
+    assert_eq!(lines[4]["syscall"]["path_base64"], "L3RtcC//");
     assert_eq!(lines[2]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
     assert_eq!(lines[0]["rows"][0]["container"]["id_base64"], "d2Vi/w==");
 }
@@ -377,7 +422,10 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
                     (Kind::Number, _) => {
                         assert_eq!(kind, if path.ends_with("time") { "string" } else { "integer" }, "{path}");
                     }
-                    (Kind::Word | Kind::Address, _) => assert!(["string", "word"].contains(&kind), "{path}"),
+                    // Counts by name are an object.
+                    (Kind::Word | Kind::Address, _) => {
+                        assert!(["string", "word", "object"].contains(&kind), "{path}");
+                    }
                 }
             }
             let unit = match info.unit {
@@ -407,7 +455,18 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
     let schema = schema();
     let written: BTreeSet<&str> =
         Family::ALL.iter().flat_map(|family| family.infos()).filter_map(|info| info.json).collect();
-    for root in ["process", "systemd", "container", "k8s", "network", "flow", "error"] {
+    for root in [
+        "process",
+        "systemd",
+        "container",
+        "k8s",
+        "network",
+        "flow",
+        "error",
+        "syscall",
+        "result",
+        "duration",
+    ] {
         let mut found = Vec::new();
         leaves(&schema, &schema["$defs"][root], root, &mut found);
         for path in found {

@@ -23,6 +23,7 @@ mod refusals;
 mod run;
 mod sigpipe;
 mod storm;
+mod syscalls;
 mod top;
 pub mod witness;
 
@@ -70,8 +71,18 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
-pub const PER_KERNEL: &[&str] =
-    &["flows", "netns", "processes", "storm", "failures-first", "prime", "identity", "ground", "hooks"];
+pub const PER_KERNEL: &[&str] = &[
+    "flows",
+    "netns",
+    "processes",
+    "storm",
+    "failures-first",
+    "prime",
+    "identity",
+    "ground",
+    "hooks",
+    "syscalls",
+];
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("flows", flows::play),
@@ -82,6 +93,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("prime", prime::play),
     ("identity", identity::play),
     ("top", top::play),
+    ("syscalls", syscalls::play),
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
@@ -101,8 +113,11 @@ struct Skip(String);
 
 /// What is played over every alternative of a program that begins so; the others once: what they claim does not
 /// depend on the hook.
-const PER_HOOK: &[(&str, &[&str])] =
-    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first"])];
+const PER_HOOK: &[(&str, &[&str])] = &[
+    ("process_", &["processes"]),
+    ("flow_", &["flows", "storm", "failures-first"]),
+    ("syscall_", &["syscalls"]),
+];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
 const DIVIDE_FORCED: u32 = 40;

@@ -91,6 +91,8 @@ pub struct State {
     serial: u64,
     heard: Duration,
     stale: bool,
+    /// The open row in the last question.
+    pub(super) asked: Option<RowId>,
     remark: Option<(String, Duration)>,
     /// The last press of the button: when, and on which row.
     pub(super) press: Option<(Duration, RowId)>,
@@ -113,6 +115,7 @@ impl State {
             serial: 0,
             heard: Duration::ZERO,
             stale: false,
+            asked: None,
             remark: None,
             press: None,
         }
@@ -183,6 +186,7 @@ impl State {
     /// The question that this state stands for, under a new serial number.
     pub fn question(&mut self) -> Query {
         self.serial += 1;
+        self.asked = self.opened();
         let place = self.place();
         Query {
             view: self.view,
@@ -190,8 +194,15 @@ impl State {
             filter: place.filter,
             sort: place.sort,
             paused: self.paused,
+            open: self.asked,
             own: self.own,
         }
+    }
+
+    /// The row whose details are open, where the engine knows more of it than its columns say.
+    pub fn opened(&self) -> Option<RowId> {
+        let open = self.view.has_more() && self.details().is_some();
+        self.place().selected.filter(|_| open).map(|selected| selected.id)
     }
 
     /// Takes a snapshot in.

@@ -57,6 +57,15 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     if !matches!(msg, Msg::Tick(_)) {
         state.dirty = true;
     }
+    let mut effects = apply(state, msg);
+    // Another row's details are open than the engine was told.
+    if state.opened() != state.asked {
+        effects.extend(ask(state));
+    }
+    effects
+}
+
+fn apply(state: &mut State, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Tick(now) => state.pass(now),
         Msg::Key(event) if event.kind == KeyEventKind::Release => {}

@@ -89,7 +89,9 @@ pub fn keys(families: &[Family]) -> Keys {
 
 /// What was asked for, in the order of the families.
 fn requested(asked: &[Family]) -> Vec<Family> {
-    Family::ALL.iter().copied().filter(|family| asked.is_empty() || asked.contains(family)).collect()
+    let wanted =
+        |family: &Family| if asked.is_empty() { !family.on_demand() } else { asked.contains(family) };
+    Family::ALL.iter().copied().filter(wanted).collect()
 }
 
 /// Why a requested family cannot be observed.

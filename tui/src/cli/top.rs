@@ -14,6 +14,7 @@ use crate::engine::{Collector, Core, Signals, list};
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
+use crate::families::syscall::model::SyscallRow;
 use crate::filter::Filter;
 use crate::json;
 use crate::model::{Sort, View};
@@ -21,6 +22,7 @@ use crate::model::{Sort, View};
 pub fn run(options: &Top, common: &Common) -> ExitCode {
     let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
         Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
+        Table::Syscalls => (View::Syscalls, Family::Syscall, infos::<SyscallRow>()),
         Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
     };
     let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose()
@@ -41,10 +43,11 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Ok(collector) => collector,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
-    let own = KernelFilter { own: Some(std::process::id()), ..KernelFilter::default() };
+    let own =
+        KernelFilter { own: Some(std::process::id()), muted: family.on_demand(), ..KernelFilter::default() };
     let mut wanted = vec![(Family::Process, KernelFilter::default())];
-    if family == Family::Flow {
-        wanted.push((Family::Flow, own));
+    if family != Family::Process {
+        wanted.push((family, own));
     }
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, &[family]) {
@@ -74,6 +77,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         let sheet: Box<dyn Sheet> = match options.table {
             Table::Flows => {
                 Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
+            Table::Syscalls => {
+                Box::new(list(collector.core.syscall_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Processes => {
                 Box::new(list(collector.core.process_rows(true), filter.as_ref(), sort, own_hidden).0)

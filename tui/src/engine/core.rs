@@ -10,7 +10,8 @@ use crate::engine::source::{Frame, Sources};
 use crate::families::Family;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
-use crate::families::{flow, process};
+use crate::families::syscall::model::SyscallModel;
+use crate::families::{flow, process, syscall};
 use crate::model::{Event, EventDraft, Lookup, Processes, View};
 use crate::records::{BootTime, WallOffset};
 
@@ -25,6 +26,8 @@ pub struct Core {
     pub processes: Processes,
     pub process: ProcessModel,
     pub flow: FlowModel,
+    pub syscall: SyscallModel,
+    untracked_calls: u64,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -41,6 +44,8 @@ impl Core {
             processes: Processes::default(),
             process: ProcessModel::default(),
             flow: FlowModel::default(),
+            syscall: SyscallModel::default(),
+            untracked_calls: 0,
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -67,17 +72,19 @@ impl Core {
     /// Feeds what happened up to `until`, in the order in which it happened, identities first.
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
-        let (processes, flows) = self.intake.order(until);
-        self.backlog = processes > most || flows > most;
-        // No connection before its process.
-        let flows = if processes > most { 0 } else { flows.min(most) };
-        let processes = processes.min(most);
+        let due = self.intake.order(until);
+        self.backlog = [due.process, due.flow, due.syscall].iter().any(|&due| due > most);
+        // Nothing before its process.
+        let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
-        for record in self.intake.process.drain(..processes) {
+        for record in self.intake.process.drain(..due.process.min(most)) {
             self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
         }
-        for record in self.intake.flow.drain(..flows) {
+        for record in self.intake.flow.drain(..due.flow.min(others)) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for record in self.intake.syscall.drain(..due.syscall.min(others)) {
+            self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
         }
     }
 
@@ -135,7 +142,19 @@ impl Core {
                     let gone = self.flow.histograms().forget(is_known);
                     sources.forget(Family::Flow, "HISTOGRAMS", &gone);
                 }
+                Frame::Syscall(frame) => {
+                    let gone = self.syscall.count(&frame, &mut self.processes, self.machine.as_mut());
+                    sources.forget(Family::Syscall, "CELLS", &gone);
+                    self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
+                }
             }
+        }
+    }
+
+    /// The family has been attached anew: its maps are empty.
+    pub fn begin(&mut self, family: Family) {
+        if family == Family::Syscall {
+            self.syscall = SyscallModel::default();
         }
     }
 
@@ -152,11 +171,23 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.syscall.tick(interval);
         self.processes.tick(now);
     }
 
     /// The figures above a table.
     pub fn totals(&self, view: View) -> Vec<(&'static str, Option<f64>)> {
+        if view == View::Syscalls {
+            let totals = self.syscall.totals();
+            return vec![
+                ("calls", Some(totals.calls as f64)),
+                ("calls_per_s", totals.calls_per_s),
+                ("errors", Some(totals.errors as f64)),
+                ("duration_ns", Some(totals.sum_ns as f64)),
+                ("untracked", Some(self.untracked_calls as f64)),
+                ("collisions", Some(totals.collisions as f64)),
+            ];
+        }
         if view == View::Processes {
             let live = self.processes.iter().filter(|identity| !identity.ended).count();
             return vec![("processes", Some(live as f64)), ("execs_per_s", self.process.execs_per_s())];
@@ -201,6 +232,10 @@ impl Core {
     /// `of_interval`: leave out what ended before the interval that the last tick closed.
     pub fn process_rows(&self, of_interval: bool) -> Vec<Arc<process::model::ProcessRow>> {
         self.process.rows(&self.processes, self.machine.now(), of_interval)
+    }
+
+    pub fn syscall_rows(&self, of_interval: bool) -> Vec<Arc<syscall::model::SyscallRow>> {
+        self.syscall.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

@@ -12,6 +12,7 @@ use crate::collect::taps::KernelFilter;
 use crate::columns::{Facts, Listing, Row, Sheet, Value, infos};
 use crate::engine::collector::{Attachment, Collector};
 use crate::engine::core::Core;
+use crate::engine::details;
 use crate::engine::handle::{Handle, Service};
 use crate::engine::list::list;
 use crate::engine::own::Own;
@@ -19,9 +20,11 @@ use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
+use crate::families::syscall::model::{SyscallRow, pid_of};
 use crate::model::{
-    Coverage, Event, EventRow, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
+    Coverage, Event, EventRow, HostFacts, More, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
 };
+use crate::records::Tgid;
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -57,6 +60,7 @@ pub fn start(
 #[derive(Clone, Default)]
 struct Picture {
     flows: Vec<Arc<FlowRow>>,
+    syscalls: Vec<Arc<SyscallRow>>,
     processes: Vec<Arc<ProcessRow>>,
     events: Vec<Arc<EventRow>>,
 }
@@ -144,6 +148,9 @@ impl Console {
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
         self.attach_what_is_needed();
+        for &family in Family::ALL.iter().filter(|family| family.on_demand()) {
+            self.collector.set_filter(family, self.kernel_filter(family));
+        }
         true
     }
 
@@ -154,7 +161,7 @@ impl Console {
             let needed = self.query.view.needs(family);
             match self.collector.attachment(family) {
                 Attachment::Detached if needed => {
-                    self.collector.attach(family, KernelFilter::default());
+                    self.collector.attach(family, self.kernel_filter(family));
                     self.primed.remove(&family);
                 }
                 Attachment::Attached { .. } if !needed => {
@@ -170,6 +177,38 @@ impl Console {
                 _ => {}
             }
         }
+    }
+
+    /// What a family's stream is wanted of: of those on demand, the process whose details are open.
+    fn kernel_filter(&self, family: Family) -> KernelFilter {
+        let traced = self.traced();
+        if family.on_demand() {
+            KernelFilter {
+                pids: traced.map(|pid| vec![pid.0]),
+                muted: traced.is_none(),
+                ..KernelFilter::default()
+            }
+        } else {
+            KernelFilter::default()
+        }
+    }
+
+    /// The process whose calls are traced.
+    fn traced(&self) -> Option<Tgid> {
+        self.query.open.filter(|_| self.query.view == View::Syscalls).map(pid_of)
+    }
+
+    /// What is known of the open row beyond its columns.
+    fn more(&self) -> Option<Arc<More>> {
+        let row = self.query.open?;
+        let facts = match self.query.view {
+            View::Syscalls => {
+                let trace = self.events.iter().rev().filter(|event| event.family == Family::Syscall.stem());
+                details::syscall(row, self.collector.core.syscall.durations(row), trace)
+            }
+            _ => return None,
+        };
+        Some(Arc::new(More { row, facts }))
     }
 
     fn prime_what_is_new(&mut self) -> bool {
@@ -277,6 +316,7 @@ impl Console {
     fn picture(&self) -> Picture {
         Picture {
             flows: self.collector.core.flow_rows(false),
+            syscalls: self.collector.core.syscall_rows(false),
             processes: self.collector.core.process_rows(false),
             events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
         }
@@ -298,6 +338,7 @@ impl Console {
             probes: Arc::clone(&self.probes),
             coverage,
             notes: Arc::new(self.notes()),
+            more: self.more(),
             own_hidden,
         };
         self.service.publish(Arc::new(snapshot));
@@ -316,6 +357,7 @@ impl Console {
                 let (listing, hidden) = list(rows, filter, sort, hide);
                 (Arc::new(listing), hidden + mine.len())
             }
+            View::Syscalls => shared(list(picture.syscalls.clone(), filter, sort, hide)),
             View::Processes => shared(list(picture.processes.clone(), filter, sort, hide)),
             View::Events => {
                 let total = picture.events.len();

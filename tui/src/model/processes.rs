@@ -59,6 +59,25 @@ impl Processes {
         self.known.get(&key).map(|known| &known.identity)
     }
 
+    /// The process, or all that can be said of one that is not known: it has ended.
+    pub fn get_or_bare(&self, key: ProcKey, lookup: &dyn Lookup) -> Arc<Identity> {
+        self.get(key).cloned().unwrap_or_else(|| {
+            Arc::new(Identity { ended: true, ..Identity::bare(key, lookup.wall(started(key))) })
+        })
+    }
+
+    /// Whether it lives, as far as is known; the machine is asked about one that was never seen.
+    pub fn is_live(&mut self, key: ProcKey, lookup: &mut dyn Lookup) -> bool {
+        if let Some(identity) = self.get(key) {
+            return !identity.ended;
+        }
+        let found = lookup.process(key.tgid).filter(|facts| facts.key == key);
+        found.is_some_and(|facts| {
+            self.prime(facts, lookup);
+            true
+        })
+    }
+
     /// The process that has this pid now.
     pub fn by_pid(&self, tgid: Tgid) -> Option<&Arc<Identity>> {
         self.current.get(&tgid).and_then(|&key| self.get(key))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::columns::RowId;
 use crate::families::Family;
 use crate::filter::Filter;
 
@@ -10,6 +11,7 @@ use crate::filter::Filter;
 pub enum View {
     #[default]
     Flows,
+    Syscalls,
     Processes,
     Events,
     Probes,
@@ -19,9 +21,17 @@ impl View {
     /// Its rows come from this family.
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
-            (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
-            (Self::Flows | Self::Processes | Self::Probes, _) => false,
+            (Self::Flows, Family::Flow)
+            | (Self::Syscalls, Family::Syscall)
+            | (Self::Processes, Family::Process) => true,
+            (Self::Events, family) => !family.on_demand(),
+            (Self::Flows | Self::Syscalls | Self::Processes | Self::Probes, _) => false,
         }
+    }
+
+    /// More is known of its rows than columns say, and looked up for the one whose details are open.
+    pub const fn has_more(self) -> bool {
+        matches!(self, Self::Syscalls | Self::Processes)
     }
 
     /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
@@ -29,6 +39,7 @@ impl View {
         match family {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
+            Family::Syscall => matches!(self, Self::Syscalls),
         }
     }
 }
@@ -50,6 +61,8 @@ pub struct Query {
     pub sort: Option<Sort>,
     /// Answer from the state of when this was first set; counting goes on.
     pub paused: bool,
+    /// The row whose details are open.
+    pub open: Option<RowId>,
     /// Show fluoro's own process and its session's traffic too.
     pub own: bool,
 }
@@ -59,6 +72,7 @@ impl View {
     pub const fn default_sort(self) -> Option<Sort> {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
+            Self::Syscalls => Some(Sort { column: "time", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
             Self::Events | Self::Probes => None,
         }

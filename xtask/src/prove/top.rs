@@ -48,6 +48,11 @@ impl Top {
         serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))
     }
 
+    /// An object that waits already.
+    pub fn waiting(&self) -> Option<Value> {
+        serde_json::from_str(&self.heard.try_recv().ok()?).ok()
+    }
+
     /// Everything until it ends by itself.
     pub fn rest(mut self) -> Result<Vec<Value>> {
         let mut objects = Vec::new();

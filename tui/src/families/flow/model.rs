@@ -9,7 +9,7 @@ use fluoro_shared::flow::WHAT_CONNECT;
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Rates, State};
-use crate::model::{Distribution, EventDraft, Histograms, LINGER_NS, Lookup, Processes, Series};
+use crate::model::{Distribution, EventDraft, Histograms, LINGER_NS, Lookup, Processes, Series, errno_name};
 use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, FlowId, NetnsId, ProcKey, TaskFacts};
 
@@ -519,16 +519,4 @@ fn update(row: &mut FlowRow, socket: &SocketFacts) {
     if let Some(retransmits) = socket.retransmits {
         row.retransmits = retransmits;
     }
-}
-
-/// `ECONNREFUSED` and the like.
-fn errno_name(code: i32) -> &'static str {
-    use std::collections::BTreeMap;
-    use std::sync::{Mutex, OnceLock, PoisonError};
-    static NAMES: OnceLock<Mutex<BTreeMap<i32, &'static str>>> = OnceLock::new();
-    let mut names = NAMES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    names.entry(code).or_insert_with(|| {
-        // Leaked once per errno, of which there are about 130.
-        format!("{:?}", nix::errno::Errno::from_raw(code)).leak()
-    })
 }
