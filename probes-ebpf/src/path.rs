@@ -5,7 +5,7 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray};
-use fluoro_shared::process::PATH_MAX;
+use fluoro_shared::process::{ARGS_MAX, PATH_MAX};
 
 use crate::{
     access::{Access, Helper, Kptr},
@@ -15,8 +15,8 @@ use crate::{
 /// Components and mount crossings one walk takes: 25,000 verifier instructions.
 const STEPS: usize = 128;
 
-/// Room behind the path for the record's fixed part.
-pub const TAIL: usize = 128;
+/// Room behind the path for the arguments and the record's fixed part.
+pub const TAIL: usize = 2 * ARGS_MAX + 128;
 
 /// Longest name of a component.
 const NAME_MAX: u32 = 255;

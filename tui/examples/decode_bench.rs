@@ -54,7 +54,8 @@ impl Endless {
 
     fn exec(&self, at_ns: u64) -> Vec<u8> {
         let header = Header { at_ns, seq: self.made, cpu: 0, kind: KIND_EXEC, flags: 0 };
-        let record = ProcessRecord { header, task: task(self.made), wait_status: 0, pad: 0 };
+        let record =
+            ProcessRecord { header, task: task(self.made), wait_status: 0, gid: 0, args_len: 0, pad: 0 };
         [b"/usr/bin/bench", record.as_bytes()].concat()
     }
 }

@@ -106,6 +106,9 @@ struct Observe {
     /// Print the ledger as the last JSON line
     #[arg(long)]
     stats: bool,
+    /// Print the arguments of processes: they may hold secrets
+    #[arg(long)]
+    args: bool,
     /// Exit with 4 when anything was lost
     #[arg(long)]
     fail_on_loss: bool,
@@ -132,6 +135,9 @@ struct Top {
     /// Rows an interval
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
+    /// Print the arguments of processes: they may hold secrets
+    #[arg(long)]
+    args: bool,
     /// Time between tables
     #[arg(short = 'd', long, value_name = "D", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,

@@ -8,7 +8,7 @@ pub mod syscall;
 
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::program::Program;
-use crate::columns::{Info, infos};
+use crate::columns::{Column, Info, infos};
 
 /// One family. The order is the order in which records are fed to models: identities first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,15 @@ impl Family {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
             Self::Syscall => syscall::probe::PROGRAMS,
+        }
+    }
+
+    /// What it adds to the rows of processes. [`ProcessRow::given`](process::model::ProcessRow::given) has the numbers.
+    pub fn contributes(self) -> Vec<Column<process::model::ProcessRow>> {
+        match self {
+            Self::Process => Vec::new(),
+            Self::Flow => flow::columns::contributed(),
+            Self::Syscall => syscall::columns::contributed(),
         }
     }
 

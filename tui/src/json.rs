@@ -173,6 +173,14 @@ fn leaf(out: &mut Vec<u8>, name: &str, value: &Value<'_>) -> bool {
                 put(out, format_args!(",\"{name}_base64\":\"{}\"", BASE64.encode(raw)));
             }
         }
+        Value::Args(args) => {
+            let args = args.spaced();
+            let (lossy, raw) = args.json();
+            text(out, &lossy);
+            if let Some(raw) = raw {
+                put(out, format_args!(",\"{name}_base64\":\"{}\"", BASE64.encode(raw)));
+            }
+        }
         Value::Word(word) => text(out, word),
         Value::Uint(n) => integer(out, *n),
         Value::Int(n) => put(out, format_args!("{n}")),

@@ -14,7 +14,7 @@ mod snapshot;
 pub use errno::errno_name;
 pub use event::{Event, EventDraft, EventRow};
 pub use histogram::{Distribution, Histograms, Series};
-pub use identity::{Container, Executable, Identity, Owner};
+pub use identity::{Ancestor, Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};
 pub use probe::{ProbeRow, Status};
 pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};

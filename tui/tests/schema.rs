@@ -11,14 +11,16 @@ use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
 use fluoro::families::flow::model::{Attribution, FlowRow, Rates, State};
-use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::families::process::model::{Activity, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
 use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, View};
 use fluoro::records::flow::Direction;
 use fluoro::records::process::Exit;
 use fluoro::records::syscall::Abi;
-use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime};
+use fluoro::records::{
+    BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
+};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL,
     KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED,
@@ -71,7 +73,7 @@ fn task(pid: u32, name: &[u8]) -> Task {
 
 fn process(kind: u16, at_ns: u64, wait_status: u32, path: &[u8]) -> Vec<u8> {
     let header = Header { at_ns, seq: 1, cpu: 0, kind, flags: 0 };
-    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, pad: 0 };
+    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, gid: 0, args_len: 0, pad: 0 };
     [path, record.as_bytes()].concat()
 }
 
@@ -147,6 +149,8 @@ fn identity() -> Arc<Identity> {
         parent: Some(Tgid(1)),
         uid: Some(Uid(33)),
         user: Some("www-data".into()),
+        gid: Some(Gid(33)),
+        args: Some(Outside::new(b"nginx\0-g\0\xff\0")),
         cgroup: Some(Outside::new(b"/system.slice/\xff")),
         owner: Owner {
             unit: Some(Outside::new(b"\xff.service")),
@@ -184,7 +188,17 @@ fn full_flow() -> FlowRow {
 
 fn full_process(exit: Option<Exit>) -> ProcessRow {
     let activity = Some(Activity { forks: 1, execs: 2 });
-    ProcessRow { identity: identity(), tid: Some(Tid(4242)), exit, age_ns: Some(9), activity }
+    let usage = Some(Usage { cpu_share: Some(0.5), resident_bytes: 4096, threads: 2, fds: Some(9) })
+        .filter(|_| activity.is_some());
+    ProcessRow {
+        tid: Some(Tid(4242)),
+        exit,
+        oom: true,
+        age_ns: Some(9),
+        activity,
+        usage,
+        ..ProcessRow::of(identity())
+    }
 }
 
 /// Calls as a table shows them, and one as an event line does.
@@ -416,7 +430,7 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
                             "{twin} is not in {place}"
                         );
                     }
-                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond) => {
+                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond | Unit::Share) => {
                         assert_eq!(kind, "number", "{path}");
                     }
                     (Kind::Number, _) => {

@@ -91,8 +91,8 @@ pub struct State {
     serial: u64,
     heard: Duration,
     stale: bool,
-    /// The open row in the last question.
-    pub(super) asked: Option<RowId>,
+    /// The open row and the rows in sight, in the last question.
+    asked: (Option<RowId>, (usize, usize)),
     remark: Option<(String, Duration)>,
     /// The last press of the button: when, and on which row.
     pub(super) press: Option<(Duration, RowId)>,
@@ -115,7 +115,7 @@ impl State {
             serial: 0,
             heard: Duration::ZERO,
             stale: false,
-            asked: None,
+            asked: (None, (0, 0)),
             remark: None,
             press: None,
         }
@@ -186,7 +186,7 @@ impl State {
     /// The question that this state stands for, under a new serial number.
     pub fn question(&mut self) -> Query {
         self.serial += 1;
-        self.asked = self.opened();
+        self.asked = (self.opened(), self.sight());
         let place = self.place();
         Query {
             view: self.view,
@@ -194,8 +194,23 @@ impl State {
             filter: place.filter,
             sort: place.sort,
             paused: self.paused,
-            open: self.asked,
+            open: self.asked.0,
+            sight: self.asked.1,
             own: self.own,
+        }
+    }
+
+    /// The engine does not know what is in front of the reader now.
+    pub fn has_turned(&self) -> bool {
+        self.serial > 0 && self.asked != (self.opened(), self.sight())
+    }
+
+    /// The rows on the screen, where the engine looks more up for them.
+    fn sight(&self) -> (usize, usize) {
+        if self.view == View::Processes {
+            (self.place().offset, usize::from(self.layout().rows.height))
+        } else {
+            (0, 0)
         }
     }
 

@@ -58,8 +58,8 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
         state.dirty = true;
     }
     let mut effects = apply(state, msg);
-    // Another row's details are open than the engine was told.
-    if state.opened() != state.asked {
+    // Other rows are in front of the reader than the engine was told.
+    if state.has_turned() && !effects.iter().any(|effect| matches!(effect, Effect::Ask(_))) {
         effects.extend(ask(state));
     }
     effects

@@ -51,6 +51,7 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
         Ok(collector) => collector,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
+    collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, &families) {
         return fail(CANNOT, &message);

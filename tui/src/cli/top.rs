@@ -10,7 +10,7 @@ use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
 use super::{Common, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
-use crate::engine::{Collector, Core, Signals, list};
+use crate::engine::{Collector, Core, Signals, is_usage, list};
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
@@ -49,6 +49,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     if family != Family::Process {
         wanted.push((family, own));
     }
+    collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, &[family]) {
         return fail(CANNOT, &message);
@@ -82,7 +83,18 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
                 Box::new(list(collector.core.syscall_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Processes => {
-                Box::new(list(collector.core.process_rows(true), filter.as_ref(), sort, own_hidden).0)
+                // What a filter or the order asks for must be known of all; else of what is printed.
+                let mut rows = collector.core.process_rows(true);
+                let all = filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                if all {
+                    collector.core.look_at(rows.iter_mut());
+                }
+                let mut listing = list(rows, filter.as_ref(), sort, own_hidden).0;
+                if !all {
+                    let shown = options.rows.unwrap_or(usize::MAX);
+                    collector.core.look_at(listing.rows.iter_mut().take(shown));
+                }
+                Box::new(listing)
             }
         };
         let ledger = collector.ledger(family);

@@ -1,19 +1,21 @@
 //! The models behind one door: records in, events and rows out. Knows no thread, no ring and no screen, so recorded
 //! and synthetic sources go the same way as live ones.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
+use crate::engine::usage::Looks;
 use crate::families::Family;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
 use crate::families::{flow, process, syscall};
 use crate::model::{Event, EventDraft, Lookup, Processes, View};
-use crate::records::{BootTime, WallOffset};
+use crate::records::{BootTime, Outside, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
 pub const SETTLE: Duration = Duration::from_millis(2);
@@ -28,6 +30,7 @@ pub struct Core {
     pub flow: FlowModel,
     pub syscall: SyscallModel,
     untracked_calls: u64,
+    usage: Looks,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -46,6 +49,7 @@ impl Core {
             flow: FlowModel::default(),
             syscall: SyscallModel::default(),
             untracked_calls: 0,
+            usage: Looks::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -161,7 +165,7 @@ impl Core {
     /// Marks processes as ended whose exit was lost.
     pub fn sweep_processes(&mut self) {
         let now = self.machine.now();
-        let alive = self.machine.pids().into_iter().map(crate::records::Tgid).collect();
+        let alive = self.machine.pids().into_iter().map(Tgid).collect();
         self.processes.sweep(&alive, now);
     }
 
@@ -231,7 +235,20 @@ impl Core {
 
     /// `of_interval`: leave out what ended before the interval that the last tick closed.
     pub fn process_rows(&self, of_interval: bool) -> Vec<Arc<process::model::ProcessRow>> {
-        self.process.rows(&self.processes, self.machine.now(), of_interval)
+        let mut given = HashMap::new();
+        self.flow.give(&mut given);
+        self.syscall.give(&mut given);
+        self.process.rows(&self.processes, self.machine.now(), of_interval, given)
+    }
+
+    /// Looks up what these processes use.
+    pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<process::model::ProcessRow>>) {
+        self.usage.fill(rows, self.machine.as_mut());
+    }
+
+    /// Where a process stands.
+    pub fn working_directory(&self, process: Tgid) -> Option<Outside> {
+        self.machine.working_directory(process)
     }
 
     pub fn syscall_rows(&self, of_interval: bool) -> Vec<Arc<syscall::model::SyscallRow>> {

@@ -3,7 +3,7 @@
 use crate::columns::{Facts, RowId, Unit, Value};
 use crate::families::syscall::model::pid_of;
 use crate::fmt;
-use crate::model::{Distribution, Event, MoreFact};
+use crate::model::{Distribution, Event, Identity, MoreFact};
 use crate::records::Outside;
 
 /// Lines of a trace that are shown.
@@ -35,6 +35,23 @@ pub fn syscall<'a>(
         }
         let label = if at == 0 { "trace" } else { "" };
         facts.push(MoreFact { label, text: Outside::new(&text), help: "" });
+    }
+    facts
+}
+
+/// Where a process stands, and its line of descent.
+pub fn process(identity: &Identity, directory: Option<Outside>) -> Vec<MoreFact> {
+    let directory = directory.filter(|_| !identity.ended);
+    let mut facts: Vec<MoreFact> = directory
+        .map(|text| MoreFact { label: "directory", text, help: "Its working directory (/proc/PID/cwd)" })
+        .into_iter()
+        .collect();
+    for (at, ancestor) in identity.line.iter().flat_map(|line| line.iter()).enumerate() {
+        let mut text = ancestor.comm.bytes().to_vec();
+        text.extend_from_slice(format!("({})", ancestor.key.tgid).as_bytes());
+        let label = if at == 0 { "made by" } else { "" };
+        let help = if at == 0 { "As they were then, gone or not" } else { "" };
+        facts.push(MoreFact { label, text: Outside::new(&text), help });
     }
     facts
 }

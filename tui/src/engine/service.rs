@@ -16,6 +16,7 @@ use crate::engine::details;
 use crate::engine::handle::{Handle, Service};
 use crate::engine::list::list;
 use crate::engine::own::Own;
+use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
@@ -24,7 +25,7 @@ use crate::families::syscall::model::{SyscallRow, pid_of};
 use crate::model::{
     Coverage, Event, EventRow, HostFacts, More, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
 };
-use crate::records::Tgid;
+use crate::records::{ProcKey, StartTime, Tgid};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -116,6 +117,7 @@ impl Console {
     }
 
     fn run(mut self) {
+        self.collector.core.processes.keeps_args = true;
         self.attach_what_is_needed();
         let mut ticked = Instant::now();
         let mut next = ticked + Duration::from_millis(250);
@@ -205,6 +207,11 @@ impl Console {
             View::Syscalls => {
                 let trace = self.events.iter().rev().filter(|event| event.family == Family::Syscall.stem());
                 details::syscall(row, self.collector.core.syscall.durations(row), trace)
+            }
+            View::Processes => {
+                let key = ProcKey { tgid: Tgid(row.0 as u32), start: StartTime(row.1) };
+                let identity = self.collector.core.processes.get(key)?;
+                details::process(identity, self.collector.core.working_directory(key.tgid))
             }
             _ => return None,
         };
@@ -344,21 +351,35 @@ impl Console {
         self.service.publish(Arc::new(snapshot));
     }
 
-    fn answer(&self) -> (Arc<dyn Sheet>, usize) {
-        let filter = self.query.filter.as_deref();
+    fn answer(&mut self) -> (Arc<dyn Sheet>, usize) {
+        let filter = self.query.filter.clone();
+        let filter = filter.as_deref();
         let sort = self.query.sort.or_else(|| self.query.view.default_sort());
         let shown_own = self.query.own;
-        let hide = |pid: u32| !shown_own && self.own.is(pid);
+        let own = self.own;
+        let hide = |pid: u32| !shown_own && own.is(pid);
         let picture = self.frozen.clone().unwrap_or_else(|| self.picture());
         match self.query.view {
             View::Flows => {
-                let own = |row: &FlowRow| !shown_own && self.own.is_session(row.local, row.peer);
-                let (mine, rows): (Vec<_>, Vec<_>) = picture.flows.iter().cloned().partition(|row| own(row));
+                let mine = |row: &FlowRow| !shown_own && own.is_session(row.local, row.peer);
+                let (mine, rows): (Vec<_>, Vec<_>) = picture.flows.iter().cloned().partition(|row| mine(row));
                 let (listing, hidden) = list(rows, filter, sort, hide);
                 (Arc::new(listing), hidden + mine.len())
             }
             View::Syscalls => shared(list(picture.syscalls.clone(), filter, sort, hide)),
-            View::Processes => shared(list(picture.processes.clone(), filter, sort, hide)),
+            View::Processes => {
+                let mut rows = picture.processes;
+                let all = filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                if all && !self.query.paused {
+                    self.collector.core.look_at(rows.iter_mut());
+                }
+                let (mut listing, hidden) = list(rows, filter, sort, hide);
+                if !all && !self.query.paused {
+                    let (first, shown) = self.query.sight;
+                    self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
+                }
+                (Arc::new(listing), hidden)
+            }
             View::Events => {
                 let total = picture.events.len();
                 let mut rows = picture.events.clone();

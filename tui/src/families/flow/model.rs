@@ -9,6 +9,7 @@ use fluoro_shared::flow::WHAT_CONNECT;
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Rates, State};
+use crate::families::process::model::Given;
 use crate::model::{Distribution, EventDraft, Histograms, LINGER_NS, Lookup, Processes, Series, errno_name};
 use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, FlowId, NetnsId, ProcKey, TaskFacts};
@@ -350,6 +351,24 @@ impl FlowModel {
 
     pub const fn totals(&self) -> FlowTotals {
         self.totals
+    }
+
+    /// What each process's connections come to.
+    pub fn give(&self, to: &mut HashMap<ProcKey, Given>) {
+        let mut sums: HashMap<ProcKey, (f64, Rates)> = HashMap::new();
+        let live = self.flows.values().filter(|flow| flow.ended.is_none() && flow.row.direction.is_some());
+        for row in live.map(|flow| &flow.row) {
+            let Some(identity) = &row.identity else { continue };
+            let (count, rates) = sums.entry(identity.key).or_default();
+            let own = row.rates.unwrap_or_default();
+            *count += 1.0;
+            rates.rx_bytes_per_s += own.rx_bytes_per_s;
+            rates.tx_bytes_per_s += own.tx_bytes_per_s;
+        }
+        for (process, (count, rates)) in sums {
+            let numbers = [("flows", count), ("rx", rates.rx_bytes_per_s), ("tx", rates.tx_bytes_per_s)];
+            to.entry(process).or_default().extend(numbers);
+        }
     }
 
     /// Every connection and listener; those that have ended stay for a while, or with `of_interval` only in

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::row::{Figures, SyscallRow, Traced};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
+use crate::families::process::model::ProcessRow;
 use crate::records::syscall::Abi;
 
 fn figure(row: &SyscallRow, read: impl Fn(&Figures) -> Option<u64>) -> Value<'_> {
@@ -168,4 +169,31 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
         columns.extend(own);
         columns
     })
+}
+
+/// What calls add to the row of a process: press 4 to measure, for the view of processes does not attach them.
+pub fn contributed() -> Vec<Column<ProcessRow>> {
+    vec![
+        Column::new(
+            Info::new("syscalls", Kind::Number, "Calls into the kernel in the interval; press 4 to measure")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("SYSC", 7, 4)),
+            |r| r.given("syscalls"),
+        ),
+        Column::new(
+            Info::new("syscall_errors", Kind::Number, "Of them, those that failed")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("SERR", 6, 6)),
+            |r| r.given("syscall_errors"),
+        ),
+        Column::new(
+            Info::new("syscall_p99", Kind::Number, "99 in 100 of them took at most this long")
+                .unit(Unit::Nanos)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("SP99", 7, 6)),
+            |r| r.given("syscall_p99"),
+        ),
+    ]
 }

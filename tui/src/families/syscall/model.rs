@@ -10,6 +10,7 @@ use fluoro_shared::syscall::{Cell, CellKey, FIRST_BUCKET, NUMBER_OTHER};
 use super::decode;
 pub use super::row::{Call, Figures, SyscallRow, Traced, pid_of, row_id};
 use crate::columns::RowId;
+use crate::families::process::model::Given;
 use crate::model::{Distribution, EventDraft, Lookup, Processes, errno_name};
 use crate::records::syscall::{Abi, Record};
 use crate::records::{ProcKey, StartTime, Tgid};
@@ -158,13 +159,18 @@ impl SyscallModel {
         .collect()
     }
 
-    /// Calls, errors and p99 of a process in the interval, all calls together.
-    pub fn by_process(&self) -> HashMap<ProcKey, Figures> {
+    /// What each process's calls come to in the interval, all kinds together.
+    pub fn give(&self, to: &mut HashMap<ProcKey, Given>) {
         let mut sums: HashMap<ProcKey, Tally> = HashMap::new();
         for ((process, _), tally) in &self.interval {
             sums.entry(*process).or_default().merge(tally);
         }
-        sums.into_iter().map(|(process, tally)| (process, tally.figures())).collect()
+        for (process, tally) in sums {
+            let figures = tally.figures();
+            let p99 = figures.quantiles_ns.map(|[.., p99]| ("syscall_p99", p99 as f64));
+            let counts = [("syscalls", figures.calls as f64), ("syscall_errors", figures.errors as f64)];
+            to.entry(process).or_default().extend(counts.into_iter().chain(p99));
+        }
     }
 
     /// How long the calls of one kind took since the family was attached.
