@@ -7,6 +7,7 @@ mod blind;
 mod checks;
 mod doctor;
 mod event;
+mod exec_storm;
 mod failures_first;
 mod filters;
 mod flows;
@@ -15,6 +16,7 @@ mod identity;
 mod leave_no_trace;
 mod namespaces;
 mod observer;
+mod on_demand;
 mod ports;
 mod prime;
 mod processes;
@@ -94,6 +96,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("identity", identity::play),
     ("top", top::play),
     ("syscalls", syscalls::play),
+    ("on-demand", on_demand::play),
+    ("exec-storm", exec_storm::play),
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),

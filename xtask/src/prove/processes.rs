@@ -29,10 +29,21 @@ struct Child {
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let scratch = super::identity::Scratch::new("processes")?;
-    let (started, canonical) = executables(place, &scratch.path)?;
-    let each = place.scaled(PROCESSES / PARENTS, 50).to_string();
+    let kinds = executables(place, &scratch.path)?;
+    spawn(place, checks, place.scaled(PROCESSES / PARENTS, 50), PARENTS, kinds)
+}
+
+/// So many children of each of so many parents, of these kinds: each is told right, or in the books.
+pub fn spawn(
+    place: &Place,
+    checks: &mut Checks,
+    each: u32,
+    parents: u32,
+    (started, canonical): (Vec<String>, Vec<String>),
+) -> Result<()> {
+    let each = each.to_string();
     let args: Vec<String> = ["spawner".to_owned(), each].into_iter().chain(started).collect();
-    let mut parents = (0..PARENTS).map(|_| Actor::start(&place.xtask, &args)).collect::<Result<Vec<_>>>()?;
+    let mut parents = (0..parents).map(|_| Actor::start(&place.xtask, &args)).collect::<Result<Vec<_>>>()?;
 
     let watch = Observer::start(place, &["process"], &[], Keep::Events)?;
     for parent in &mut parents {
