@@ -138,6 +138,9 @@ struct Top {
     /// Print the arguments of processes: they may hold secrets
     #[arg(long)]
     args: bool,
+    /// Of processes: one row for each owner, a container or a systemd unit
+    #[arg(long, value_enum)]
+    by: Option<By>,
     /// Time between tables
     #[arg(short = 'd', long, value_name = "D", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,
@@ -147,6 +150,11 @@ struct Top {
     /// Output format [default: table on a terminal, json otherwise]
     #[arg(short = 'o', long, value_enum)]
     output: Option<Output>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    Owner,
 }
 
 #[derive(Debug, Args)]

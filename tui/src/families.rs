@@ -48,8 +48,8 @@ impl Family {
         }
     }
 
-    /// What it adds to the rows of processes. [`ProcessRow::given`](process::model::ProcessRow::given) has the numbers.
-    pub fn contributes(self) -> Vec<Column<process::model::ProcessRow>> {
+    /// What it adds to the rows of processes and of their owners.
+    pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
         match self {
             Self::Process => Vec::new(),
             Self::Flow => flow::columns::contributed(),

@@ -84,6 +84,7 @@ pub struct State {
     /// When the frozen picture was taken.
     pub frozen_at: Option<WallTime>,
     pub own: bool,
+    pub by_owner: bool,
     pub mouse: bool,
     /// Something to draw.
     pub dirty: bool,
@@ -109,6 +110,7 @@ impl State {
             paused: false,
             frozen_at: None,
             own: false,
+            by_owner: false,
             mouse,
             dirty: true,
             places: HashMap::new(),
@@ -195,6 +197,7 @@ impl State {
             sort: place.sort,
             paused: self.paused,
             open: self.asked.0,
+            by_owner: self.by_owner,
             sight: self.asked.1,
             own: self.own,
         }

@@ -14,7 +14,7 @@ use crate::app::overlay;
 use crate::app::state::{FilterEdit, Layer, State};
 use crate::columns::Info;
 use crate::filter::{self, Filter, Keys};
-use crate::model::{Query, Snapshot, Sort};
+use crate::model::{Query, Snapshot, Sort, View};
 use crate::views::{FACES, neighbour};
 use crate::widgets;
 
@@ -115,6 +115,11 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
             return ask(state);
         }
         Act::Neighbour(steps) => return self::act(state, Act::Show(neighbour(state.view, steps))),
+        Act::ByOwner => {
+            state.by_owner = !state.by_owner;
+            state.view = View::Processes;
+            return ask(state);
+        }
         Act::Details => details(state),
         Act::Back => return back(state),
         Act::Filter if state.place().infos.is_empty() => {

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use super::observe::{keys, refusal};
 use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
-use super::{Common, Output, Table, Top};
+use super::{By, Common, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
 use crate::engine::{Collector, Core, Signals, is_usage, list};
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
+use crate::families::process::model::owner::{OwnerRow, group};
 use crate::families::syscall::model::SyscallRow;
 use crate::filter::Filter;
 use crate::json;
@@ -23,8 +24,14 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
         Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
         Table::Syscalls => (View::Syscalls, Family::Syscall, infos::<SyscallRow>()),
+        Table::Processes if options.by == Some(By::Owner) => {
+            (View::Processes, Family::Process, infos::<OwnerRow>())
+        }
         Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
     };
+    if options.by.is_some() && view != View::Processes {
+        return fail(USAGE, "--by owner groups processes: fluoro top processes --by owner");
+    }
     let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose()
     {
         Ok(filter) => filter,
@@ -85,16 +92,22 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             Table::Processes => {
                 // What a filter or the order asks for must be known of all; else of what is printed.
                 let mut rows = collector.core.process_rows(true);
-                let all = filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                let grouped = options.by == Some(By::Owner);
+                let all = grouped || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
                 if all {
                     collector.core.look_at(rows.iter_mut());
                 }
-                let mut listing = list(rows, filter.as_ref(), sort, own_hidden).0;
-                if !all {
-                    let shown = options.rows.unwrap_or(usize::MAX);
-                    collector.core.look_at(listing.rows.iter_mut().take(shown));
+                if grouped {
+                    let rows = list(rows, filter.as_ref(), None, own_hidden).0.rows;
+                    Box::new(list(group(&rows), None, sort, |_| false).0)
+                } else {
+                    let mut listing = list(rows, filter.as_ref(), sort, own_hidden).0;
+                    if !all {
+                        let shown = options.rows.unwrap_or(usize::MAX);
+                        collector.core.look_at(listing.rows.iter_mut().take(shown));
+                    }
+                    Box::new(listing)
                 }
-                Box::new(listing)
             }
         };
         let ledger = collector.ledger(family);

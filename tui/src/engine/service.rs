@@ -21,6 +21,7 @@ use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
+use crate::families::process::model::owner::group;
 use crate::families::syscall::model::{SyscallRow, pid_of};
 use crate::model::{
     Coverage, Event, EventRow, HostFacts, More, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
@@ -369,11 +370,16 @@ impl Console {
             View::Syscalls => shared(list(picture.syscalls.clone(), filter, sort, hide)),
             View::Processes => {
                 let mut rows = picture.processes;
-                let all = filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                let grouped = self.query.by_owner;
+                let all = grouped || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
                 if all && !self.query.paused {
                     self.collector.core.look_at(rows.iter_mut());
                 }
-                let (mut listing, hidden) = list(rows, filter, sort, hide);
+                let (mut listing, hidden) = list(rows, filter, sort.filter(|_| !grouped), hide);
+                if grouped {
+                    let (listing, _) = list(group(&listing.rows), None, self.query.sort, |_| false);
+                    return (Arc::new(listing), hidden);
+                }
                 if !all && !self.query.paused {
                     let (first, shown) = self.query.sight;
                     self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));

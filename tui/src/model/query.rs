@@ -63,6 +63,8 @@ pub struct Query {
     pub paused: bool,
     /// The row whose details are open.
     pub open: Option<RowId>,
+    /// Processes as one row for each owner.
+    pub by_owner: bool,
     /// First row in sight and how many there are: more of a process is looked up only for these.
     pub sight: (usize, usize),
     /// Show fluoro's own process and its session's traffic too.

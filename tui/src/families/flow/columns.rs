@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::row::FlowRow;
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
-use crate::families::process::model::ProcessRow;
+use crate::families::process::model::Gifted;
 
 fn applies(row: &FlowRow) -> bool {
     row.direction.is_some()
@@ -200,7 +200,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
 }
 
 /// What connections add to the row of a process; only the console attaches them beside processes.
-pub fn contributed() -> Vec<Column<ProcessRow>> {
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
     vec![
         Column::new(
             Info::new("flows", Kind::Number, "Connections that it has; while connections are watched")

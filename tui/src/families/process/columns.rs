@@ -1,5 +1,7 @@
 //! The columns of `process`.
 
+pub mod owner;
+
 use std::sync::OnceLock;
 
 use super::model::{ProcessRow, Usage};

@@ -1,5 +1,7 @@
 //! `process` records in, rows out. Pure.
 
+pub mod owner;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,12 +65,6 @@ impl ProcessRow {
         }
     }
 
-    /// What another family says of it.
-    pub fn given(&self, column: &str) -> Value<'static> {
-        let found = self.given.iter().find(|(id, _)| *id == column);
-        found.map_or(Value::Missing, |(_, number)| Value::Real(*number))
-    }
-
     pub fn state(&self) -> &'static str {
         match (self.identity.ended, self.exit) {
             (false, _) => "running",
@@ -77,6 +73,18 @@ impl ProcessRow {
             (true, Some(Exit::Code(_))) => "failed",
             (true, None) => "ended",
         }
+    }
+}
+
+/// A row to which other families give numbers.
+pub trait Gifted: 'static {
+    fn given(&self, column: &str) -> Value<'static>;
+}
+
+impl Gifted for ProcessRow {
+    fn given(&self, column: &str) -> Value<'static> {
+        let found = self.given.iter().find(|(id, _)| *id == column);
+        found.map_or(Value::Missing, |(_, number)| Value::Real(*number))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::row::{Figures, SyscallRow, Traced};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
-use crate::families::process::model::ProcessRow;
+use crate::families::process::model::Gifted;
 use crate::records::syscall::Abi;
 
 fn figure(row: &SyscallRow, read: impl Fn(&Figures) -> Option<u64>) -> Value<'_> {
@@ -172,7 +172,7 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
 }
 
 /// What calls add to the row of a process: press 4 to measure, for the view of processes does not attach them.
-pub fn contributed() -> Vec<Column<ProcessRow>> {
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
     vec![
         Column::new(
             Info::new("syscalls", Kind::Number, "Calls into the kernel in the interval; press 4 to measure")
