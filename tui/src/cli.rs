@@ -115,6 +115,7 @@ struct Observe {
 enum Table {
     Flows,
     Processes,
+    Failures,
 }
 
 #[derive(Debug, Args)]

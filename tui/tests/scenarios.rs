@@ -128,6 +128,9 @@ impl Stage<'_> {
         if let Some(expected) = &step.processes {
             fits("processes", &rows(self.core.process_rows(step.of_interval), "process.pid"), expected)?;
         }
+        if let Some(expected) = &step.failures {
+            fits("failures", &rows(self.core.failure_rows(step.of_interval), "failure.total"), expected)?;
+        }
         let totals: BTreeMap<_, _> = self.core.totals(View::Flows).into_iter().collect();
         for (name, expected) in &step.totals {
             let actual = totals.get(name.as_str()).copied().flatten();
