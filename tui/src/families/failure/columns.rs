@@ -123,7 +123,7 @@ pub fn columns() -> &'static [Column<FailureRow>] {
             ),
             Column::new(
                 Info::new("last", Kind::Number, "When it happened last")
-                    .json("failure.last")
+                    .json("failure.last_time")
                     .cell(Cell::left("LAST", 12, 3)),
                 |r| Value::Time(r.last),
             ),

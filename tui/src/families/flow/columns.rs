@@ -2,12 +2,13 @@
 
 use std::sync::OnceLock;
 
-use super::row::{FlowRow, Queue};
+use super::row::{FlowRow, Queue, State};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 
 fn applies(row: &FlowRow) -> bool {
-    row.direction.is_some()
+    // Of a connection that nobody knew before it got into trouble no direction is known.
+    row.direction.is_some() || (row.state != State::Listen && row.peer.port() != 0)
 }
 
 fn some(value: Option<u64>) -> Value<'static> {
@@ -55,6 +56,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     Value::Word(match r.direction.map(crate::records::flow::Direction::word) {
                         Some("outbound") => "out",
                         Some(_) => "in",
+                        None if applies(r) => "",
                         None => "listen",
                     })
                 },
@@ -282,7 +284,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
             ),
             Column::new(
                 Info::new("mover_pid", Kind::Number, "Process that moved data last")
-                    .keys(&["mover"])
+                    .keys(&["mover_pid"])
                     .json("flow.last_data.pid"),
                 |r| some(r.mover.as_ref().map(|mover| u64::from(mover.key.tgid.0))),
             ),
