@@ -259,18 +259,16 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
         return 0;
     }
     let owner = task::current::<A>();
-    let entry = if let Some(held) = FLOWS.get_ptr_mut(&key) {
+    let held = if let Some(held) = FLOWS.get_ptr_mut(&key) {
         // SAFETY: the map's own memory. Nothing but the owner is written: another CPU may be counting a transition.
         unsafe {
             if (*held).owner.is_known() || (*held).state == state::CLOSE {
                 return 0;
             }
-            let mut named = *held;
-            named.owner = owner;
             // Whole before it is known: see `recall`.
             (&raw mut (*held).owner).write_volatile(Task { start_ns: 0, ..owner });
             (&raw mut (*held).owner.start_ns).write_volatile(owner.start_ns);
-            named
+            &*held
         }
     } else {
         let mut entry = blank(state::SYN_RECV, state::ESTABLISHED);
@@ -290,10 +288,10 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
         return 0;
     };
     // Before ESTABLISHED (fast open) the opening itself will name the owner.
-    if entry.established_at_ns != 0 {
+    if held.established_at_ns != 0 {
         // SAFETY: no arguments.
         let now = unsafe { bpf_ktime_get_boot_ns() };
-        emit::<A>(sk, &entry, KIND_OWNER, 0, open, now);
+        emit::<A>(sk, held, KIND_OWNER, 0, open, now);
     }
     0
 }
@@ -332,8 +330,8 @@ const fn blank(old: u8, new: u8) -> FlowEntry {
         id: 0,
         connect_at_ns: 0,
         established_at_ns: 0,
-        first_byte_ns: 0,
-        told_at_ns: 0,
+        first_byte_us: 0,
+        told_at: 0,
         mover: 0,
         direction,
         state: 0,
@@ -387,7 +385,7 @@ fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> boo
             (*held).flags = entry.flags;
             (*held).end = entry.end;
             if !ours {
-                (*held).first_byte_ns = 0;
+                (*held).first_byte_us = 0;
                 (*held).mover = 0;
             }
         }

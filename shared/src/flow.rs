@@ -70,14 +70,13 @@ pub struct FlowRecord {
     pub duration_ns: u64,
     /// SYN_SENT to ESTABLISHED or failure, ns; 0 for inbound.
     pub connect_ns: u64,
-    /// ESTABLISHED to when the program took the first byte, ns; 0 while it has not.
-    pub first_byte_ns: u64,
     /// Smoothed round-trip time, microseconds.
     pub srtt_us: u32,
     pub retransmits: u32,
     pub netns: u32,
-    /// Of a failure: errno.
-    pub error: u32,
+    /// Of a failure: errno. Of others: ESTABLISHED to when the program took the first byte, microseconds; 0 while it
+    /// has not. One member for both: the stack of the kernel's programs is full.
+    pub error_or_first_byte_us: u32,
     /// IPv6, or IPv4 as `::ffff:a.b.c.d`.
     pub local_address: [u8; 16],
     pub peer_address: [u8; 16],
@@ -91,7 +90,7 @@ pub struct FlowRecord {
     pub pad: u8,
 }
 
-const _: () = assert!(size_of::<FlowRecord>() == 176);
+const _: () = assert!(size_of::<FlowRecord>() == 168);
 
 /// What the kernel side remembers of a socket, keyed by its address (which never leaves).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -102,9 +101,9 @@ pub struct FlowEntry {
     pub connect_at_ns: u64,
     pub established_at_ns: u64,
     /// As in [`FlowRecord`].
-    pub first_byte_ns: u64,
-    /// When the last record told who moves data.
-    pub told_at_ns: u64,
+    pub first_byte_us: u32,
+    /// When the last record told who moves data: `CLOCK_BOOTTIME` / 2^27 ns, modulo 2^32.
+    pub told_at: u32,
     /// The process that it named.
     pub mover: u32,
     pub direction: u8,
@@ -115,7 +114,7 @@ pub struct FlowEntry {
     pub end: u8,
 }
 
-const _: () = assert!(size_of::<FlowEntry>() == 96);
+const _: () = assert!(size_of::<FlowEntry>() == 88);
 
 impl FlowEntry {
     /// Of `flags`: the socket is older than the kernel side.

@@ -99,7 +99,7 @@ fn all_events(core: &mut Core) -> Vec<u8> {
         processes.push((BootTime(now), record));
     }
     let mut failed = flow(KIND_FAIL, now + 5, 3, DIRECTION_OUTBOUND, known);
-    (failed.error, failed.connect_ns) = (111, 4_000);
+    (failed.error_or_first_byte_us, failed.connect_ns) = (111, 4_000);
     let mut unseen = flow(KIND_CLOSE, now + 7, 5, 0, Task::NONE);
     unseen.header.flags = FLAG_UNTRACKED;
     let mut closed = flow(KIND_CLOSE, now + 6, 1, DIRECTION_OUTBOUND, known);

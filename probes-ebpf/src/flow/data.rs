@@ -15,8 +15,8 @@ use crate::{
     task,
 };
 
-/// Two processes that take turns at one socket are told of this often at most.
-const PAUSE_NS: u64 = 100_000_000;
+/// Two processes that take turns at one socket are told of once in 2^27 ns (134 ms) at most.
+const PAUSE: u32 = 27;
 
 // tcp_rcv_space_adjust(struct sock *sk): data has been copied or spliced to a program (tcp_recvmsg, tcp_read_sock,
 // tcp_zerocopy_receive), once a segment.
@@ -68,21 +68,21 @@ fn on_data<A: Access>(sk: Kptr, received: bool) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the map's own memory. These members are nobody else's but of a socket that starts anew.
     unsafe {
-        let first = received && (*held).first_byte_ns == 0 && (*held).established_at_ns != 0;
+        let first = received && (*held).first_byte_us == 0 && (*held).established_at_ns != 0;
         if (*held).mover == tgid && !first {
             return 0;
         }
         let now = bpf_ktime_get_boot_ns();
         if first {
             let took_ns = now.wrapping_sub((*held).established_at_ns).max(1);
-            (*held).first_byte_ns = took_ns;
+            (*held).first_byte_us = (took_ns / 1000).clamp(1, u64::from(u32::MAX)) as u32;
             if (*held).owner.is_known() {
                 ledger::sample(histogram::record(&(*held).owner, WHAT_FIRST_BYTE, 0, took_ns));
             }
-        } else if (*held).mover != 0 && now.wrapping_sub((*held).told_at_ns) < PAUSE_NS {
+        } else if (*held).mover != 0 && (*held).told_at == (now >> PAUSE) as u32 {
             return 0;
         }
-        (*held).told_at_ns = now;
+        (*held).told_at = (now >> PAUSE) as u32;
         (*held).mover = tgid;
         // The record's owner is the mover here.
         tell::<A>(sk, &*held, &task::current::<A>(), KIND_DATA, 0, (*held).state, now);

@@ -64,7 +64,7 @@ pub fn tell<A: Access>(sk: Kptr, entry: &FlowEntry, owner: &Task, kind: u16, fla
         record.end = ended::<A>(sk, entry, old);
     }
     if kind == KIND_FAIL {
-        record.error = failure::<A>(sk, local_port, entry.owner.tgid);
+        record.error_or_first_byte_us = failure::<A>(sk, local_port, entry.owner.tgid);
     }
     send(&mut record);
 }
@@ -137,11 +137,10 @@ fn blank<A: Access>(sk: Kptr, entry: &FlowEntry, owner: &Task, header: Header, o
         rx_bytes: 0,
         duration_ns: 0,
         connect_ns: 0,
-        first_byte_ns: entry.first_byte_ns,
         srtt_us: 0,
         retransmits: 0,
         netns: A::read(net, offset!(net_inum)),
-        error: 0,
+        error_or_first_byte_us: entry.first_byte_us,
         local_address: [0; 16],
         peer_address: [0; 16],
         local_port: 0,

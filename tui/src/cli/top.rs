@@ -14,6 +14,7 @@ use crate::engine::{Collector, Core, Signals, list};
 use crate::families::Family;
 use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
+use crate::families::flow::row::group::GroupRow;
 use crate::families::process::model::ProcessRow;
 use crate::filter::{Filter, Keys};
 use crate::json;
@@ -26,6 +27,12 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
     };
     let known = Keys::of(columns);
+    let by = match options.by {
+        Some(_) if options.table != Table::Flows => return fail(USAGE, "--by is for top flows"),
+        by => by.map(super::Grouping::by),
+    };
+    // What is sorted are the groups.
+    let columns = if by.is_some() { infos::<GroupRow>() } else { columns };
     let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &known)).transpose() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
@@ -75,6 +82,12 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
+            Table::Flows if let Some(by) = by => {
+                let core = &collector.core;
+                let listed = list(core.flow_rows(true), filter.as_ref(), None, own_hidden).0;
+                let groups = core.flow.groups(by, &listed.rows, filter.is_none());
+                Box::new(list(groups, None, sort, |_| false).0)
+            }
             Table::Flows => {
                 Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
             }

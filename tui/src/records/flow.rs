@@ -150,7 +150,7 @@ impl Record {
             retransmits: raw.retransmits,
             duration_ns: known(raw.duration_ns),
             connect_ns: known(raw.connect_ns),
-            first_byte_ns: known(raw.first_byte_ns),
+            first_byte_ns: known(u64::from(raw.error_or_first_byte_us) * 1000).filter(|_| what != What::Fail),
             state: raw.old_state,
             end: match raw.end {
                 end::LOCAL => Some(End::Local),
@@ -161,7 +161,7 @@ impl Record {
                 _ => None,
             },
             counted: raw.header.flags & FLAG_BARE == 0,
-            error: raw.error.cast_signed(),
+            error: if what == What::Fail { raw.error_or_first_byte_us.cast_signed() } else { 0 },
             untracked: raw.header.flags & FLAG_UNTRACKED != 0,
         })
     }

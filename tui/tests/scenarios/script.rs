@@ -26,6 +26,8 @@ pub struct Scenario {
     pub group: Vec<Group>,
     #[serde(default)]
     pub user: Vec<User>,
+    /// Rows of connections that are kept; unless told, as many as ever.
+    pub room: Option<usize>,
     pub step: Vec<Step>,
 }
 
@@ -69,6 +71,8 @@ pub struct Step {
     pub flows: Option<Vec<Expected>>,
     pub processes: Option<Vec<Expected>>,
     pub failures: Option<Vec<Expected>>,
+    /// Connections taken together by process.
+    pub by_process: Option<Vec<Expected>>,
     #[serde(default)]
     pub totals: HashMap<String, f64>,
     #[serde(default)]
@@ -295,8 +299,8 @@ impl Flow {
         (raw.tx_bytes, raw.rx_bytes) = (self.tx, self.rx);
         raw.duration_ns = self.lasted.unwrap_or_default().0;
         raw.connect_ns = self.connect.unwrap_or_default().0;
-        (raw.srtt_us, raw.retransmits, raw.error) = (self.rtt_us, self.retransmits, self.errno);
-        raw.first_byte_ns = self.first_byte.unwrap_or_default().0;
+        (raw.srtt_us, raw.retransmits) = (self.rtt_us, self.retransmits);
+        raw.error_or_first_byte_us = self.first_byte.map_or(self.errno, |took| (took.0 / 1000) as u32);
         raw.old_state = self.state;
         raw.end = match self.end.as_deref() {
             None => flow::end::UNKNOWN,

@@ -1,5 +1,7 @@
 //! The columns of `flow`.
 
+pub mod group;
+
 use std::sync::OnceLock;
 
 use super::row::{FlowRow, Queue, State};

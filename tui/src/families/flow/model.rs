@@ -1,5 +1,6 @@
 //! `flow` records and sweeps of the socket table in, events, rows and failures out. Pure.
 
+mod groups;
 mod keep;
 mod line;
 mod sweep;
@@ -60,6 +61,8 @@ pub struct FlowModel {
     totals: FlowTotals,
     failures: Vec<Failure>,
     histograms: Histograms,
+    folded: groups::Folded,
+    room: keep::Room,
 }
 
 type Ends = (NetnsId, SocketAddr, SocketAddr);

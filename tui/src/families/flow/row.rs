@@ -1,5 +1,7 @@
 //! A connection as a table or an event line shows it.
 
+pub mod group;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

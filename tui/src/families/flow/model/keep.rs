@@ -6,9 +6,20 @@ use super::{Ends, Flow, FlowModel, FlowRow};
 use crate::records::{BootTime, FlowId};
 
 /// Connections and listeners kept as rows; what is beyond is counted.
-const LIVE_MAX: usize = 200_000;
+pub(super) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(200_000)
+    }
+}
 
 impl FlowModel {
+    /// Keeps this many rows and no more.
+    pub const fn keep_at_most(&mut self, rows: usize) {
+        self.room = Room(rows);
+    }
+
     /// False: there is no room.
     pub(super) fn keep(&mut self, row: FlowRow, established: BootTime, held: bool) -> bool {
         let id = row.id;
@@ -44,6 +55,7 @@ impl FlowModel {
             self.flows.insert(id, flow);
         } else {
             self.untracked += 1;
+            self.folded.add(&row);
             return;
         }
         self.ended.push_back((at, id));
@@ -53,13 +65,15 @@ impl FlowModel {
     /// Drops the row that ended then. A socket may have connected again since, under the same id.
     pub(super) fn forget(&mut self, id: FlowId, ended: BootTime) {
         if self.flows.get(&id).is_some_and(|flow| flow.ended == Some(ended)) {
-            self.flows.remove(&id);
+            if let Some(flow) = self.flows.remove(&id) {
+                self.folded.add(&flow.row);
+            }
         }
     }
 
     /// What has ended makes room for what lives. False: everything that is kept lives.
     fn has_room(&mut self) -> bool {
-        while self.flows.len() >= LIVE_MAX {
+        while self.flows.len() >= self.room.0 {
             let Some((at, id)) = self.ended.pop_front() else { return false };
             self.forget(id, at);
         }
