@@ -12,6 +12,7 @@ use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
+use fluoro::families::flow::row::group::{By, GroupRow};
 use fluoro::families::process::model::{Activity, ProcessRow};
 use fluoro::json;
 use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
@@ -252,6 +253,10 @@ fn every_table_that_the_models_make_is_valid() {
     json::top_object(&mut out, WallTime(0), second, &core.totals(View::Processes), 0, &processes, 100);
     let failures = list(core.failure_rows(true), None, None, |_| false).0;
     json::top_object(&mut out, WallTime(0), second, &core.totals(View::Failures), 0, &failures, 100);
+    for by in By::ALL {
+        let groups = list(core.flow.groups(by, &flows.rows, true), None, None, |_| false).0;
+        json::top_object(&mut out, WallTime(0), second, &core.totals(View::Flows), 0, &groups, 100);
+    }
     let lines = assert_valid(&out);
     let kinds: BTreeSet<&str> = lines[2]["rows"]
         .as_array()
@@ -405,7 +410,10 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
         .map(|family| {
             (family.infos(), Some(format!("{}_event", family.stem())), format!("{}_row", family.stem()))
         })
-        .chain([(infos::<FailureRow>(), None, "failure_row".to_owned())]);
+        .chain([
+            (infos::<FailureRow>(), None, "failure_row".to_owned()),
+            (infos::<GroupRow>(), None, "group_row".to_owned()),
+        ]);
     for (columns, event, row) in tables {
         for info in columns {
             let Some(path) = info.json else { continue };

@@ -87,10 +87,13 @@ impl FlowModel {
 
     /// What a listener turned away since the last sweep, and whether its handshakes fill its queue.
     pub(super) fn watch_queue(&mut self, row: &FlowRow, before: Option<Queue>, queue: Queue, at: BootTime) {
-        let turned_away = match (before.and_then(|before| before.drops), queue.drops) {
-            (Some(before), Some(drops)) => drops.wrapping_sub(before),
-            _ => 0,
+        let known = match before {
+            Some(before) => before.drops,
+            // It began to listen before our eyes.
+            None if !row.primed => Some(0),
+            None => None,
         };
+        let turned_away = queue.drops.zip(known).map_or(0, |(drops, known)| drops.wrapping_sub(known));
         if turned_away > 0 {
             let failure = failure("listen_drop", row, at);
             self.failures.push(Failure { count: u64::from(turned_away), ..failure });
