@@ -7,6 +7,7 @@ mod blind;
 mod checks;
 mod doctor;
 mod event;
+mod failures;
 mod failures_first;
 mod filters;
 mod flows;
@@ -70,8 +71,18 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
-pub const PER_KERNEL: &[&str] =
-    &["flows", "netns", "processes", "storm", "failures-first", "prime", "identity", "ground", "hooks"];
+pub const PER_KERNEL: &[&str] = &[
+    "flows",
+    "netns",
+    "processes",
+    "storm",
+    "failures-first",
+    "failures",
+    "prime",
+    "identity",
+    "ground",
+    "hooks",
+];
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("flows", flows::play),
@@ -79,6 +90,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("processes", processes::play),
     ("storm", storm::play),
     ("failures-first", failures_first::play),
+    ("failures", failures::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("top", top::play),
@@ -102,7 +114,7 @@ struct Skip(String);
 /// What is played over every alternative of a program that begins so; the others once: what they claim does not
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] =
-    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first"])];
+    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first", "failures"])];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
 const DIVIDE_FORCED: u32 = 100;

@@ -166,6 +166,7 @@ impl Attached {
             .iter()
             .zip(self.info())
             .filter(|(standing, _)| standing.alternative.is_some())
+            .filter(|(standing, _)| !self.family.supplements().contains(&standing.program.name))
             .map(|(_, info)| info?.recursion_misses)
             .sum()
     }

@@ -8,6 +8,8 @@ use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
 use crate::families::Family;
+use crate::families::failure::model::Failures;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{flow, process};
@@ -25,6 +27,7 @@ pub struct Core {
     pub processes: Processes,
     pub process: ProcessModel,
     pub flow: FlowModel,
+    pub failures: Failures,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -41,6 +44,7 @@ impl Core {
             processes: Processes::default(),
             process: ProcessModel::default(),
             flow: FlowModel::default(),
+            failures: Failures::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -79,6 +83,14 @@ impl Core {
         for record in self.intake.flow.drain(..flows) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
         }
+        self.take_failures();
+    }
+
+    /// Takes what each family contributes to the table of failures.
+    fn take_failures(&mut self) {
+        for failure in self.flow.take_failures() {
+            self.failures.add(failure);
+        }
     }
 
     /// Records are due and not yet fed: come again at once.
@@ -111,7 +123,7 @@ impl Core {
         let facts = self.machine.processes();
         self.process.prime(facts, &mut self.processes, self.machine.as_mut());
         if sockets && let Some(held) = self.machine.sockets(true) {
-            self.flow.prime(&held, &self.processes);
+            self.flow.prime(&held, &self.processes, self.machine.now());
         }
     }
 
@@ -119,7 +131,7 @@ impl Core {
     pub fn sweep(&mut self) {
         let began = self.machine.now();
         if let Some(sockets) = self.machine.sockets(false) {
-            self.flow.sweep(&sockets, &self.processes);
+            self.flow.sweep(&sockets, &self.processes, began);
             self.flow.end_unswept(began, self.machine.now());
         }
     }
@@ -152,6 +164,8 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.take_failures();
+        self.failures.tick();
         self.processes.tick(now);
     }
 
@@ -160,6 +174,10 @@ impl Core {
         if view == View::Processes {
             let live = self.processes.iter().filter(|identity| !identity.ended).count();
             return vec![("processes", Some(live as f64)), ("execs_per_s", self.process.execs_per_s())];
+        }
+        if view == View::Failures {
+            let (total, count) = self.failures.totals();
+            return vec![("failures", Some(count as f64)), ("failures_total", Some(total as f64))];
         }
         let totals = self.flow.totals();
         vec![
@@ -205,5 +223,9 @@ impl Core {
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
         self.flow.rows(of_interval)
+    }
+
+    pub fn failure_rows(&self, of_interval: bool) -> Vec<Arc<FailureRow>> {
+        self.failures.rows(of_interval, self.machine.offset())
     }
 }
