@@ -17,6 +17,7 @@ pub static MACHINE: Machine = Machine {
     exit_group_dead: ABSENT,
     sock_done: 0,
     stamp_mask: 0,
+    retransmit_error: ABSENT,
 };
 
 /// One offset by its name.
@@ -43,4 +44,13 @@ macro_rules! getters {
     };
 }
 
-getters!(cgroup_subsys, ring_mask, socket_cookie, read_kernel, exit_group_dead, sock_done, stamp_mask);
+getters!(
+    cgroup_subsys,
+    ring_mask,
+    socket_cookie,
+    read_kernel,
+    exit_group_dead,
+    sock_done,
+    stamp_mask,
+    retransmit_error
+);

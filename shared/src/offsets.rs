@@ -131,6 +131,8 @@ pub struct Machine {
     pub sock_done: u32,
     /// Stamps of calls under way minus one: a mask for thread ids.
     pub stamp_mask: u32,
+    /// Index of the `err` argument of tcp_retransmit_skb; [`ABSENT`] where only what was sent is told.
+    pub retransmit_error: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 28);
+const _: () = assert!(size_of::<Machine>() == 32);

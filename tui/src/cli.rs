@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::collect::ground::{BtfChoice, Choices, parse_hook};
 use crate::collect::object;
 use crate::families::Family;
+use crate::families::flow::row::group::By;
 
 pub use run::main;
 
@@ -119,6 +120,26 @@ enum Table {
     Flows,
     Syscalls,
     Processes,
+    Failures,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Grouping {
+    Process,
+    Owner,
+    Peer,
+    Port,
+}
+
+impl Grouping {
+    const fn by(self) -> By {
+        match self {
+            Self::Process => By::Process,
+            Self::Owner => By::Owner,
+            Self::Peer => By::Peer,
+            Self::Port => By::Port,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -126,7 +147,10 @@ struct Top {
     /// The table
     #[arg(value_enum)]
     table: Table,
-    /// Only rows that match
+    /// Of flows: take connections together; of processes: owner
+    #[arg(long, value_enum)]
+    by: Option<Grouping>,
+    /// Only rows that match; with --by only connections that match
     #[arg(short = 'f', long = "filter", value_name = "EXPR")]
     filter: Option<String>,
     /// Sort by this column, largest first; -COL reverses
@@ -138,9 +162,6 @@ struct Top {
     /// Print the arguments of processes: they may hold secrets
     #[arg(long)]
     args: bool,
-    /// Of processes: one row for each owner, a container or a systemd unit
-    #[arg(long, value_enum)]
-    by: Option<By>,
     /// Time between tables
     #[arg(short = 'd', long, value_name = "D", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,
@@ -150,11 +171,6 @@ struct Top {
     /// Output format [default: table on a terminal, json otherwise]
     #[arg(short = 'o', long, value_enum)]
     output: Option<Output>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum By {
-    Owner,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 
 mod errno;
 mod event;
+mod failure;
 mod histogram;
 mod identity;
 mod ledger;
@@ -13,6 +14,7 @@ mod snapshot;
 
 pub use errno::errno_name;
 pub use event::{Event, EventDraft, EventRow};
+pub use failure::{Failure, Subject};
 pub use histogram::{Distribution, Histograms, Series};
 pub use identity::{Ancestor, Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};

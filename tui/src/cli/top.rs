@@ -5,35 +5,45 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::observe::{keys, refusal};
+use super::observe::refusal;
 use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
-use super::{By, Common, Output, Table, Top};
+use super::{Common, Grouping, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
 use crate::engine::{Collector, Core, Signals, is_usage, list};
 use crate::families::Family;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
+use crate::families::flow::row::group::{By, GroupRow};
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::{OwnerRow, group};
 use crate::families::syscall::model::SyscallRow;
-use crate::filter::Filter;
+use crate::filter::{Filter, Keys};
 use crate::json;
 use crate::model::{Sort, View};
 
 pub fn run(options: &Top, common: &Common) -> ExitCode {
-    let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
-        Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
-        Table::Syscalls => (View::Syscalls, Family::Syscall, infos::<SyscallRow>()),
-        Table::Processes if options.by == Some(By::Owner) => {
-            (View::Processes, Family::Process, infos::<OwnerRow>())
-        }
-        Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
+    let (view, families, columns): (View, &[Family], &'static [Info]) = match options.table {
+        Table::Flows => (View::Flows, &[Family::Flow], infos::<FlowRow>()),
+        Table::Syscalls => (View::Syscalls, &[Family::Syscall], infos::<SyscallRow>()),
+        Table::Processes => (View::Processes, &[Family::Process], infos::<ProcessRow>()),
+        Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
     };
-    if options.by.is_some() && view != View::Processes {
-        return fail(USAGE, "--by owner groups processes: fluoro top processes --by owner");
-    }
-    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose()
-    {
+    let known = Keys::of(columns);
+    let by = match options.by {
+        Some(Grouping::Owner) if options.table == Table::Processes => Some(By::Owner),
+        Some(_) if options.table != Table::Flows => {
+            return fail(USAGE, "--by is for top flows, and top processes --by owner");
+        }
+        by => by.map(Grouping::by),
+    };
+    // What is sorted are the groups.
+    let columns = match (by, options.table) {
+        (Some(_), Table::Processes) => infos::<OwnerRow>(),
+        (Some(_), _) => infos::<GroupRow>(),
+        (None, _) => columns,
+    };
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &known)).transpose() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
@@ -50,18 +60,20 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Ok(collector) => collector,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
-    let own =
-        KernelFilter { own: Some(std::process::id()), muted: family.on_demand(), ..KernelFilter::default() };
+    // Of what is on demand only the counts are wanted.
+    let muted = families.iter().all(|family| family.on_demand());
+    let own = KernelFilter { own: Some(std::process::id()), muted, ..KernelFilter::default() };
     let mut wanted = vec![(Family::Process, KernelFilter::default())];
-    if family != Family::Process {
-        wanted.push((family, own));
-    }
+    wanted.extend(
+        families.iter().filter(|family| **family != Family::Process).map(|&family| (family, own.clone())),
+    );
     collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
-    if let Some(message) = refusal(&collector, &[family]) {
+    if let Some(message) = refusal(&collector, families) {
         return fail(CANNOT, &message);
     }
-    collector.core.prime(family == Family::Flow);
+    let flows = families.contains(&Family::Flow);
+    collector.core.prime(flows);
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;
@@ -74,7 +86,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         if wait_out(&mut collector, &signals, previous + options.interval) {
             break;
         }
-        if family == Family::Flow {
+        if flows {
             collector.core.sweep();
         }
         collector.count();
@@ -83,25 +95,32 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
+            Table::Flows if let Some(by) = by => {
+                let core = &collector.core;
+                let listed = list(core.flow_rows(true), filter.as_ref(), None, own_hidden).0;
+                let groups = core.flow.groups(by, &listed.rows, filter.is_none());
+                Box::new(list(groups, None, sort, |_| false).0)
+            }
             Table::Flows => {
                 Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
+            Table::Failures => {
+                Box::new(list(collector.core.failure_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Syscalls => {
                 Box::new(list(collector.core.syscall_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Processes => {
-                // What a filter or the order asks for must be known of all; else of what is printed.
+                // What a filter, the order or a sum asks for must be known of all; else of what is printed.
                 let mut rows = collector.core.process_rows(true);
-                let grouped = options.by == Some(By::Owner);
-                let all = grouped || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                let all = by.is_some() || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
                 if all {
                     collector.core.look_at(rows.iter_mut());
                 }
-                if grouped {
-                    let rows = list(rows, filter.as_ref(), None, own_hidden).0.rows;
-                    Box::new(list(group(&rows), None, sort, |_| false).0)
+                let mut listing = list(rows, filter.as_ref(), sort.filter(|_| by.is_none()), own_hidden).0;
+                if by.is_some() {
+                    Box::new(list(group(&listing.rows), None, sort, |_| false).0)
                 } else {
-                    let mut listing = list(rows, filter.as_ref(), sort, own_hidden).0;
                     if !all {
                         let shown = options.rows.unwrap_or(usize::MAX);
                         collector.core.look_at(listing.rows.iter_mut().take(shown));
@@ -110,15 +129,15 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
                 }
             }
         };
-        let ledger = collector.ledger(family);
+        let lost = families.iter().map(|&family| collector.ledger(family).lost).sum();
         let totals = collector.core.totals(view);
         let time = collector.core.offset().wall(collector.core.now());
         line.clear();
         let rows = options.rows.unwrap_or(usize::MAX);
         if json {
-            json::top_object(&mut line, time, interval, &totals, ledger.lost, sheet.as_ref(), rows);
+            json::top_object(&mut line, time, interval, &totals, lost, sheet.as_ref(), rows);
         } else {
-            crate::table::top(&mut line, time, ledger.lost, sheet.as_ref(), rows);
+            crate::table::top(&mut line, time, lost, sheet.as_ref(), rows);
         }
         match run::print(&mut std::io::stdout().lock(), &line) {
             Ok(Printed::Yes) => {}

@@ -19,6 +19,7 @@ use crate::engine::own::Own;
 use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::group;
@@ -65,6 +66,7 @@ struct Picture {
     syscalls: Vec<Arc<SyscallRow>>,
     processes: Vec<Arc<ProcessRow>>,
     events: Vec<Arc<EventRow>>,
+    failures: Vec<Arc<FailureRow>>,
 }
 
 struct Console {
@@ -327,6 +329,7 @@ impl Console {
             syscalls: self.collector.core.syscall_rows(false),
             processes: self.collector.core.process_rows(false),
             events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
+            failures: self.collector.core.failure_rows(false),
         }
     }
 
@@ -397,6 +400,7 @@ impl Console {
                 }
                 (Arc::new(Listing { rows, total }), hidden)
             }
+            View::Failures => shared(list(picture.failures.clone(), filter, sort, hide)),
             View::Probes => {
                 let rows = self.probes.iter().cloned().map(Arc::new).collect();
                 shared(list(rows, filter, self.query.sort, |_| false))

@@ -14,6 +14,7 @@ pub enum View {
     Syscalls,
     Processes,
     Events,
+    Failures,
     Probes,
 }
 
@@ -25,6 +26,7 @@ impl View {
             | (Self::Syscalls, Family::Syscall)
             | (Self::Processes, Family::Process) => true,
             (Self::Events, family) => !family.on_demand(),
+            (Self::Failures, _) => matches!(family, Family::Flow),
             (Self::Flows | Self::Syscalls | Self::Processes | Self::Probes, _) => false,
         }
     }
@@ -78,6 +80,7 @@ impl View {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
             Self::Syscalls => Some(Sort { column: "time", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
+            Self::Failures => Some(Sort { column: "count", descending: true }),
             Self::Events | Self::Probes => None,
         }
     }

@@ -36,8 +36,8 @@ pub struct Observer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     Events,
-    /// As they came: where more is asked than an [`Event`] has.
-    Values,
+    /// The lines as they are.
+    Raw,
     /// Only how many there were of each name: for workloads that would fill the memory.
     Counts,
 }
@@ -45,7 +45,7 @@ pub enum Keep {
 #[derive(Default)]
 struct Lines {
     events: Vec<Event>,
-    values: Vec<Value>,
+    raw: Vec<Value>,
     counts: BTreeMap<String, u64>,
     stats: Option<Value>,
 }
@@ -53,7 +53,8 @@ struct Lines {
 /// A finished observation.
 pub struct Observed {
     pub events: Vec<Event>,
-    pub values: Vec<Value>,
+    /// With [`Keep::Raw`].
+    pub raw: Vec<Value>,
     pub counts: BTreeMap<String, u64>,
     pub stats: Value,
     pub stderr: Vec<String>,
@@ -175,7 +176,7 @@ impl Observer {
         self.heard.extend(self.said.iter());
         Ok(Observed {
             events: lines.events,
-            values: lines.values,
+            raw: lines.raw,
             counts: lines.counts,
             stats: lines.stats.context("the last line was not fluoro.stats")?,
             stderr: std::mem::take(&mut self.heard),
@@ -222,7 +223,7 @@ impl Lines {
             *lines.counts.entry(event.name.clone()).or_default() += 1;
             match keep {
                 Keep::Events => lines.events.push(event),
-                Keep::Values => lines.values.push(value),
+                Keep::Raw => lines.raw.push(value),
                 Keep::Counts => {}
             }
         }

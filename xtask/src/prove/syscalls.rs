@@ -302,7 +302,7 @@ fn traced(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut actor = Actor::start(&place.xtask, &["calls", "1", &count.to_string()])?;
     let told = actor.hear(place.patience(10))?;
     let filter = format!("pid:{}", actor.pid());
-    let watch = Observer::start(place, &["syscall"], &["-f", &filter], Keep::Values)?;
+    let watch = Observer::start(place, &["syscall"], &["-f", &filter], Keep::Raw)?;
     actor.tell("go")?;
     actor.hear(place.patience(30))?;
     watch.settle();
@@ -314,7 +314,7 @@ fn traced(place: &Place, checks: &mut Checks) -> Result<()> {
     for (name, expected) in calls {
         let expected = |index: usize| expected.get(index).and_then(Value::as_u64).unwrap_or(0);
         let of = |line: &&Value| line.pointer("/syscall/name").and_then(Value::as_str) == Some(name);
-        let lines: Vec<&Value> = observed.values.iter().filter(of).collect();
+        let lines: Vec<&Value> = observed.raw.iter().filter(of).collect();
         checks.equal(format!("trace: lines of {name}"), expected(0), lines.len() as u64);
         let failed = lines.iter().filter(|line| line.pointer("/error/type").is_some()).count() as u64;
         checks.equal("trace: of them with error.type", expected(1), failed);
@@ -322,7 +322,7 @@ fn traced(place: &Place, checks: &mut Checks) -> Result<()> {
         checks.equal("trace: of them timed", expected(0), timed);
     }
     let opened = |line: &&Value| line.pointer("/syscall/name").and_then(Value::as_str) == Some("openat");
-    let arguments = observed.values.iter().find(opened).and_then(|line| line.pointer("/syscall/arguments"));
+    let arguments = observed.raw.iter().find(opened).and_then(|line| line.pointer("/syscall/arguments"));
     if let Some(arguments) = arguments {
         checks.equal(
             "trace: arguments",
