@@ -4,6 +4,7 @@
 
 mod alternatives;
 mod blind;
+mod bytes;
 mod checks;
 mod doctor;
 mod event;
@@ -95,6 +96,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("storm", storm::play),
     ("failures-first", failures_first::play),
     ("failures", failures::play),
+    ("bytes", bytes::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("top", top::play),

@@ -12,7 +12,9 @@ pub mod namespace;
 pub mod spawner;
 pub mod storm;
 pub mod trouble;
+pub mod uring;
 pub mod voice;
+pub mod ways;
 
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -46,6 +48,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
     ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
+    ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];
