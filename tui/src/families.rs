@@ -1,6 +1,7 @@
 //! The families: one subject the kernel is asked about, under one name in every layer. Adding one adds a folder
 //! and a line in [`Family::ALL`].
 
+pub mod drop;
 pub mod flow;
 pub mod identity;
 pub mod process;
@@ -14,16 +15,18 @@ use crate::columns::{Info, infos};
 pub enum Family {
     Process,
     Flow,
+    Drop,
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow];
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Drop];
 
     /// Its name in every layer, on the command line and in JSON.
     pub const fn stem(self) -> &'static str {
         match self {
             Self::Process => "process",
             Self::Flow => "flow",
+            Self::Drop => "drop",
         }
     }
 
@@ -36,6 +39,7 @@ impl Family {
         match self {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
+            Self::Drop => drop::probe::PROGRAMS,
         }
     }
 
@@ -44,6 +48,7 @@ impl Family {
         match self {
             Self::Process => process::probe::maps(budget),
             Self::Flow => flow::probe::maps(budget),
+            Self::Drop => drop::probe::maps(budget),
         }
     }
 
@@ -52,6 +57,7 @@ impl Family {
         match self {
             Self::Process => infos::<process::model::ProcessRow>(),
             Self::Flow => infos::<flow::model::FlowRow>(),
+            Self::Drop => infos::<drop::row::DropRow>(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
 use crate::families::Family;
+use crate::families::drop::model::DropModel;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{flow, process};
@@ -25,6 +26,7 @@ pub struct Core {
     pub processes: Processes,
     pub process: ProcessModel,
     pub flow: FlowModel,
+    pub drop: DropModel,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -41,6 +43,7 @@ impl Core {
             processes: Processes::default(),
             process: ProcessModel::default(),
             flow: FlowModel::default(),
+            drop: DropModel::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -67,17 +70,19 @@ impl Core {
     /// Feeds what happened up to `until`, in the order in which it happened, identities first.
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
-        let (processes, flows) = self.intake.order(until);
-        self.backlog = processes > most || flows > most;
-        // No connection before its process.
-        let flows = if processes > most { 0 } else { flows.min(most) };
-        let processes = processes.min(most);
+        let due = self.intake.order(until);
+        self.backlog = [due.process, due.flow, due.drop].iter().any(|&due| due > most);
+        // Nothing before its process.
+        let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
-        for record in self.intake.process.drain(..processes) {
+        for record in self.intake.process.drain(..due.process.min(most)) {
             self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
         }
-        for record in self.intake.flow.drain(..flows) {
+        for record in self.intake.flow.drain(..due.flow.min(others)) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for record in self.intake.drop.drain(..due.drop.min(others)) {
+            self.drop.apply(&record, &mut self.processes, lookup, &mut self.drafts);
         }
     }
 
@@ -91,18 +96,24 @@ impl Core {
         !self.intake.is_empty()
     }
 
-    /// Releases openings that have waited long enough for their owner: by the time up to which records were taken, for
-    /// the one that names the owner may lie behind many.
+    /// Releases what has waited long enough for its owner: by the time up to which records were taken, for the one that
+    /// names the owner may lie behind many.
     pub fn flush(&mut self) {
         if !self.backlog {
             self.flow.flush(self.settled, &mut self.drafts);
+            self.flush_drops(self.settled);
         }
+    }
+
+    fn flush_drops(&mut self, until: BootTime) {
+        self.drop.flush(until, &mut self.processes, self.machine.as_mut(), &mut self.drafts);
     }
 
     /// Feeds and releases everything that is held back.
     pub fn finish(&mut self) {
         self.feed(BootTime(u64::MAX), usize::MAX);
         self.flow.finish(&mut self.drafts);
+        self.flush_drops(BootTime(u64::MAX));
     }
 
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
@@ -134,6 +145,10 @@ impl Core {
                     let is_known = |process| self.processes.get(process).is_some();
                     let gone = self.flow.histograms().forget(is_known);
                     sources.forget(Family::Flow, "HISTOGRAMS", &gone);
+                }
+                Frame::Drop(frame) => {
+                    let (_, gone) = self.drop.count(&frame, &self.processes, self.machine.as_mut());
+                    sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
             }
         }

@@ -8,13 +8,14 @@ use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
-use crate::families::{Family, flow};
+use crate::families::{Family, drop, flow};
 use crate::model::{Books, Ledger};
 
 /// What a family's maps hold at one moment.
 #[derive(Debug, Clone)]
 pub enum Frame {
     Flow(flow::model::Frame),
+    Drop(drop::model::Frame),
 }
 
 /// The records and books of one family.
@@ -59,6 +60,7 @@ impl Source for Taps {
         Ok(match self.family {
             Family::Process => None,
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
+            Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The live machine: over /proc, cgroupfs, sock_diag and the kernel's clocks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use crate::families::Family;
 use crate::families::flow::model::{SocketFacts, State};
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
+use crate::kernel::kallsyms::Symbols;
 use crate::kernel::owner;
 use crate::kernel::proc::{Proc, Process};
 use crate::kernel::sock_diag;
@@ -32,7 +33,25 @@ pub struct World {
     namespaces: HashMap<u32, u32>,
     listed: Option<Instant>,
     own_netns: Option<u32>,
+    drop_reasons: HashMap<u32, String>,
+    /// Address of `_stext`, until functions are asked for; then they are read, once.
+    text: Option<u64>,
+    symbols: Option<Symbols>,
+    holders: Holders,
 }
+
+/// Who holds which socket, as it was found last.
+struct Holders {
+    by_inode: HashMap<u64, u32>,
+    /// Asked for and not found, since `forgotten`.
+    nobodys: HashSet<u64>,
+    forgotten: Instant,
+    scanned: Instant,
+    scan_took: Duration,
+}
+
+/// Sockets that were held by nobody are looked for again after this time.
+const NOBODYS: Duration = Duration::from_secs(5);
 
 /// Directories are read again for an unknown group, but that takes at most this share of the time.
 const RESCAN_SHARE: u32 = 20;
@@ -41,7 +60,12 @@ const RESCAN_SHARE: u32 = 20;
 const RELIST: Duration = Duration::from_secs(5);
 
 impl World {
-    pub fn live(root: &Path, hierarchy: Option<Hierarchy>) -> Self {
+    pub fn live(
+        root: &Path,
+        hierarchy: Option<Hierarchy>,
+        drop_reasons: HashMap<u32, String>,
+        text: Option<u64>,
+    ) -> Self {
         let proc = Proc::new(root);
         Self {
             own_netns: proc.netns(std::process::id()),
@@ -54,6 +78,16 @@ impl World {
             offset: wall_offset(),
             namespaces: HashMap::new(),
             listed: None,
+            drop_reasons,
+            text,
+            symbols: None,
+            holders: Holders {
+                by_inode: HashMap::new(),
+                nobodys: HashSet::new(),
+                forgotten: Instant::now(),
+                scanned: Instant::now(),
+                scan_took: Duration::ZERO,
+            },
         }
     }
 
@@ -195,6 +229,48 @@ impl Lookup for World {
 
     fn wall(&self, at: BootTime) -> WallTime {
         self.offset.wall(at)
+    }
+
+    fn drop_reason(&self, code: u32) -> Option<&str> {
+        self.drop_reasons.get(&code).map(String::as_str)
+    }
+
+    fn function(&mut self, offset: i64) -> Option<&str> {
+        let text = self.text?;
+        let symbols = self.symbols.get_or_insert_with(|| Symbols::read(Path::new("/"), text));
+        symbols.find(offset).map(|(name, _)| name)
+    }
+
+    fn interface(&mut self, netns: NetnsId, index: u32) -> Option<Outside> {
+        if self.own_netns != Some(netns.0) {
+            return None;
+        }
+        let name = nix::net::if_::if_indextoname(index).ok()?;
+        Some(Outside::new(name.as_bytes()))
+    }
+
+    fn socket_holder(&mut self, inode: u64) -> Option<ProcKey> {
+        let holders = &mut self.holders;
+        if holders.forgotten.elapsed() > NOBODYS {
+            holders.nobodys.clear();
+            holders.forgotten = Instant::now();
+        }
+        if holders.nobodys.contains(&inode) {
+            return None;
+        }
+        if !holders.by_inode.contains_key(&inode)
+            && holders.scanned.elapsed() > holders.scan_took * RESCAN_SHARE
+        {
+            let began = Instant::now();
+            holders.by_inode = self.proc.socket_holders();
+            holders.scanned = Instant::now();
+            holders.scan_took = holders.scanned.duration_since(began);
+            if !holders.by_inode.contains_key(&inode) {
+                holders.nobodys.insert(inode);
+            }
+        }
+        let process = self.proc.process(*holders.by_inode.get(&inode)?)?;
+        Some(ProcKey { tgid: Tgid(process.tgid), start: StartTime(process.start) })
     }
 }
 

@@ -29,6 +29,7 @@ impl View {
         match family {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
+            Family::Drop => matches!(self, Self::Events),
         }
     }
 }
