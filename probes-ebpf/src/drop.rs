@@ -164,6 +164,10 @@ fn on_free(ctx: &ProbeContext, skb: Kptr, reason: u32, rx_sk: Kptr) -> i32 {
 
 #[inline(always)]
 fn on_refused(skb: Kptr, sk: Kptr) -> i32 {
+    // Where kfree_skb itself tells the socket, nothing need be remembered.
+    if machine::drop_rx_sk() != ABSENT {
+        return 0;
+    }
     if let Some(refused) = REFUSED.get_ptr_mut(0) {
         // SAFETY: map memory of this CPU.
         unsafe { refused.write_volatile(Refused { skb: skb as u64, sk: sk as u64 }) };
@@ -263,7 +267,11 @@ fn report(mut record: DropRecord) -> i32 {
     };
     let bytes = u64::from(record.len);
     ledger::aggregate_seen();
-    if count(&key, 1, bytes) { ledger::counted() } else { ledger::untracked() }
+    if count(&key, 1, bytes) {
+        ledger::counted()
+    } else {
+        ledger::untracked()
+    }
     record.header.seq = ledger::next_seq();
     if let Some(last) = LAST.get_ptr_mut(0) {
         let waits = record.header.flags & FLAG_OWNER_MAY_FOLLOW != 0;
@@ -284,7 +292,11 @@ fn report(mut record: DropRecord) -> i32 {
             return 0;
         }
     }
-    if send(&record) { ledger::submitted() } else { ledger::lost() }
+    if send(&record) {
+        ledger::submitted()
+    } else {
+        ledger::lost()
+    }
     0
 }
 
@@ -327,7 +339,8 @@ fn on_owner(sk: Kptr) -> i32 {
     unsafe { (&raw mut (*last).seq).write_volatile(0) };
     // SAFETY: no arguments.
     let (now, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
-    let header = Header { at_ns: now, seq: ledger::next_seq(), cpu, kind: KIND_OWNER, flags: FLAG_QUEUE_FULL };
+    let header =
+        Header { at_ns: now, seq: ledger::next_seq(), cpu, kind: KIND_OWNER, flags: FLAG_QUEUE_FULL };
     let mut record = DropRecord {
         header,
         owner: Task::NONE,
@@ -361,19 +374,24 @@ fn on_owner(sk: Kptr) -> i32 {
     0
 }
 
-/// The socket whose full queue has just refused this packet.
+/// The socket whose full queue has just refused this packet: it is dropped before any other on this CPU.
 #[inline(always)]
 fn refused(skb: Kptr, flags: &mut u16) -> Kptr {
-    let Some(refused) = REFUSED.get_ptr_mut(0) else { return core::ptr::null() };
-    // SAFETY: map memory of this CPU.
-    unsafe {
-        if (*refused).skb != skb as u64 {
-            return core::ptr::null();
-        }
-        (&raw mut (*refused).skb).write_volatile(0);
-        *flags |= FLAG_QUEUE_FULL;
-        (*refused).sk as Kptr
+    if machine::drop_rx_sk() != ABSENT {
+        return core::ptr::null();
     }
+    let Some(held) = REFUSED.get_ptr_mut(0) else { return core::ptr::null() };
+    // SAFETY: map memory of this CPU.
+    let last = unsafe {
+        let last = held.read_volatile();
+        (&raw mut (*held).skb).write_volatile(0);
+        last
+    };
+    if last.skb != skb as u64 {
+        return core::ptr::null();
+    }
+    *flags |= FLAG_QUEUE_FULL;
+    last.sk as Kptr
 }
 
 /// Puts down whose socket it is. Sockets that are not whole (requests, TIME_WAIT) have neither owner nor inode.

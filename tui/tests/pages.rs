@@ -7,12 +7,14 @@ use fluoro::families::Family;
 use fluoro::filter::{Filter, Keys};
 
 const FILTER: &str = include_str!("../../docs/filter.md");
+const DROP: &str = include_str!("../../docs/drop.md");
 const FLOW: &str = include_str!("../../docs/flow.md");
 const PROCESS: &str = include_str!("../../docs/process.md");
 
 const fn page(family: Family) -> &'static str {
     match family {
         Family::Flow => FLOW,
+        Family::Drop => DROP,
         Family::Process => PROCESS,
     }
 }

@@ -6,6 +6,7 @@ mod alternatives;
 mod blind;
 mod checks;
 mod doctor;
+mod drops;
 mod event;
 mod failures_first;
 mod filters;
@@ -70,8 +71,18 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
-pub const PER_KERNEL: &[&str] =
-    &["flows", "netns", "processes", "storm", "failures-first", "prime", "identity", "ground", "hooks"];
+pub const PER_KERNEL: &[&str] = &[
+    "flows",
+    "netns",
+    "processes",
+    "storm",
+    "failures-first",
+    "prime",
+    "identity",
+    "drops",
+    "ground",
+    "hooks",
+];
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("flows", flows::play),
@@ -81,6 +92,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("failures-first", failures_first::play),
     ("prime", prime::play),
     ("identity", identity::play),
+    ("drops", drops::play),
     ("top", top::play),
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
@@ -102,7 +114,7 @@ struct Skip(String);
 /// What is played over every alternative of a program that begins so; the others once: what they claim does not
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] =
-    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first"])];
+    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first"]), ("drop_", &["drops"])];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
 const DIVIDE_FORCED: u32 = 40;

@@ -60,12 +60,7 @@ const RESCAN_SHARE: u32 = 20;
 const RELIST: Duration = Duration::from_secs(5);
 
 impl World {
-    pub fn live(
-        root: &Path,
-        hierarchy: Option<Hierarchy>,
-        drop_reasons: HashMap<u32, String>,
-        text: Option<u64>,
-    ) -> Self {
+    pub fn live(root: &Path, hierarchy: Option<Hierarchy>) -> Self {
         let proc = Proc::new(root);
         Self {
             own_netns: proc.netns(std::process::id()),
@@ -78,8 +73,8 @@ impl World {
             offset: wall_offset(),
             namespaces: HashMap::new(),
             listed: None,
-            drop_reasons,
-            text,
+            drop_reasons: HashMap::new(),
+            text: None,
             symbols: None,
             holders: Holders {
                 by_inode: HashMap::new(),
@@ -89,6 +84,14 @@ impl World {
                 scan_took: Duration::ZERO,
             },
         }
+    }
+
+    /// With the kernel's own words: for its `enum skb_drop_reason`, and for what lies behind `_stext`.
+    #[must_use]
+    pub fn with_words(mut self, drop_reasons: HashMap<u32, String>, text: Option<u64>) -> Self {
+        self.drop_reasons = drop_reasons;
+        self.text = text;
+        self
     }
 
     /// How cgroups are mounted and which hierarchy tells processes apart.

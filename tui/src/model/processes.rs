@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::model::{Executable, Identity, Owner};
 use crate::records::process::{Record, What};
-use crate::records::{BootTime, CgroupId, NetnsId, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime};
+use crate::records::{
+    BootTime, CgroupId, NetnsId, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime,
+};
 
 /// A process as somebody other than a record describes it (/proc, a fixture).
 #[derive(Debug, Clone, PartialEq, Eq)]

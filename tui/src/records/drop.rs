@@ -100,10 +100,7 @@ impl Record {
             len: raw.len,
             received: flags & FLAG_RECEIVED != 0,
             ends: (raw.protocol != UNKNOWN).then(|| {
-                (
-                    end(raw.source_address, raw.source_port),
-                    end(raw.destination_address, raw.destination_port),
-                )
+                (end(raw.source_address, raw.source_port), end(raw.destination_address, raw.destination_port))
             }),
             ethertype: raw.ethertype,
             protocol: raw.protocol,

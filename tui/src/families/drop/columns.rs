@@ -33,10 +33,14 @@ pub fn columns() -> &'static [Column<DropRow>] {
         let mut columns = identity::columns::<DropRow>();
         let own: Vec<Column<DropRow>> = vec![
             Column::new(
-                Info::new("reason", Kind::Word, "Why, by the kernel's enum skb_drop_reason; before 5.17 by where")
-                    .keys(&["reason"])
-                    .json("drop.reason")
-                    .cell(Cell::left("REASON", 22, 0)),
+                Info::new(
+                    "reason",
+                    Kind::Word,
+                    "Why, by the kernel's enum skb_drop_reason; before 5.17 by where",
+                )
+                .keys(&["reason"])
+                .json("drop.reason")
+                .cell(Cell::left("REASON", 22, 0)),
                 |r| Value::Word(r.reason),
             ),
             Column::new(
@@ -56,12 +60,10 @@ pub fn columns() -> &'static [Column<DropRow>] {
                 Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
                 |r| r.transport().map_or(Value::Missing, Value::Word),
             ),
-            Column::new(
-                Info::new("type", Kind::Word, "ipv4 or ipv6").json("network.type"),
-                |r| local(r).map_or(Value::Missing, |end| {
-                    Value::Word(if end.is_ipv4() { "ipv4" } else { "ipv6" })
-                }),
-            ),
+            Column::new(Info::new("type", Kind::Word, "ipv4 or ipv6").json("network.type"), |r| {
+                local(r)
+                    .map_or(Value::Missing, |end| Value::Word(if end.is_ipv4() { "ipv4" } else { "ipv6" }))
+            }),
             Column::new(
                 Info::new("ethertype", Kind::Number, "Protocol in the frame, such as 2048 for IPv4")
                     .json("drop.ethertype"),
@@ -89,13 +91,19 @@ pub fn columns() -> &'static [Column<DropRow>] {
                 },
             ),
             Column::new(
-                Info::new("local_address", Kind::Address, "Destination of a packet received, source of one sent")
-                    .keys(&["net", "host"])
-                    .json("network.local.address"),
+                Info::new(
+                    "local_address",
+                    Kind::Address,
+                    "Destination of a packet received, source of one sent",
+                )
+                .keys(&["net", "host"])
+                .json("network.local.address"),
                 |r| address(local(r)),
             ),
             Column::new(
-                Info::new("lport", Kind::Number, "Port there").keys(&["lport", "port"]).json("network.local.port"),
+                Info::new("lport", Kind::Number, "Port there")
+                    .keys(&["lport", "port"])
+                    .json("network.local.port"),
                 |r| port(r, local(r)),
             ),
             Column::new(
@@ -103,13 +111,19 @@ pub fn columns() -> &'static [Column<DropRow>] {
                 |r| socket(r, local(r)),
             ),
             Column::new(
-                Info::new("peer_address", Kind::Address, "Source of a packet received, destination of one sent")
-                    .keys(&["net", "host"])
-                    .json("network.peer.address"),
+                Info::new(
+                    "peer_address",
+                    Kind::Address,
+                    "Source of a packet received, destination of one sent",
+                )
+                .keys(&["net", "host"])
+                .json("network.peer.address"),
                 |r| address(peer(r)),
             ),
             Column::new(
-                Info::new("rport", Kind::Number, "Port there").keys(&["rport", "port"]).json("network.peer.port"),
+                Info::new("rport", Kind::Number, "Port there")
+                    .keys(&["rport", "port"])
+                    .json("network.peer.port"),
                 |r| port(r, peer(r)),
             ),
             Column::new(

@@ -96,18 +96,13 @@ impl DropModel {
         let mut gone = Vec::new();
         for &(key, count) in &frame.drops {
             let before = self.counted.get(&key).copied().unwrap_or_default();
-            // A packet that is being moved to its owner may be counted in both places for a moment.
+            // A packet that is being moved to its owner is counted in neither place or in both for a moment.
             if count.packets > before.packets {
-                tallies.push(self.tally(&key, processes, lookup, &|of: &DropCount| DropCount {
-                    packets: of.packets - before.packets,
-                    bytes: of.bytes.saturating_sub(before.bytes),
-                }, &count));
+                let packets = count.packets - before.packets;
+                let bytes = count.bytes.saturating_sub(before.bytes);
+                tallies.push(self.tally(&key, DropCount { packets, bytes }, processes, lookup));
                 self.counted.insert(key, count);
-            }
-            if let Some(process) = process_of(&key)
-                && processes.get(process).is_none()
-                && count.packets == before.packets
-            {
+            } else if process_of(&key).is_some_and(|process| processes.get(process).is_none()) {
                 gone.extend_from_slice(key.as_bytes());
                 self.counted.remove(&key);
             }
@@ -118,12 +113,10 @@ impl DropModel {
     fn tally(
         &mut self,
         key: &DropKey,
+        new: DropCount,
         processes: &Processes,
         lookup: &mut dyn Lookup,
-        since: &dyn Fn(&DropCount) -> DropCount,
-        count: &DropCount,
     ) -> Tally {
-        let DropCount { packets, bytes } = since(count);
         let why = Why::new(key.reason, key.location, key.flags as u16, key.protocol as u8);
         let netns = NetnsId(key.netns);
         let interface = self.interface(netns, &Interface { index: key.ifindex, name: None }, lookup);
@@ -133,6 +126,7 @@ impl DropModel {
                 .cloned()
                 .unwrap_or_else(|| Arc::new(Identity::bare(process, lookup.wall(started(process)))))
         });
+        let DropCount { packets, bytes } = new;
         Tally { reason: reason(&why, lookup).0, identity, netns, interface, packets, bytes }
     }
 
@@ -231,3 +225,6 @@ fn intern(word: &str) -> &'static str {
     words.insert(word.to_owned(), leaked);
     leaked
 }
+
+#[cfg(test)]
+mod tests;
