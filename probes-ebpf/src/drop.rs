@@ -237,6 +237,10 @@ fn on_drop(skb: Kptr, location: u64, reason: u32, rx_sk: Kptr) -> i32 {
         record.netns = Helper::read(net, offset!(net_inum));
     }
     dissect(skb, &mut record);
+    // A FIN stays in the queue of a socket until that is closed, empty and long since heard.
+    if record.protocol == IPPROTO_TCP && Helper::read::<u32>(skb, offset!(skb_len)) == 0 {
+        return 0;
+    }
     let base = u64::from(machine::text_high()) << 32 | u64::from(machine::text_low());
     if base != 0 {
         record.location = location.wrapping_sub(base);

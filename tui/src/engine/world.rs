@@ -1,6 +1,8 @@
 //! The live machine: over /proc, cgroupfs, sock_diag and the kernel's clocks.
 
-use std::collections::{HashMap, HashSet};
+mod holders;
+
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use crate::model::{Container, Lookup, Owner, ProcFacts};
 use crate::records::{
     BootTime, CgroupId, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
 };
+use holders::Holders;
 
 pub struct World {
     proc: Proc,
@@ -39,19 +42,6 @@ pub struct World {
     symbols: Option<Symbols>,
     holders: Holders,
 }
-
-/// Who holds which socket, as it was found last.
-struct Holders {
-    by_inode: HashMap<u64, u32>,
-    /// Asked for and not found, since `forgotten`.
-    nobodys: HashSet<u64>,
-    forgotten: Instant,
-    scanned: Instant,
-    scan_took: Duration,
-}
-
-/// Sockets that were held by nobody are looked for again after this time.
-const NOBODYS: Duration = Duration::from_secs(5);
 
 /// Directories are read again for an unknown group, but that takes at most this share of the time.
 const RESCAN_SHARE: u32 = 20;
@@ -76,13 +66,7 @@ impl World {
             drop_reasons: HashMap::new(),
             text: None,
             symbols: None,
-            holders: Holders {
-                by_inode: HashMap::new(),
-                nobodys: HashSet::new(),
-                forgotten: Instant::now(),
-                scanned: Instant::now(),
-                scan_took: Duration::ZERO,
-            },
+            holders: Holders::new(root),
         }
     }
 
@@ -253,27 +237,11 @@ impl Lookup for World {
     }
 
     fn socket_holder(&mut self, inode: u64) -> Option<ProcKey> {
-        let holders = &mut self.holders;
-        if holders.forgotten.elapsed() > NOBODYS {
-            holders.nobodys.clear();
-            holders.forgotten = Instant::now();
-        }
-        if holders.nobodys.contains(&inode) {
-            return None;
-        }
-        if !holders.by_inode.contains_key(&inode)
-            && holders.scanned.elapsed() > holders.scan_took * RESCAN_SHARE
-        {
-            let began = Instant::now();
-            holders.by_inode = self.proc.socket_holders();
-            holders.scanned = Instant::now();
-            holders.scan_took = holders.scanned.duration_since(began);
-            if !holders.by_inode.contains_key(&inode) {
-                holders.nobodys.insert(inode);
-            }
-        }
-        let process = self.proc.process(*holders.by_inode.get(&inode)?)?;
-        Some(ProcKey { tgid: Tgid(process.tgid), start: StartTime(process.start) })
+        self.holders.of_inode(inode)
+    }
+
+    fn port_holder(&mut self, netns: NetnsId, port: u16) -> Option<ProcKey> {
+        self.holders.of_port(netns, port)
     }
 }
 

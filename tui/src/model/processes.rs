@@ -50,6 +50,11 @@ pub trait Lookup {
     fn socket_holder(&mut self, _inode: u64) -> Option<ProcKey> {
         None
     }
+
+    /// The process that has a UDP socket at this port.
+    fn port_holder(&mut self, _netns: NetnsId, _port: u16) -> Option<ProcKey> {
+        None
+    }
 }
 
 /// Identities by process.

@@ -16,8 +16,8 @@ struct Case {
     /// Of a kernel that has no reasons: the function.
     function: &'static str,
     direction: &'static str,
-    /// The kernel tells whose socket it is.
-    exact: bool,
+    /// How the process is known.
+    attribution: &'static str,
 }
 
 const CASES: &[Case] = &[
@@ -26,29 +26,35 @@ const CASES: &[Case] = &[
         reasons: &["NO_SOCKET"],
         function: "__udp4_lib_rcv",
         direction: "receive",
-        exact: false,
+        attribution: "inferred",
     },
     Case {
         key: "full",
         reasons: &["SOCKET_RCVBUFF"],
         function: "SOCKET_RCVBUFF",
         direction: "receive",
-        exact: true,
+        attribution: "exact",
     },
-    Case { key: "corrupt", reasons: &["UDP_CSUM"], function: "UDP_CSUM", direction: "receive", exact: false },
+    Case {
+        key: "corrupt",
+        reasons: &["UDP_CSUM"],
+        function: "UDP_CSUM",
+        direction: "receive",
+        attribution: "inferred",
+    },
     Case {
         key: "out",
         reasons: &["NETFILTER_DROP"],
         function: "NETFILTER_DROP",
         direction: "transmit",
-        exact: true,
+        attribution: "exact",
     },
     Case {
         key: "in",
         reasons: &["NETFILTER_DROP"],
         function: "NETFILTER_DROP",
         direction: "receive",
-        exact: false,
+        attribution: "inferred",
     },
 ];
 
@@ -97,7 +103,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 }
 
 fn check(checks: &mut Checks, case: &Case, ours: &[&Event], port: u64, packets: u64, pid: u32) {
-    let Case { key, reasons, function, direction, exact } = case;
+    let Case { key, reasons, function, direction, attribution } = case;
     let to_port = |event: &&&Event| {
         let end = if *direction == "receive" { event.local_port() } else { event.peer_port() };
         u64::from(end) == port
@@ -115,18 +121,20 @@ fn check(checks: &mut Checks, case: &Case, ours: &[&Event], port: u64, packets: 
     let wrong: Vec<String> = found
         .iter()
         .filter(|event| {
-            let owner = if *exact { event.pid == Some(pid) } else { event.pid.is_none_or(|of| of == pid) };
-            !owner || event.io_direction.as_deref() != Some(direction)
+            event.pid != Some(pid)
+                || event.drop_attribution.as_deref() != Some(attribution)
+                || event.io_direction.as_deref() != Some(direction)
         })
         .map(|event| brief(event))
         .collect();
-    checks.none(format!("{key}: wrong process or direction"), &wrong);
+    checks.none(format!("{key}: wrong process, attribution or direction"), &wrong);
 }
 
 fn brief(event: &Event) -> String {
     format!(
-        "{} {} at {} {}",
+        "{} {} {} at {} {}",
         event.reason.as_deref().unwrap_or("-"),
+        event.drop_attribution.as_deref().unwrap_or("-"),
         event.io_direction.as_deref().unwrap_or("-"),
         event.location.as_deref().unwrap_or("-"),
         event.brief()

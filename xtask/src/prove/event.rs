@@ -36,6 +36,7 @@ pub struct Event {
     pub netns: Option<u64>,
     pub io_direction: Option<String>,
     pub reason: Option<String>,
+    pub drop_attribution: Option<String>,
     pub location: Option<String>,
 }
 
@@ -92,6 +93,7 @@ impl Event {
             netns: number("/network/namespace/inode"),
             io_direction: text(value, "/network/io/direction"),
             reason: text(value, "/drop/reason"),
+            drop_attribution: text(value, "/drop/attribution"),
             location: text(value, "/drop/location"),
         }
     }

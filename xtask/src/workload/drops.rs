@@ -34,7 +34,9 @@ pub fn play(words: &mut Words) -> Result<()> {
         sender.send_to(&[b'c'; 40], at(CLOSED)).context("send to a closed port")?;
     }
     let full = overflow(&sender, count)?;
-    let corrupt = corrupt(count)?;
+    // They stay open: whose they are is looked for after the packets.
+    let (corrupt, _receiver) = corrupt(count)?;
+    let _waiting = UdpSocket::bind(at(REFUSED_COMING_IN)).context("bind")?;
     let nftables = filter(&sender, count)?;
     exchange(&sender, count)?;
     voice::say(&json!({
@@ -71,8 +73,8 @@ fn overflow(sender: &UdpSocket, count: u32) -> Result<u32> {
 }
 
 /// Datagrams whose checksum is wrong, to a port that is open.
-fn corrupt(count: u32) -> Result<u32> {
-    let _receiver = UdpSocket::bind(at(CORRUPT)).context("bind")?;
+fn corrupt(count: u32) -> Result<(u32, UdpSocket)> {
+    let receiver = UdpSocket::bind(at(CORRUPT)).context("bind")?;
     let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)
         .context("raw socket")?;
     let before = udp_counter("InCsumErrors")?;
@@ -83,7 +85,7 @@ fn corrupt(count: u32) -> Result<u32> {
     }
     let refused = udp_counter("InCsumErrors")? - before;
     ensure!(refused == count, "the kernel found {refused} of {count} checksums wrong");
-    Ok(refused)
+    Ok((refused, receiver))
 }
 
 /// An IPv4 packet with a datagram of eight bytes. The kernel completes the header of IP.
@@ -108,7 +110,6 @@ fn filter(sender: &UdpSocket, count: u32) -> Result<Result<(), String>> {
             outcome => outcome?,
         }
     }
-    let _receiver = UdpSocket::bind(at(REFUSED_COMING_IN)).context("bind")?;
     for _ in 0..count {
         let sent = sender.send_to(&[b'o'; 40], at(REFUSED_GOING_OUT));
         ensure!(

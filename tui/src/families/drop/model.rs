@@ -134,14 +134,14 @@ impl DropModel {
         let (identity, attribution) = match (&record.owner, record.inode) {
             // The owner was read when the socket was made; since then the process may have changed or ended.
             (Some(owner), _) => (Some(processes.recall(owner, lookup)), Attribution::Exact),
-            (None, Some(inode)) => {
-                let holder = lookup.socket_holder(inode);
+            (None, inode) => {
+                let holder =
+                    inode.and_then(|inode| lookup.socket_holder(inode)).or_else(|| neighbour(record, lookup));
                 match holder.and_then(|key| processes.get(key)) {
                     Some(identity) => (Some(Arc::clone(identity)), Attribution::Inferred),
                     None => (None, Attribution::Unknown),
                 }
             }
-            (None, None) => (None, Attribution::Unknown),
         };
         let (reason, location) = reason(&record.why, lookup);
         let row = DropRow {
@@ -182,6 +182,17 @@ impl DropModel {
         }
         Interface { index: told.index, name }
     }
+}
+
+/// Who has the port that a datagram came in for; if nobody, and it came from this machine, who sent it.
+fn neighbour(record: &Record, lookup: &mut dyn Lookup) -> Option<ProcKey> {
+    const UDP: u8 = 17;
+    /// Of the loopback, in every namespace.
+    const LOOPBACK: u32 = 1;
+    let (source, destination) = record.ends.filter(|_| record.received && record.protocol == UDP)?;
+    let mut at = |port| if port == 0 { None } else { lookup.port_holder(record.netns, port) };
+    at(destination.port())
+        .or_else(|| if record.interface.index == LOOPBACK { at(source.port()) } else { None })
 }
 
 fn process_of(key: &DropKey) -> Option<ProcKey> {
