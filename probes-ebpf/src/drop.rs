@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use fluoro_shared::{
     drop::{
-        DropCount, DropKey, DropOwner, DropRecord, FLAG_BAD_CHECKSUM, FLAG_OWNER_MAY_FOLLOW, FLAG_QUEUE_FULL,
+        DropKey, DropOwner, DropRecord, FLAG_BAD_CHECKSUM, FLAG_OWNER_MAY_FOLLOW, FLAG_QUEUE_FULL,
         FLAG_RECEIVED, INTERFACE_LEN, KIND_OWNER, KIND_PACKET,
     },
     offsets::ABSENT,
@@ -31,9 +31,9 @@ use crate::{
 #[map]
 static OWNERS: LruHashMap<u64, DropOwner> = LruHashMap::with_max_entries(1, 0);
 
-/// Packets and bytes dropped.
+/// Packets dropped.
 #[map]
-static DROPS: HashMap<DropKey, DropCount> = HashMap::with_max_entries(1, 0);
+static DROPS: HashMap<DropKey, u64> = HashMap::with_max_entries(1, 0);
 
 /// The packet that a full queue on this CPU has just refused: whose it was is known before it is dropped.
 #[map]
@@ -53,7 +53,6 @@ struct Refused {
 struct Last {
     /// Of its record; 0: none waits for its owner.
     seq: u64,
-    bytes: u64,
     key: DropKey,
     port: u64,
 }
@@ -269,9 +268,8 @@ fn report(mut record: DropRecord) -> i32 {
         flags: u32::from(record.header.flags & (FLAG_BAD_CHECKSUM | FLAG_QUEUE_FULL)),
         protocol: if record.header.flags & FLAG_BAD_CHECKSUM != 0 { u32::from(record.protocol) } else { 0 },
     };
-    let bytes = u64::from(record.len);
     ledger::aggregate_seen();
-    if count(&key, 1, bytes) {
+    if count(&key, 1) {
         ledger::counted()
     } else {
         ledger::untracked()
@@ -282,7 +280,7 @@ fn report(mut record: DropRecord) -> i32 {
         let seq = if waits { record.header.seq } else { 0 };
         let port = u64::from(record.destination_port);
         // SAFETY: map memory of this CPU.
-        unsafe { last.write_volatile(Last { seq, bytes, key, port }) };
+        unsafe { last.write_volatile(Last { seq, key, port }) };
     }
     ledger::seen();
     match filter::verdict(&record.owner, Some((record.source_port, record.destination_port))) {
@@ -311,22 +309,15 @@ fn send(record: &DropRecord) -> bool {
 
 /// Adds to a count, modulo 2^64. False: the map is full.
 #[inline(always)]
-fn count(key: &DropKey, packets: u64, bytes: u64) -> bool {
-    if bump(key, packets, bytes) {
-        return true;
-    }
+fn count(key: &DropKey, by: u64) -> bool {
     // Another CPU may be first.
-    DROPS.insert(key, &DropCount { packets, bytes }, BPF_NOEXIST).is_ok() || bump(key, packets, bytes)
+    bump(key, by) || DROPS.insert(key, &by, BPF_NOEXIST).is_ok() || bump(key, by)
 }
 
 #[inline(always)]
-fn bump(key: &DropKey, packets: u64, bytes: u64) -> bool {
+fn bump(key: &DropKey, by: u64) -> bool {
     let Some(count) = DROPS.get_ptr_mut(key) else { return false };
-    // SAFETY: the map's own memory.
-    unsafe {
-        ledger::add(&raw mut (*count).packets, packets);
-        ledger::add(&raw mut (*count).bytes, bytes);
-    }
+    ledger::add(count, by);
     true
 }
 
@@ -335,7 +326,7 @@ fn bump(key: &DropKey, packets: u64, bytes: u64) -> bool {
 fn on_owner(sk: Kptr) -> i32 {
     let Some(last) = LAST.get_ptr_mut(0) else { return 0 };
     // SAFETY: map memory of this CPU, on which nothing has been dropped since.
-    let (seq, bytes, mut key, port) = unsafe { ((*last).seq, (*last).bytes, (*last).key, (*last).port) };
+    let (seq, mut key, port) = unsafe { ((*last).seq, (*last).key, (*last).port) };
     if seq == 0 || port != u64::from(Helper::read::<u16>(sk, offset!(sock_num))) {
         return 0;
     }
@@ -365,10 +356,10 @@ fn on_owner(sk: Kptr) -> i32 {
         pad: 0,
     };
     own(sk, &mut record);
-    count(&key, 0_u64.wrapping_sub(1), 0_u64.wrapping_sub(bytes));
+    count(&key, 0_u64.wrapping_sub(1));
     (key.start_ns, key.tgid) = (record.owner.start_ns, record.owner.tgid);
     key.flags |= u32::from(FLAG_QUEUE_FULL);
-    count(&key, 1, bytes);
+    count(&key, 1);
     if let Verdict::Muted = filter::verdict(&record.owner, None) {
         return 0;
     }

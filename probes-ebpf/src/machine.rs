@@ -26,6 +26,7 @@ pub static MACHINE: Machine = Machine {
     skb_csum_valid: ABSENT,
     text_low: 0,
     text_high: 0,
+    retransmit_error: ABSENT,
 };
 
 /// One offset by its name.
@@ -68,5 +69,6 @@ getters!(
     skb_csum_done,
     skb_csum_valid,
     text_low,
-    text_high
+    text_high,
+    retransmit_error
 );

@@ -54,7 +54,7 @@ pub struct DropRecord {
 
 const _: () = assert!(size_of::<DropRecord>() == 168);
 
-/// Key of the map `DROPS`.
+/// Key of the map `DROPS`; its value is a count of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DropKey {
@@ -73,14 +73,6 @@ pub struct DropKey {
 }
 
 const _: () = assert!(size_of::<DropKey>() == 40);
-
-/// Value of the map `DROPS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct DropCount {
-    pub packets: u64,
-    pub bytes: u64,
-}
 
 /// Who made a socket, keyed by its address (which never leaves).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -148,6 +148,8 @@ pub struct Machine {
     /// Address of `_stext`, lower and upper half; 0: not known.
     pub text_low: u32,
     pub text_high: u32,
+    /// Index of the `err` argument of tcp_retransmit_skb; [`ABSENT`] where only what was sent is told.
+    pub retransmit_error: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 64);
+const _: () = assert!(size_of::<Machine>() == 68);

@@ -2,6 +2,7 @@
 //! and a line in [`Family::ALL`].
 
 pub mod drop;
+pub mod failure;
 pub mod flow;
 pub mod identity;
 pub mod process;
@@ -20,6 +21,18 @@ pub enum Family {
 
 impl Family {
     pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Drop];
+
+    /// Families that contribute to the table of failures.
+    pub const FAILING: &'static [Self] = &[Self::Flow, Self::Drop];
+
+    /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
+    pub const fn supplements(self) -> &'static [&'static str] {
+        match self {
+            Self::Process => &[],
+            Self::Flow => &["flow_receive", "flow_send"],
+            Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
+        }
+    }
 
     /// Its name in every layer, on the command line and in JSON.
     pub const fn stem(self) -> &'static str {

@@ -2,6 +2,7 @@
 //! parameter; nothing here does I/O.
 
 mod event;
+mod failure;
 mod histogram;
 mod identity;
 mod ledger;
@@ -11,6 +12,7 @@ mod query;
 mod snapshot;
 
 pub use event::{Event, EventDraft, EventRow};
+pub use failure::{Failure, Subject};
 pub use histogram::{Distribution, Histograms, Series};
 pub use identity::{Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};

@@ -9,6 +9,8 @@ use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
 use crate::families::Family;
 use crate::families::drop::model::DropModel;
+use crate::families::failure::model::Failures;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{flow, process};
@@ -27,6 +29,7 @@ pub struct Core {
     pub process: ProcessModel,
     pub flow: FlowModel,
     pub drop: DropModel,
+    pub failures: Failures,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -44,6 +47,7 @@ impl Core {
             process: ProcessModel::default(),
             flow: FlowModel::default(),
             drop: DropModel::default(),
+            failures: Failures::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -84,6 +88,14 @@ impl Core {
         for record in self.intake.drop.drain(..due.drop.min(others)) {
             self.drop.apply(&record, &mut self.processes, lookup, &mut self.drafts);
         }
+        self.take_failures();
+    }
+
+    /// Takes what each family contributes to the table of failures.
+    fn take_failures(&mut self) {
+        for failure in self.flow.take_failures() {
+            self.failures.add(failure);
+        }
     }
 
     /// Records are due and not yet fed: come again at once.
@@ -122,7 +134,7 @@ impl Core {
         let facts = self.machine.processes();
         self.process.prime(facts, &mut self.processes, self.machine.as_mut());
         if sockets && let Some(held) = self.machine.sockets(true) {
-            self.flow.prime(&held, &self.processes);
+            self.flow.prime(&held, &self.processes, self.machine.now());
         }
     }
 
@@ -130,7 +142,7 @@ impl Core {
     pub fn sweep(&mut self) {
         let began = self.machine.now();
         if let Some(sockets) = self.machine.sockets(false) {
-            self.flow.sweep(&sockets, &self.processes);
+            self.flow.sweep(&sockets, &self.processes, began);
             self.flow.end_unswept(began, self.machine.now());
         }
     }
@@ -147,7 +159,10 @@ impl Core {
                     sources.forget(Family::Flow, "HISTOGRAMS", &gone);
                 }
                 Frame::Drop(frame) => {
-                    let (_, gone) = self.drop.count(&frame, &self.processes, self.machine.as_mut());
+                    let now = self.machine.now();
+                    let (failures, gone) =
+                        self.drop.count(&frame, now, &self.processes, self.machine.as_mut());
+                    failures.into_iter().for_each(|failure| self.failures.add(failure));
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
             }
@@ -167,6 +182,8 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.take_failures();
+        self.failures.tick();
         self.processes.tick(now);
     }
 
@@ -175,6 +192,10 @@ impl Core {
         if view == View::Processes {
             let live = self.processes.iter().filter(|identity| !identity.ended).count();
             return vec![("processes", Some(live as f64)), ("execs_per_s", self.process.execs_per_s())];
+        }
+        if view == View::Failures {
+            let (total, count) = self.failures.totals();
+            return vec![("failures", Some(count as f64)), ("failures_total", Some(total as f64))];
         }
         let totals = self.flow.totals();
         vec![
@@ -220,5 +241,9 @@ impl Core {
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
         self.flow.rows(of_interval)
+    }
+
+    pub fn failure_rows(&self, of_interval: bool) -> Vec<Arc<FailureRow>> {
+        self.failures.rows(of_interval, self.machine.offset())
     }
 }

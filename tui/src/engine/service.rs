@@ -17,6 +17,7 @@ use crate::engine::list::list;
 use crate::engine::own::Own;
 use crate::engine::world::World;
 use crate::families::Family;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
 use crate::model::{
@@ -59,6 +60,7 @@ struct Picture {
     flows: Vec<Arc<FlowRow>>,
     processes: Vec<Arc<ProcessRow>>,
     events: Vec<Arc<EventRow>>,
+    failures: Vec<Arc<FailureRow>>,
 }
 
 struct Console {
@@ -279,6 +281,7 @@ impl Console {
             flows: self.collector.core.flow_rows(false),
             processes: self.collector.core.process_rows(false),
             events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
+            failures: self.collector.core.failure_rows(false),
         }
     }
 
@@ -328,6 +331,7 @@ impl Console {
                 }
                 (Arc::new(Listing { rows, total }), hidden)
             }
+            View::Failures => shared(list(picture.failures.clone(), filter, sort, hide)),
             View::Probes => {
                 let rows = self.probes.iter().cloned().map(Arc::new).collect();
                 shared(list(rows, filter, self.query.sort, |_| false))

@@ -12,6 +12,7 @@ pub enum View {
     Flows,
     Processes,
     Events,
+    Failures,
     Probes,
 }
 
@@ -20,6 +21,7 @@ impl View {
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
             (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
+            (Self::Failures, _) => matches!(family, Family::Flow | Family::Drop),
             (Self::Flows | Self::Processes | Self::Probes, _) => false,
         }
     }
@@ -29,7 +31,7 @@ impl View {
         match family {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
-            Family::Drop => matches!(self, Self::Events),
+            Family::Drop => matches!(self, Self::Events | Self::Failures),
         }
     }
 }
@@ -61,6 +63,7 @@ impl View {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
+            Self::Failures => Some(Sort { column: "count", descending: true }),
             Self::Events | Self::Probes => None,
         }
     }

@@ -7,6 +7,7 @@ use super::Place;
 use super::checks::Checks;
 use super::event::Event;
 use super::observer::{Keep, Observer};
+use super::top::{Top, rows};
 use crate::workload::actor::Actor;
 
 /// What must be said of the packets to one port.
@@ -64,24 +65,17 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut actor = Actor::start(&place.xtask, &["drops", &count])?;
     let pid = actor.pid();
     let netns = actor.hear(place.patience(10))?.get("netns").and_then(Value::as_u64).context("no netns")?;
+    let top = Top::start(place, "failures", &["-f", &format!("kind:drop pid:{pid}"), "-d", "500ms"])?;
+    top.next()?;
     let watch = Observer::start(place, &["drop"], &[], Keep::Events)?;
     actor.tell("go")?;
     let account = actor.hear(place.patience(20))?;
+    let tables = top.gather(place.patience(2))?;
     watch.settle();
     actor.end(place.patience(10))?;
     let observed = watch.finish()?;
     observed.check_books(checks, &["drop"])?;
     checks.equal("lost", 0, observed.books("drop")?.lost);
-    let aggregates = |key: &str| {
-        observed.stats.pointer(&format!("/families/drop/aggregates/{key}")).and_then(Value::as_u64)
-    };
-    checks.that(
-        "packets counted in the kernel, at least those shown",
-        observed.shown(),
-        aggregates("counted").unwrap_or(0),
-        aggregates("counted").unwrap_or(0) >= observed.shown(),
-    );
-
     let ours: Vec<&Event> = observed.events.iter().filter(|event| event.netns == Some(netns)).collect();
     let word = |key: &str, member: &str| account.pointer(&format!("/{key}/{member}")).and_then(Value::as_u64);
     if let Some(reason) = account.get("nftables").and_then(Value::as_str) {
@@ -91,6 +85,15 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         let port = word(case.key, "port").context("no port")?;
         let Some(packets) = word(case.key, "packets") else { continue };
         check(checks, case, &ours, port, packets, pid);
+        // In the kernel's own counts are the processes that it knows exactly.
+        if case.attribution == "exact" {
+            let of = |row: &&Value| {
+                row.pointer("/error/type").and_then(Value::as_str) == case.reasons.first().copied()
+            };
+            let row = tables.iter().flat_map(rows).filter(of).next_back();
+            let total = row.and_then(|row| row.pointer("/failure/total")).and_then(Value::as_u64);
+            checks.equal(format!("{}: total in top failures", case.key), packets, total.unwrap_or(0));
+        }
     }
     let fine = word("fine", "port").context("no port")?;
     let dropped: Vec<String> = ours

@@ -1,20 +1,20 @@
-//! `drop` records and counts in, events and tallies out. Pure.
+//! `drop` records and counts in, events and failures out. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use fluoro_shared::drop::{DropCount, DropKey};
+use fluoro_shared::drop::DropKey;
 
 use super::row::DropRow;
 use crate::families::flow::row::Attribution;
-use crate::model::{EventDraft, Identity, Lookup, Processes, started};
+use crate::model::{EventDraft, Failure, Identity, Lookup, Processes, Subject, started};
 use crate::records::drop::{Interface, Record, What, Why};
 use crate::records::{BootTime, NetnsId, Outside, ProcKey, StartTime, Tgid};
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
-    pub drops: Vec<(DropKey, DropCount)>,
+    pub drops: Vec<(DropKey, u64)>,
 }
 
 /// How long a packet waits for the record that names its owner, which comes right behind it.
@@ -23,24 +23,13 @@ const PATIENCE_NS: u64 = 2_000_000;
 /// Interfaces whose names are remembered.
 const INTERFACES_MAX: usize = 4096;
 
-/// Drops of one reason, process and interface in the interval that the last reading closed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tally {
-    pub reason: &'static str,
-    pub identity: Option<Arc<Identity>>,
-    pub netns: NetnsId,
-    pub interface: Interface,
-    pub packets: u64,
-    pub bytes: u64,
-}
-
 /// Everything known of drops.
 #[derive(Default)]
 pub struct DropModel {
     /// Packets whose owner may yet be told, in the order of time.
     held: VecDeque<Record>,
     interfaces: HashMap<(NetnsId, u32), Outside>,
-    counted: HashMap<DropKey, DropCount>,
+    counted: HashMap<DropKey, u64>,
 }
 
 impl DropModel {
@@ -83,51 +72,60 @@ impl DropModel {
         }
     }
 
-    /// Takes in what the kernel side counts. What is new in it, and the keys of the map that may go: those of processes
-    /// that are no longer known.
+    /// Takes in what the kernel side counts. What is new in it, by reason, process and interface; and the keys of the map
+    /// that may go: those of processes that are no longer known.
     pub fn count(
         &mut self,
         frame: &Frame,
+        now: BootTime,
         processes: &Processes,
         lookup: &mut dyn Lookup,
-    ) -> (Vec<Tally>, Vec<u8>) {
+    ) -> (Vec<Failure>, Vec<u8>) {
         use zerocopy::IntoBytes;
-        let mut tallies = Vec::new();
+        let mut failures = Vec::new();
         let mut gone = Vec::new();
         for &(key, count) in &frame.drops {
-            let before = self.counted.get(&key).copied().unwrap_or_default();
+            let before = self.counted.get(&key).copied().unwrap_or(0);
             // A packet that is being moved to its owner is counted in neither place or in both for a moment.
-            if count.packets > before.packets {
-                let packets = count.packets - before.packets;
-                let bytes = count.bytes.saturating_sub(before.bytes);
-                tallies.push(self.tally(&key, DropCount { packets, bytes }, processes, lookup));
+            if count > before {
+                failures.push(self.failure(&key, count - before, now, processes, lookup));
                 self.counted.insert(key, count);
             } else if process_of(&key).is_some_and(|process| processes.get(process).is_none()) {
                 gone.extend_from_slice(key.as_bytes());
                 self.counted.remove(&key);
             }
         }
-        (tallies, gone)
+        (failures, gone)
     }
 
-    fn tally(
+    fn failure(
         &mut self,
         key: &DropKey,
-        new: DropCount,
+        count: u64,
+        at: BootTime,
         processes: &Processes,
         lookup: &mut dyn Lookup,
-    ) -> Tally {
+    ) -> Failure {
         let why = Why::new(key.reason, key.location, key.flags as u16, key.protocol as u8);
-        let netns = NetnsId(key.netns);
-        let interface = self.interface(netns, &Interface { index: key.ifindex, name: None }, lookup);
+        let told = Interface { index: key.ifindex, name: None };
+        let interface = self.interface(NetnsId(key.netns), &told, lookup);
         let identity = process_of(key).map(|process| {
             processes
                 .get(process)
                 .cloned()
                 .unwrap_or_else(|| Arc::new(Identity::bare(process, lookup.wall(started(process)))))
         });
-        let DropCount { packets, bytes } = new;
-        Tally { reason: reason(&why, lookup).0, identity, netns, interface, packets, bytes }
+        Failure {
+            at,
+            family: "drop",
+            kind: "drop",
+            error: Some(reason(&why, lookup).0),
+            identity,
+            subject: interface.name.map_or(Subject::None, Subject::Interface),
+            count,
+            standing: false,
+            latency_ns: None,
+        }
     }
 
     fn draft(&mut self, record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -> EventDraft {

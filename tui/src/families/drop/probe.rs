@@ -1,6 +1,6 @@
 //! The programs of `drop` and their ways in.
 
-use fluoro_shared::drop::{DropCount, DropKey, DropOwner};
+use fluoro_shared::drop::{DropKey, DropOwner};
 
 use super::model::Frame;
 use crate::collect::maps::{Budget, ELEMENT, MapSize, Maps};
@@ -8,7 +8,7 @@ use crate::collect::program::{Alternative, Hook, Program};
 
 pub fn maps(budget: &Budget) -> Vec<MapSize> {
     let owner = 8 + size_of::<DropOwner>() as u64 + ELEMENT;
-    let count = (size_of::<DropKey>() + size_of::<DropCount>()) as u64 + ELEMENT;
+    let count = size_of::<DropKey>() as u64 + 8 + ELEMENT;
     vec![
         MapSize {
             name: "OWNERS",
@@ -24,7 +24,7 @@ pub const DROPS: &str = "DROPS";
 
 /// What the kernel side has counted so far.
 pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
-    Ok(Frame { drops: maps.read(DROPS, |a: DropCount, _| a)? })
+    Ok(Frame { drops: maps.read(DROPS, |a: u64, b| a + b)? })
 }
 
 pub const PROGRAMS: &[Program] = &[

@@ -55,9 +55,9 @@ impl Stage {
         self.model.flush(BootTime(now), &mut self.processes, &mut self.kernel, &mut self.out);
     }
 
-    fn count(&mut self, drops: &[(DropKey, DropCount)]) -> (Vec<Tally>, Vec<u8>) {
+    fn count(&mut self, drops: &[(DropKey, u64)]) -> (Vec<Failure>, Vec<u8>) {
         let frame = Frame { drops: drops.to_vec() };
-        self.model.count(&frame, &self.processes, &mut self.kernel)
+        self.model.count(&frame, BootTime(1), &self.processes, &mut self.kernel)
     }
 
     /// Reason and pid of each line.
@@ -159,9 +159,9 @@ fn counts_are_of_the_interval_and_never_run_backwards() {
     let key =
         DropKey { start_ns: 0, location: 0, tgid: 0, reason: 3, ifindex: 1, netns: 7, flags: 0, protocol: 0 };
     let mut stage = Stage::default();
-    let of = |packets| [(key, DropCount { packets, bytes: packets * 60 })];
+    let of = |packets| [(key, packets)];
     let counted =
-        |stage: &mut Stage, packets| stage.count(&of(packets)).0.iter().map(|t| t.packets).sum::<u64>();
+        |stage: &mut Stage, packets| stage.count(&of(packets)).0.iter().map(|f| f.count).sum::<u64>();
     assert_eq!(counted(&mut stage, 5), 5);
     assert_eq!(counted(&mut stage, 5), 0);
     // One has been moved to its owner.
@@ -182,11 +182,11 @@ fn what_belongs_to_a_forgotten_process_goes_once_it_is_told() {
         protocol: 0,
     };
     let mut stage = Stage::default();
-    let drops = [(key, DropCount { packets: 2, bytes: 9 })];
-    let (tallies, gone) = stage.count(&drops);
-    assert_eq!((tallies.len(), gone.len()), (1, 0));
-    let (tallies, gone) = stage.count(&drops);
-    assert_eq!((tallies.len(), gone.len()), (0, size_of::<DropKey>()));
+    let drops = [(key, 2)];
+    let (failures, gone) = stage.count(&drops);
+    assert_eq!((failures.len(), gone.len()), (1, 0));
+    let (failures, gone) = stage.count(&drops);
+    assert_eq!((failures.len(), gone.len()), (0, size_of::<DropKey>()));
 }
 
 #[test]
@@ -197,6 +197,6 @@ fn an_interface_keeps_the_name_that_any_packet_told() {
     stage.apply(&named);
     let key =
         DropKey { start_ns: 0, location: 0, tgid: 0, reason: 0, ifindex: 1, netns: 7, flags: 0, protocol: 0 };
-    let (tallies, _) = stage.count(&[(key, DropCount { packets: 1, bytes: 1 })]);
-    assert_eq!(tallies[0].interface.name, Some(Outside::from("eth0")));
+    let (failures, _) = stage.count(&[(key, 1)]);
+    assert_eq!(failures[0].subject, Subject::Interface(Outside::from("eth0")));
 }
