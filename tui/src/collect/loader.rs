@@ -38,6 +38,10 @@ pub struct Ground {
     pub tracefs: bool,
     /// What a refusal by this kernel most likely comes from, by kind of hook.
     pub refusals: Refusals,
+    /// The kernel's words for the values of its `enum skb_drop_reason`.
+    pub drop_reasons: HashMap<u32, String>,
+    /// Address of `_stext`; `None` where addresses are hidden.
+    pub text: Option<u64>,
 }
 
 /// Known causes for which a kind of hook is refused here, said instead of a bare errno.
