@@ -18,6 +18,8 @@ pub static MACHINE: Machine = Machine {
     sock_done: 0,
     stamp_mask: 0,
     retransmit_error: ABSENT,
+    uring_complete: 0,
+    uring_submit: 0,
 };
 
 /// One offset by its name.
@@ -52,5 +54,6 @@ getters!(
     exit_group_dead,
     sock_done,
     stamp_mask,
-    retransmit_error
+    retransmit_error,
+    uring_complete
 );

@@ -7,6 +7,7 @@
 #![feature(core_intrinsics)]
 
 mod access;
+mod file;
 mod filter;
 mod flow;
 mod histogram;

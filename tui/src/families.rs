@@ -2,6 +2,7 @@
 //! and a line in [`Family::ALL`].
 
 pub mod failure;
+pub mod file;
 pub mod flow;
 pub mod identity;
 pub mod process;
@@ -17,10 +18,11 @@ pub enum Family {
     Process,
     Flow,
     Syscall,
+    File,
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Syscall];
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Syscall, Self::File];
 
     /// Families that contribute to the table of failures.
     pub const FAILING: &'static [Self] = &[Self::Flow];
@@ -28,7 +30,7 @@ impl Family {
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
-            Self::Process | Self::Syscall => &[],
+            Self::Process | Self::Syscall | Self::File => &[],
             Self::Flow => &["flow_receive", "flow_send"],
         }
     }
@@ -39,6 +41,7 @@ impl Family {
             Self::Process => "process",
             Self::Flow => "flow",
             Self::Syscall => "syscall",
+            Self::File => "file",
         }
     }
 
@@ -57,13 +60,14 @@ impl Family {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
             Self::Syscall => syscall::probe::PROGRAMS,
+            Self::File => file::probe::PROGRAMS,
         }
     }
 
     /// What it adds to the rows of processes and of their owners.
     pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
         match self {
-            Self::Process => Vec::new(),
+            Self::Process | Self::File => Vec::new(),
             Self::Flow => flow::columns::contributed(),
             Self::Syscall => syscall::columns::contributed(),
         }
@@ -75,6 +79,7 @@ impl Family {
             Self::Process => process::probe::maps(budget),
             Self::Flow => flow::probe::maps(budget),
             Self::Syscall => syscall::probe::maps(budget),
+            Self::File => file::probe::maps(budget),
         }
     }
 
@@ -84,6 +89,7 @@ impl Family {
             Self::Process => infos::<process::model::ProcessRow>(),
             Self::Flow => infos::<flow::model::FlowRow>(),
             Self::Syscall => infos::<syscall::model::SyscallRow>(),
+            Self::File => infos::<file::model::FileRow>(),
         }
     }
 }

@@ -383,6 +383,9 @@ fn load_and_attach(
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
     }
+    if let Some(reason) = machine::unfit(hook, &ground.machine) {
+        return Err(reason.to_owned());
+    }
     let program = bpf.program_mut(entry).ok_or("not in the object")?;
     let explain = |error: &ProgramError| explain(error, hook, ground);
     match hook {

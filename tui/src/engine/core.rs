@@ -12,10 +12,11 @@ use crate::engine::usage::Looks;
 use crate::families::Family;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
+use crate::families::file::model::FileModel;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
-use crate::families::{flow, process, syscall};
+use crate::families::{file, flow, process, syscall};
 use crate::model::{Event, EventDraft, Lookup, Processes, View};
 use crate::records::{BootTime, Outside, Tgid, WallOffset};
 
@@ -34,6 +35,7 @@ pub struct Core {
     untracked_calls: u64,
     usage: Looks,
     pub failures: Failures,
+    pub file: FileModel,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -54,6 +56,7 @@ impl Core {
             untracked_calls: 0,
             usage: Looks::default(),
             failures: Failures::default(),
+            file: FileModel::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -81,7 +84,7 @@ impl Core {
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
         let due = self.intake.order(until);
-        self.backlog = [due.process, due.flow, due.syscall].iter().any(|&due| due > most);
+        self.backlog = [due.process, due.flow, due.syscall, due.file].iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
@@ -93,6 +96,9 @@ impl Core {
         }
         for record in self.intake.syscall.drain(..due.syscall.min(others)) {
             self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
+        }
+        for record in self.intake.file.drain(..due.file.min(others)) {
+            self.drafts.extend(self.file.apply(&record, &mut self.processes, lookup));
         }
         self.take_failures();
     }
@@ -163,6 +169,11 @@ impl Core {
                     sources.forget(Family::Syscall, "CELLS", &gone);
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
                 }
+                Frame::File(frame) => {
+                    let gone = self.file.count(&frame, &self.processes);
+                    sources.forget(Family::File, "FILES", &gone.files);
+                    sources.forget(Family::File, "HISTOGRAMS", &gone.histograms);
+                }
             }
         }
     }
@@ -190,6 +201,7 @@ impl Core {
         self.syscall.tick(interval);
         self.take_failures();
         self.failures.tick();
+        self.file.tick(interval);
         self.processes.tick(now);
     }
 
@@ -213,6 +225,15 @@ impl Core {
         if view == View::Failures {
             let (total, count) = self.failures.totals();
             return vec![("failures", Some(count as f64)), ("failures_total", Some(total as f64))];
+        }
+        if view == View::Files {
+            let totals = self.file.totals();
+            return vec![
+                ("opens_per_s", totals.opens_per_s),
+                ("read_bytes_per_s", totals.read_bytes_per_s),
+                ("write_bytes_per_s", totals.write_bytes_per_s),
+                ("errors_per_s", totals.errors_per_s),
+            ];
         }
         let totals = self.flow.totals();
         vec![
@@ -271,6 +292,10 @@ impl Core {
 
     pub fn syscall_rows(&self, of_interval: bool) -> Vec<Arc<syscall::model::SyscallRow>> {
         self.syscall.rows(&self.processes, self.machine.as_ref(), of_interval)
+    }
+
+    pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
+        self.file.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

@@ -9,6 +9,7 @@ pub struct Intake {
     pub(super) process: Vec<records::process::Record>,
     pub(super) flow: Vec<records::flow::Record>,
     pub(super) syscall: Vec<records::syscall::Record>,
+    pub(super) file: Vec<records::file::Record>,
 }
 
 /// How many records of each family it is the turn of.
@@ -17,6 +18,7 @@ pub(super) struct Due {
     pub process: usize,
     pub flow: usize,
     pub syscall: usize,
+    pub file: usize,
 }
 
 impl Intake {
@@ -26,12 +28,13 @@ impl Intake {
             Family::Process => self.process.push(records::process::Record::decode(bytes)?),
             Family::Flow => self.flow.push(records::flow::Record::decode(bytes)?),
             Family::Syscall => self.syscall.push(records::syscall::Record::decode(bytes)?),
+            Family::File => self.file.push(records::file::Record::decode(bytes)?),
         }
         Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.process.is_empty() && self.flow.is_empty() && self.syscall.is_empty()
+        self.process.is_empty() && self.flow.is_empty() && self.syscall.is_empty() && self.file.is_empty()
     }
 
     /// Brings the records into the order in which they happened. How many of each family are due at `until`.
@@ -39,10 +42,12 @@ impl Intake {
         self.process.sort_by_key(|record| record.at);
         self.flow.sort_by_key(|record| record.at);
         self.syscall.sort_by_key(|record| record.at);
+        self.file.sort_by_key(|record| record.at);
         Due {
             process: self.process.partition_point(|record| record.at <= until),
             flow: self.flow.partition_point(|record| record.at <= until),
             syscall: self.syscall.partition_point(|record| record.at <= until),
+            file: self.file.partition_point(|record| record.at <= until),
         }
     }
 }
