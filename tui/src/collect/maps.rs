@@ -24,7 +24,12 @@ pub struct MapSize {
 impl MapSize {
     /// Room in which records with paths are built: two a CPU, for a program that is preempted keeps one.
     pub const fn scratch(budget: &Budget) -> Self {
-        Self { name: "SCRATCH", entries: 2, entry_bytes: 20_864 * budget.possible_cpus as u64, counted: false }
+        Self {
+            name: "SCRATCH",
+            entries: 2,
+            entry_bytes: 20_864 * budget.possible_cpus as u64,
+            counted: false,
+        }
     }
 }
 

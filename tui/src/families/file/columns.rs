@@ -128,10 +128,9 @@ fn call_columns() -> Vec<Column<FileRow>> {
             |r| call(r, |c| c.mode.as_deref().map(Value::Word)),
         ),
         fact(
-            Info::new("size", Kind::Number, "Length that truncate was told")
+            Info::new("size", Kind::Number, "Length that truncate was told, bytes")
                 .keys(&["size"])
-                .json("file.size")
-                .unit(Unit::Bytes),
+                .json("file.size"),
             |r| call(r, |c| c.size.map(Value::Uint)),
         ),
         fact(

@@ -174,11 +174,6 @@ impl FileModel {
         ticks.get(count).copied().unwrap_or(0)
     }
 
-    /// Begins anew: the family has been attached again.
-    pub fn reset(&mut self) {
-        *self = Self::default();
-    }
-
     /// Ends an interval.
     pub fn tick(&mut self, interval: Duration) {
         self.seconds = interval.as_secs_f64();
@@ -262,8 +257,12 @@ impl FileModel {
     }
 }
 
-/// What is new in a cell; its longest call only where it is longer than any before.
+/// What is new in a cell; its longest call only where it is longer than any before. Counts that went backwards began
+/// anew: the family has been attached again.
 fn since(cell: &FileCell, before: &FileCell) -> FileCell {
+    let calls = |cell: &FileCell| cell.opens + cell.reads + cell.writes + cell.syncs;
+    let none = FileCell::default();
+    let before = if calls(cell) < calls(before) { &none } else { before };
     FileCell {
         opens: cell.opens.saturating_sub(before.opens),
         reads: cell.reads.saturating_sub(before.reads),
@@ -274,5 +273,122 @@ fn since(cell: &FileCell, before: &FileCell) -> FileCell {
         errors: cell.errors.saturating_sub(before.errors),
         busy_ns: cell.busy_ns.saturating_sub(before.busy_ns),
         max_ns: if cell.max_ns > before.max_ns { cell.max_ns } else { 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::engine::synthetic::{Described, Shared};
+    use crate::records::Tgid;
+
+    const START_NS: u64 = 10_000_000;
+
+    fn key(inode: u64) -> FileKey {
+        FileKey { start_ns: START_NS, inode, device: 8, tgid: 7, format: 0o100_000, pad: 0 }
+    }
+
+    fn cell(reads: u64, max_ns: u64) -> FileCell {
+        FileCell { reads, read_bytes: reads * 10, busy_ns: max_ns, max_ns, ..FileCell::default() }
+    }
+
+    fn frame(files: Vec<(FileKey, FileCell)>, room: usize) -> Frame {
+        Frame { files, room, histograms: Vec::new() }
+    }
+
+    fn known() -> (Processes, Shared) {
+        let machine = Shared::new(Described::default());
+        let mut processes = Processes::default();
+        let task = fluoro_shared::record::Task {
+            start_ns: START_NS,
+            tgid: 7,
+            tid: 7,
+            ..fluoro_shared::record::Task::NONE
+        };
+        processes.identify(&crate::records::TaskFacts::decode(&task).unwrap(), &mut machine.clone());
+        (processes, machine)
+    }
+
+    fn only(model: &FileModel, processes: &Processes, machine: &Shared) -> Uses {
+        let rows = model.rows(processes, machine, true);
+        assert_eq!(rows.len(), 1);
+        rows[0].uses.unwrap()
+    }
+
+    #[test]
+    fn an_interval_is_what_came_since_the_frame_before() {
+        let (processes, machine) = known();
+        let mut model = FileModel::default();
+        model.count(&frame(vec![(key(1), cell(3, 500))], 100), &processes);
+        model.count(&frame(vec![(key(1), cell(5, 900))], 100), &processes);
+        model.tick(Duration::from_secs(2));
+        let uses = only(&model, &processes, &machine);
+        assert_eq!((uses.reads, uses.read_bytes, uses.max_ns), (2, 20, Some(900)));
+        assert_eq!(model.totals().read_bytes_per_s, Some(10.0));
+        model.count(&frame(vec![(key(1), cell(5, 900))], 100), &processes);
+        assert!(model.rows(&processes, &machine, true).is_empty());
+        assert_eq!(model.rows(&processes, &machine, false).len(), 1);
+    }
+
+    #[test]
+    fn counts_that_went_backwards_began_anew() {
+        let (processes, machine) = known();
+        let mut model = FileModel::default();
+        model.count(&frame(vec![(key(1), cell(30, 1))], 100), &processes);
+        model.count(&frame(vec![(key(1), cell(4, 1))], 100), &processes);
+        assert_eq!(only(&model, &processes, &machine).reads, 4);
+    }
+
+    #[test]
+    fn a_nearly_full_map_lets_go_of_what_is_idle_and_of_ended_processes() {
+        let (processes, machine) = known();
+        let mut model = FileModel::default();
+        model.count(&frame((0..3).map(|inode| (key(inode), cell(1, 1))).collect(), 4), &processes);
+        let busy = (0..4).map(|inode| (key(inode), cell(1 + u64::from(inode == 3), 1)));
+        let gone = model.count(&frame(busy.collect(), 4), &processes);
+        assert!(!gone.files.is_empty());
+        assert!(model.rows(&processes, &machine, true).iter().all(|row| row.file.inode == 3));
+        let gone = model.count(&frame(vec![(key(3), cell(2, 1))], 100), &Processes::default());
+        assert_eq!(gone.files, key(3).as_bytes());
+    }
+
+    #[test]
+    fn a_rename_takes_the_other_path_of_its_own_thread() {
+        let (mut processes, mut machine) = known();
+        let mut model = FileModel::default();
+        let record = |what, tid, path: &str| Record {
+            at: crate::records::BootTime(1),
+            task: crate::records::TaskFacts {
+                key: ProcKey { tgid: Tgid(7), start: crate::records::StartTime(1) },
+                started: crate::records::BootTime(START_NS),
+                tid: Tid(tid),
+                parent: Tgid(1),
+                uid: crate::records::Uid(0),
+                cgroup: crate::records::CgroupId(0),
+                comm: [0; 16],
+            },
+            what,
+            path: Some(path.into()),
+            resolved: false,
+            truncated: false,
+            result: 0,
+            duration_ns: None,
+            created: false,
+            file: FileId { device: 0, inode: 0, kind: FileKind::None },
+            detail: 0,
+            more: 0,
+            uring: false,
+            compat: false,
+        };
+        for (tid, path) in [(7, "/old"), (8, "/another")] {
+            let other = record(What::OtherPath, tid, path);
+            assert!(model.apply(&other, &mut processes, &mut machine).is_none());
+        }
+        let rename = record(What::Op(Op::Rename), 7, "/new");
+        let draft = model.apply(&rename, &mut processes, &mut machine).unwrap();
+        let column =
+            crate::columns::infos::<FileRow>().iter().position(|info| info.id == "old_path").unwrap();
+        assert_eq!(draft.facts.value(column), crate::columns::Value::Text(&"/old".into()));
     }
 }
