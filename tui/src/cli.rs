@@ -89,7 +89,7 @@ enum Output {
 
 #[derive(Debug, Args)]
 struct Observe {
-    /// Families to observe [default: process flow drop]
+    /// Families to observe [default: process flow file drop]
     #[arg(value_name = "FAMILY", value_parser = parse_family)]
     families: Vec<Family>,
     /// Only events that match
@@ -118,6 +118,7 @@ struct Observe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
     Flows,
+    Files,
     Syscalls,
     Processes,
     Failures,

@@ -32,7 +32,7 @@ pub struct Face {
 
 /// Digits are those of the finished console, so that hands need not learn twice; what does not exist
 /// yet is not shown.
-pub static FACES: [Face; 6] = [
+pub static FACES: [Face; 7] = [
     Face {
         view: View::Flows,
         digit: '2',
@@ -41,6 +41,15 @@ pub static FACES: [Face; 6] = [
         waiting: "No connection yet. The next one appears here by itself.",
         nouns: ("flow", "flows"),
         sort: Some(Sort { column: "rx", descending: true }),
+    },
+    Face {
+        view: View::Files,
+        digit: '3',
+        title: "Files",
+        about: "files: who opens, reads and writes what, and how long that takes",
+        waiting: "No file has been used yet. What is opened, read or written next appears here by itself.",
+        nouns: ("file", "files"),
+        sort: Some(Sort { column: "busy", descending: true }),
     },
     Face {
         view: View::Syscalls,
@@ -123,6 +132,6 @@ mod tests {
     fn neighbours_go_around_both_ends() {
         assert_eq!(neighbour(View::Flows, -1), View::Probes);
         assert_eq!(neighbour(View::Probes, 1), View::Flows);
-        assert_eq!(neighbour(View::Flows, 1), View::Syscalls);
+        assert_eq!(neighbour(View::Flows, 1), View::Files);
     }
 }

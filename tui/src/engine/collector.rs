@@ -102,9 +102,9 @@ impl Collector {
 
     /// Asks for a family; `filter` is set in the kernel as soon as its maps exist.
     pub fn attach(&mut self, family: Family, filter: KernelFilter) {
-        self.filters.insert(family, filter);
+        self.filters.insert(family, filter.clone());
         self.attachments.insert(family, Attachment::Attaching);
-        self.loader.attach(family);
+        self.loader.attach(family, filter);
     }
 
     pub fn detach(&mut self, family: Family) {

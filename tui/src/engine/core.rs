@@ -13,10 +13,11 @@ use crate::families::Family;
 use crate::families::drop::model::DropModel;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
+use crate::families::file::model::FileModel;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
-use crate::families::{flow, process, syscall};
+use crate::families::{file, flow, process, syscall};
 use crate::model::{Event, EventDraft, Lookup, Processes, View};
 use crate::records::{BootTime, Outside, Tgid, WallOffset};
 
@@ -36,6 +37,7 @@ pub struct Core {
     usage: Looks,
     pub drop: DropModel,
     pub failures: Failures,
+    pub file: FileModel,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -57,6 +59,7 @@ impl Core {
             usage: Looks::default(),
             drop: DropModel::default(),
             failures: Failures::default(),
+            file: FileModel::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -84,7 +87,8 @@ impl Core {
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
         let due = self.intake.order(until);
-        self.backlog = [due.process, due.flow, due.drop, due.syscall].iter().any(|&due| due > most);
+        let all = [due.process, due.flow, due.file, due.drop, due.syscall];
+        self.backlog = all.iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
@@ -99,6 +103,9 @@ impl Core {
         }
         for record in self.intake.syscall.drain(..due.syscall.min(others)) {
             self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
+        }
+        for record in self.intake.file.drain(..due.file.min(others)) {
+            self.drafts.extend(self.file.apply(&record, &mut self.processes, lookup));
         }
         self.take_failures();
     }
@@ -182,6 +189,11 @@ impl Core {
                     failures.into_iter().for_each(|failure| self.failures.add(failure));
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
+                Frame::File(frame) => {
+                    let gone = self.file.count(&frame, &self.processes);
+                    sources.forget(Family::File, "FILES", &gone.files);
+                    sources.forget(Family::File, "HISTOGRAMS", &gone.histograms);
+                }
             }
         }
     }
@@ -209,6 +221,7 @@ impl Core {
         self.syscall.tick(interval);
         self.take_failures();
         self.failures.tick();
+        self.file.tick(interval);
         self.processes.tick(now);
     }
 
@@ -232,6 +245,15 @@ impl Core {
         if view == View::Failures {
             let (total, count) = self.failures.totals();
             return vec![("failures", Some(count as f64)), ("failures_total", Some(total as f64))];
+        }
+        if view == View::Files {
+            let totals = self.file.totals();
+            return vec![
+                ("opens_per_s", totals.opens_per_s),
+                ("read_bytes_per_s", totals.read_bytes_per_s),
+                ("write_bytes_per_s", totals.write_bytes_per_s),
+                ("errors_per_s", totals.errors_per_s),
+            ];
         }
         let totals = self.flow.totals();
         vec![
@@ -290,6 +312,10 @@ impl Core {
 
     pub fn syscall_rows(&self, of_interval: bool) -> Vec<Arc<syscall::model::SyscallRow>> {
         self.syscall.rows(&self.processes, self.machine.as_ref(), of_interval)
+    }
+
+    pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
+        self.file.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

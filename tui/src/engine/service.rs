@@ -20,6 +20,7 @@ use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::failure::row::FailureRow;
+use crate::families::file::model::FileRow;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::group;
@@ -64,6 +65,7 @@ pub fn start(
 struct Picture {
     flows: Vec<Arc<FlowRow>>,
     syscalls: Vec<Arc<SyscallRow>>,
+    files: Vec<Arc<FileRow>>,
     processes: Vec<Arc<ProcessRow>>,
     events: Vec<Arc<EventRow>>,
     failures: Vec<Arc<FailureRow>>,
@@ -327,6 +329,7 @@ impl Console {
         Picture {
             flows: self.collector.core.flow_rows(false),
             syscalls: self.collector.core.syscall_rows(false),
+            files: self.collector.core.file_rows(false),
             processes: self.collector.core.process_rows(false),
             events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
             failures: self.collector.core.failure_rows(false),
@@ -370,6 +373,7 @@ impl Console {
                 let (listing, hidden) = list(rows, filter, sort, hide);
                 (Arc::new(listing), hidden + mine.len())
             }
+            View::Files => shared(list(picture.files.clone(), filter, sort, hide)),
             View::Syscalls => shared(list(picture.syscalls.clone(), filter, sort, hide)),
             View::Processes => {
                 let mut rows = picture.processes;

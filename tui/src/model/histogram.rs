@@ -57,6 +57,11 @@ impl Histograms {
         self.since_start.get(series)
     }
 
+    /// Every histogram since the family was attached.
+    pub fn iter_since_start(&self) -> impl Iterator<Item = (&Series, &Distribution)> {
+        self.since_start.iter()
+    }
+
     /// Every histogram that has something new.
     pub fn iter_interval(&self) -> impl Iterator<Item = (&Series, &Distribution)> {
         self.interval.iter()

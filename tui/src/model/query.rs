@@ -11,6 +11,7 @@ use crate::filter::Filter;
 pub enum View {
     #[default]
     Flows,
+    Files,
     Syscalls,
     Processes,
     Events,
@@ -23,11 +24,15 @@ impl View {
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
             (Self::Flows, Family::Flow)
+            | (Self::Files, Family::File)
             | (Self::Syscalls, Family::Syscall)
             | (Self::Failures, Family::Flow | Family::Drop)
             | (Self::Processes, Family::Process) => true,
             (Self::Events, family) => !family.on_demand(),
-            (Self::Flows | Self::Syscalls | Self::Processes | Self::Failures | Self::Probes, _) => false,
+            (
+                Self::Flows | Self::Files | Self::Syscalls | Self::Processes | Self::Failures | Self::Probes,
+                _,
+            ) => false,
         }
     }
 
@@ -43,6 +48,7 @@ impl View {
             Family::Flow => !matches!(self, Self::Processes),
             Family::Syscall => matches!(self, Self::Syscalls),
             Family::Drop => matches!(self, Self::Events | Self::Failures),
+            Family::File => matches!(self, Self::Files | Self::Events),
         }
     }
 }
@@ -79,6 +85,7 @@ impl View {
     pub const fn default_sort(self) -> Option<Sort> {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
+            Self::Files => Some(Sort { column: "busy", descending: true }),
             Self::Syscalls => Some(Sort { column: "time", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
             Self::Failures => Some(Sort { column: "count", descending: true }),
