@@ -70,7 +70,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let watch = Observer::start(place, &["drop"], &[], Keep::Events)?;
     actor.tell("go")?;
     let account = actor.hear(place.patience(20))?;
-    let tables = top.gather(place.patience(2))?;
+    let tables = top.gather(place.patience(1))?;
     watch.settle();
     actor.end(place.patience(10))?;
     let observed = watch.finish()?;
