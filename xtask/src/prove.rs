@@ -4,10 +4,12 @@
 
 mod alternatives;
 mod blind;
+mod bytes;
 mod checks;
 mod doctor;
 mod drops;
 mod event;
+mod exec_storm;
 mod failures;
 mod failures_first;
 mod filters;
@@ -17,6 +19,7 @@ mod identity;
 mod leave_no_trace;
 mod namespaces;
 mod observer;
+mod on_demand;
 mod ports;
 mod prime;
 mod processes;
@@ -25,6 +28,7 @@ mod refusals;
 mod run;
 mod sigpipe;
 mod storm;
+mod syscalls;
 mod top;
 pub mod witness;
 
@@ -84,6 +88,7 @@ pub const PER_KERNEL: &[&str] = &[
     "drops",
     "ground",
     "hooks",
+    "syscalls",
 ];
 
 const SCENARIOS: &[(&str, Scenario)] = &[
@@ -93,10 +98,14 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("storm", storm::play),
     ("failures-first", failures_first::play),
     ("failures", failures::play),
+    ("bytes", bytes::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("drops", drops::play),
     ("top", top::play),
+    ("syscalls", syscalls::play),
+    ("on-demand", on_demand::play),
+    ("exec-storm", exec_storm::play),
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
@@ -119,6 +128,7 @@ struct Skip(String);
 const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
     ("flow_", &["flows", "storm", "failures-first", "failures"]),
+    ("syscall_", &["syscalls"]),
     ("drop_", &["drops"]),
 ];
 

@@ -95,9 +95,12 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let refusals = refusals(facts);
     let subsys = hierarchy.and_then(Hierarchy::subsys);
     let offsets = parsed.as_ref().map_or(Offsets::ABSENT, |btf| machine::offsets(Some(btf)));
-    let text = kallsyms::base(Path::new("/"));
+    let map_budget = choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus));
+    let stamps = machine::stamps(facts.pid_max, map_budget);
     let read_kernel = refusals.read_kernel.is_none();
-    let machine = machine::machine(parsed.as_ref(), subsys, possible_cpus, read_kernel, text.unwrap_or(0));
+    let text = kallsyms::base(Path::new("/"));
+    let machine =
+        machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel, text.unwrap_or(0));
     let drop_reasons = parsed.as_ref().map(drop_reasons::read).unwrap_or_default();
     if text.is_none() {
         crate::log::line(kallsyms::HIDDEN);
@@ -111,7 +114,7 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         btf_reason,
         possible_cpus,
         forced: choices.hooks.clone(),
-        map_budget: choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus)),
+        map_budget,
         tracefs,
         refusals,
         drop_reasons,

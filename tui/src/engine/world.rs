@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collect::taps::KernelFilter;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, Used};
 use crate::families::Family;
 use crate::families::flow::model::{Live, Queue, SocketFacts, State};
 use crate::filter::Filter;
@@ -20,7 +20,7 @@ use crate::kernel::sock_diag;
 use crate::kernel::users::Users;
 use crate::model::{Container, Lookup, Owner, ProcFacts};
 use crate::records::{
-    BootTime, CgroupId, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
+    BootTime, CgroupId, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
 };
 use holders::Holders;
 
@@ -99,6 +99,8 @@ impl World {
             comm: Outside::new(&process.comm),
             executable: process.executable.map(|path| Outside::new(&path)),
             uid: Uid(process.uid),
+            gid: Gid(process.gid),
+            args: (!process.args.is_empty()).then(|| Outside::new(&process.args)),
             cgroup: cgroup.map(|path| Outside::new(&path)),
             owner,
         }
@@ -136,6 +138,20 @@ impl Machine for World {
 
     fn pids(&self) -> Vec<u32> {
         self.proc.pids()
+    }
+
+    fn usage(&mut self, process: ProcKey) -> Option<Used> {
+        let usage = self.proc.usage(process.tgid.0, process.start.0)?;
+        Some(Used {
+            cpu_ns: usage.cpu_ns,
+            resident_bytes: usage.resident_pages * page_bytes(),
+            threads: usage.threads,
+            fds: usage.fds,
+        })
+    }
+
+    fn working_directory(&self, process: Tgid) -> Option<Outside> {
+        self.proc.working_directory(process.0).map(|path| Outside::new(&path))
     }
 
     fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
@@ -309,4 +325,9 @@ fn wall_offset() -> WallOffset {
     let boot = clock(libc::CLOCK_BOOTTIME);
     let wall = clock(libc::CLOCK_REALTIME);
     WallOffset(wall.cast_signed().wrapping_sub(boot.cast_signed()))
+}
+
+fn page_bytes() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096, |bytes| bytes as u64)
 }
