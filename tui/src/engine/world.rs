@@ -286,11 +286,6 @@ pub(super) fn kernel_filter<'a>(
         return KernelFilter::default();
     }
     let pushed = filter.push_down(uids);
-    // The owner of a packet is remembered as it was when it made the socket: since then it may have another user and
-    // be in another group.
-    if family == Family::Drop {
-        return KernelFilter { pids: pushed.pids, ports: pushed.ports, ..KernelFilter::default() };
-    }
     KernelFilter {
         pids: pushed.pids,
         uids: pushed.uids,
