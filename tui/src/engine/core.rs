@@ -186,7 +186,9 @@ impl Core {
                     let now = self.machine.now();
                     let (failures, gone) =
                         self.drop.count(&frame, now, &self.processes, self.machine.as_mut());
-                    failures.into_iter().for_each(|failure| self.failures.add(failure));
+                    for failure in failures {
+                        self.failures.add(failure);
+                    }
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
                 Frame::File(frame) => {
