@@ -9,6 +9,7 @@ use zerocopy::FromBytes;
 
 use super::{BootTime, Malformed, Outside, ProcKey, StartTime, TaskFacts, Tgid};
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub at: BootTime,
@@ -257,7 +258,7 @@ fn path(base: &[u8], text: &[u8], resolved: bool, bare: bool, deleted: bool) -> 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use fluoro_shared::record::Task;
     use zerocopy::{FromZeros, IntoBytes};

@@ -278,7 +278,7 @@ fn since(cell: &FileCell, before: &FileCell) -> FileCell {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::engine::synthetic::{Described, Shared};
     use crate::records::Tgid;

@@ -22,6 +22,7 @@ pub struct FileRow {
 }
 
 /// One call: of an event line.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     pub op: Op,

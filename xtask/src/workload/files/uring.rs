@@ -102,6 +102,7 @@ impl Ring {
     }
 
     /// Submits one request and waits for its result.
+    #[expect(clippy::cast_ptr_alignment, reason = "the kernel gives whole pages")]
     pub fn run(&self, request: Request) -> Result<i64> {
         let [_, tail, mask, .., array, _, _, _] = self.params.sq;
         let tail_at = self.sq.word(tail);
