@@ -60,6 +60,7 @@ fn scene(query: &Query, seq: u64) -> Scene {
             });
             Scene::of(rows.collect(), 1204)
         }
+        View::Overview => Scene::of(Vec::<rows::Flow>::new(), 0),
         View::Processes => Scene::of(rows::hostile(), 7),
         View::Events => Scene::of(Vec::<rows::Flow>::new(), 0),
         View::Probes => Scene::of(rows::probes(), 5),
@@ -105,7 +106,7 @@ fn main() {
         (text, Arc::new(filter.unwrap_or_else(|error| panic!("{error}"))))
     });
     let ascii = std::env::var_os("FLUORO_DEMO_ASCII").is_some();
-    let options = Options { mouse: true, filter, ascii, ..Options::default() };
+    let options = Options { mouse: true, view: View::Flows, filter, ascii, ..Options::default() };
     if let Err(error) = run(handle, options) {
         eprintln!("fluoro: {error}");
         std::process::exit(1);

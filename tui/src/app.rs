@@ -3,14 +3,17 @@
 
 mod actions;
 mod chord;
+mod copy;
 mod editor;
 mod layout;
 mod overlay;
+mod pointer;
 mod reference;
 mod runtime;
 mod screen;
 mod state;
 mod terminal;
+mod typing;
 mod update;
 
 pub use actions::{Act, Action, Mode, actions};

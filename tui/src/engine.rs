@@ -3,11 +3,14 @@
 mod collector;
 mod core;
 mod handle;
+mod history;
 mod intake;
 mod list;
 mod loader;
 mod machine;
+mod overview;
 mod own;
+mod picture;
 mod service;
 mod signals;
 mod source;

@@ -1,20 +1,26 @@
 //! Pure state: identities, events, ledgers, snapshots and the questions asked of them. Time is a
 //! parameter; nothing here does I/O.
 
+mod detail;
 mod event;
 mod histogram;
 mod identity;
 mod ledger;
+mod overview;
 mod probe;
 mod processes;
 mod query;
+mod scope;
 mod snapshot;
 
+pub use detail::{Detail, Latency};
 pub use event::{Event, EventDraft, EventRow};
 pub use histogram::{Distribution, Histograms, Series};
 pub use identity::{Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};
+pub use overview::{Measure, Overview, OverviewRow, PANELS, Panel, PanelKind, TRACE, Trace};
 pub use probe::{ProbeRow, Status};
 pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};
-pub use snapshot::{Coverage, HostFacts, Note, Snapshot, Totals};
+pub use scope::{Narrow, Scope};
+pub use snapshot::{Coverage, HostFacts, Note, Reach, Snapshot, Totals};

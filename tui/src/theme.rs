@@ -100,7 +100,7 @@ impl Theme {
 /// The nearest ASCII mark; `?` for text from outside.
 fn ascii(symbol: &str) -> &'static str {
     match symbol {
-        "▸" | "›" => ">",
+        "▸" | "›" | "→" => ">",
         "┃" | "│" => "|",
         "↓" | "▾" => "v",
         "↑" | "▴" => "^",
@@ -108,6 +108,11 @@ fn ascii(symbol: &str) -> &'static str {
         "·" => ".",
         "─" | "−" => "-",
         "µ" => "u",
+        "▁" | "▂" => "_",
+        "▃" | "▄" => "=",
+        "▅" | "▆" => "*",
+        "▇" | "█" => "#",
+        "←" => "<",
         _ => "?",
     }
 }

@@ -4,6 +4,7 @@
 mod keys;
 mod panic;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,27 @@ pub struct Options {
     pub ascii: bool,
     /// Shown when the console opens: what the reader should know before the first number.
     pub remark: Option<String>,
+    /// The reader's columns by view, and how they are kept for the next time.
+    pub columns: HashMap<View, Vec<String>>,
+    pub keep_columns: Keep,
+}
+
+/// Keeps the columns of a view, or `None` for those that it begins with; says what went wrong.
+#[derive(Clone)]
+pub struct Keep(pub Arc<KeepColumns>);
+
+type KeepColumns = dyn Fn(View, Option<&[String]>) -> Result<(), String> + Send + Sync;
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self(Arc::new(|_, _| Ok(())))
+    }
+}
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keep")
+    }
 }
 
 /// At most so many pictures a second.
@@ -96,7 +118,8 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
     if let Some(remark) = &options.remark {
         state.remark(remark);
     }
-    if let Some((text, filter)) = options.filter {
+    state.columns.clone_from(&options.columns);
+    if let Some((text, filter)) = options.filter.clone() {
         let place = state.place_mut();
         place.filter_text = text;
         place.filter = Some(filter);
@@ -107,6 +130,12 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
         for effect in std::mem::take(&mut pending) {
             match effect {
                 Effect::Ask(query) => handle.ask(query),
+                Effect::Copy(text) => terminal.copy(&text),
+                Effect::KeepColumns(view, columns) => {
+                    if let Err(problem) = (options.keep_columns.0)(view, columns.as_deref()) {
+                        state.remark(&problem);
+                    }
+                }
                 Effect::Quit => return Ok(()),
                 Effect::Redraw => terminal.afresh(),
                 Effect::Suspend => {

@@ -56,6 +56,8 @@ struct Slot {
     mouse: bool,
     /// Paint everything with the next picture.
     afresh: bool,
+    /// For the clipboard, with the next picture.
+    copy: Option<String>,
 }
 
 #[derive(Default)]
@@ -105,6 +107,11 @@ impl Terminal {
             slot.picture = Some(picture);
             slot.mouse = mouse;
         });
+    }
+
+    /// Hands text to the terminal's clipboard, if the terminal lets programs have one.
+    pub fn copy(&self, text: &str) {
+        self.shared.with(|slot| slot.copy = Some(text.to_owned()));
     }
 
     /// The next picture is painted whole.
@@ -173,7 +180,7 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
     let mut entered = false;
     let mut bytes = Vec::with_capacity(16 * 1024);
     loop {
-        let (wish, picture, mouse, afresh) = next(shared);
+        let Job { wish, picture, mouse, afresh, copy } = next(shared);
         bytes.clear();
         if wish == Wish::Draw {
             if !entered {
@@ -186,6 +193,9 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
             painter.mouse(mouse, &mut bytes);
             if let Some(picture) = picture {
                 painter.paint(picture, &mut bytes);
+            }
+            if let Some(text) = copy {
+                bytes.extend_from_slice(&modes::clipboard(&text));
             }
         } else if entered {
             bytes.extend_from_slice(modes::LEAVE);
@@ -214,13 +224,29 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
     }
 }
 
+/// What the thread does next.
+struct Job {
+    wish: Wish,
+    picture: Option<Picture>,
+    mouse: bool,
+    afresh: bool,
+    copy: Option<String>,
+}
+
 /// Waits for something to do.
-fn next(shared: &Shared) -> (Wish, Option<Picture>, bool, bool) {
+fn next(shared: &Shared) -> Job {
     let mut slot = shared.slot.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let due = slot.wish != slot.done || (slot.wish == Wish::Draw && slot.picture.is_some());
+        let due = slot.wish != slot.done
+            || (slot.wish == Wish::Draw && (slot.picture.is_some() || slot.copy.is_some()));
         if due {
-            return (slot.wish, slot.picture.take(), slot.mouse, std::mem::take(&mut slot.afresh));
+            return Job {
+                wish: slot.wish,
+                picture: slot.picture.take(),
+                mouse: slot.mouse,
+                afresh: std::mem::take(&mut slot.afresh),
+                copy: slot.copy.take(),
+            };
         }
         slot = shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
     }

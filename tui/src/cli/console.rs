@@ -11,7 +11,7 @@ use crate::columns::infos;
 use crate::engine;
 use crate::families::flow::model::FlowRow;
 use crate::filter::{Filter, FilterError, Keys};
-use crate::model::HostFacts;
+use crate::model::{HostFacts, View};
 use crate::theme::ColorChoice;
 
 pub fn run(cli: &Cli) -> ExitCode {
@@ -33,7 +33,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         return fail(CANNOT, reason);
     }
     let host = HostFacts { name: facts.host.clone(), kernel: facts.release.clone(), cpus: facts.online_cpus };
-    let (handle, collector) = match engine::start(ground, world, host) {
+    let (handle, collector) = match engine::start(ground, world, host, 64 << 20) {
         Ok(started) => started,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
@@ -45,6 +45,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         },
         mouse: !cli.console.no_mouse,
         ascii: cli.console.ascii,
+        // A filter from the command line is one of the flows.
+        view: if filter.is_some() { View::Flows } else { View::default() },
         filter,
         ..app::Options::default()
     };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::columns::RowId;
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
@@ -11,8 +12,8 @@ use crate::families::Family;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{flow, process};
-use crate::model::{Event, EventDraft, Lookup, Processes, View};
-use crate::records::{BootTime, WallOffset};
+use crate::model::{Event, EventDraft, Latency, Lookup, Processes, View};
+use crate::records::{BootTime, ProcKey, StartTime, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
 pub const SETTLE: Duration = Duration::from_millis(2);
@@ -203,7 +204,35 @@ impl Core {
         self.process.rows(&self.processes, self.machine.now(), of_interval)
     }
 
+    /// Durations of the interval that the last tick closed, by the id of the process's row: one line a kind.
+    pub fn latencies(&self) -> Vec<(RowId, Latency)> {
+        let connects = self.flow.new_connects().map(|(process, durations)| ("connect", process, durations));
+        connects
+            .map(|(what, process, durations)| {
+                (row_id(process), Latency { what, durations: durations.clone() })
+            })
+            .collect()
+    }
+
+    /// Durations of a process since its families were attached: one line a kind.
+    pub fn durations(&self, id: RowId) -> Vec<Latency> {
+        let connects = self.flow.connects(process_of(id));
+        connects
+            .map(|durations| Latency { what: "connect", durations: durations.clone() })
+            .into_iter()
+            .collect()
+    }
+
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
         self.flow.rows(of_interval)
     }
+}
+
+/// The id of a process's row, and back.
+const fn row_id(process: ProcKey) -> RowId {
+    RowId(process.tgid.0 as u64, process.start.0)
+}
+
+const fn process_of(RowId(tgid, start): RowId) -> ProcKey {
+    ProcKey { tgid: Tgid(tgid as u32), start: StartTime(start) }
 }

@@ -62,6 +62,14 @@ impl EventRow {
         self.event.name
     }
 
+    pub const fn at(&self) -> BootTime {
+        self.event.at
+    }
+
+    pub fn shared(&self) -> Arc<dyn Facts + Send + Sync> {
+        Arc::clone(&self.event.facts)
+    }
+
     /// The row of its family.
     pub fn facts(&self) -> &dyn Facts {
         self.event.facts.as_ref()

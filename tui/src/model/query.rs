@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::families::Family;
 use crate::filter::Filter;
+use crate::model::Scope;
 
 /// The views that exist so far, in the order of their digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum View {
     #[default]
+    Overview,
     Flows,
     Processes,
     Events,
@@ -20,7 +22,7 @@ impl View {
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
             (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
-            (Self::Flows | Self::Processes | Self::Probes, _) => false,
+            (Self::Overview | Self::Flows | Self::Processes | Self::Probes, _) => false,
         }
     }
 
@@ -48,10 +50,25 @@ pub struct Query {
     pub serial: u64,
     pub filter: Option<Arc<Filter>>,
     pub sort: Option<Sort>,
+    /// All of them apply, to every view and to the totals.
+    pub scopes: Arc<[Scope]>,
+    /// Whose details are wanted beside the table.
+    pub subject: Option<Scope>,
+    /// Rows that a panel of the overview has room for.
+    pub room: usize,
     /// Answer from the state of when this was first set; counting goes on.
     pub paused: bool,
+    /// While paused: the moment with this number instead, as far as it is still there.
+    pub moment: Option<u64>,
     /// Show fluoro's own process and its session's traffic too.
     pub own: bool,
+}
+
+impl Query {
+    /// The order in force.
+    pub fn order(&self) -> Option<Sort> {
+        self.sort.or_else(|| self.view.default_sort())
+    }
 }
 
 impl View {
@@ -60,7 +77,7 @@ impl View {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
-            Self::Events | Self::Probes => None,
+            Self::Overview | Self::Events | Self::Probes => None,
         }
     }
 }

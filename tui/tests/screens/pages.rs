@@ -1,12 +1,13 @@
 //! Every state that a reader can meet, at every size that is promised.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use fluoro::app::keys_page;
-use fluoro::model::{Coverage, Note};
+use fluoro::model::{Coverage, Note, View};
 use fluoro::theme::Theme;
 
-use crate::console::{Console, text};
+use crate::console::{Console, looks, text};
 use crate::rows::{self, Scene};
 
 const SIZES: [(u16, u16); 4] = [(60, 15), (80, 24), (120, 40), (200, 50)];
@@ -26,15 +27,22 @@ fn compare(path: &str, found: &str) {
     );
 }
 
-/// Draws a state at every size and compares each with its page.
+/// Draws a state at every size and compares text and looks with its page.
 fn pages(name: &str, prepare: impl Fn(&mut Console)) {
+    pages_of(name, View::Flows, prepare);
+}
+
+fn pages_of(name: &str, view: View, prepare: impl Fn(&mut Console)) {
+    let mut page = String::new();
     for (columns, lines) in SIZES {
-        let mut console = Console::new(columns, lines);
+        let mut console = Console::showing(view, columns, lines);
         prepare(&mut console);
-        let found = console.text();
+        let picture = console.picture();
+        let found = text(&picture);
         assert_eq!(found.lines().count(), usize::from(lines));
-        compare(&format!("tests/screens/pages/{name}-{columns}x{lines}.txt"), &found);
+        let _ = write!(page, "== {columns}x{lines}\n{found}-- looks\n{}", looks(&picture));
     }
+    compare(&format!("tests/screens/pages/{name}.txt"), &page);
 }
 
 fn many() -> Scene {
@@ -160,7 +168,7 @@ fn without_unicode_the_same_screen_is_plain_ascii() {
     let picture = fluoro::app::draw(&console.state, Theme { color: false, unicode: false });
     let found = text(&picture);
     assert!(found.is_ascii());
-    compare("tests/screens/pages/ascii-80x24.txt", &found);
+    compare("tests/screens/pages/ascii.txt", &found);
 }
 
 #[test]

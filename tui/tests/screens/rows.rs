@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fluoro::columns::{Cell, Column, Info, Kind, Listing, Row, RowId, Sheet, Unit, Value};
-use fluoro::model::{Coverage, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals};
+use fluoro::model::{
+    Coverage, Detail, HostFacts, Note, Overview, ProbeRow, Query, Reach, Snapshot, Status, Totals,
+};
 use fluoro::records::{BootTime, Outside, WallOffset};
 
 #[derive(Clone)]
@@ -231,13 +233,26 @@ pub struct Scene {
     pub lost: u64,
     pub own_hidden: usize,
     pub flows: u64,
+    pub overview: Option<Overview>,
+    pub detail: Option<Detail>,
+    pub reach: Reach,
 }
 
 impl Scene {
     pub fn of<R: Row>(rows: Vec<R>, total: usize) -> Self {
         let sheet = Listing { rows: rows.into_iter().map(Arc::new).collect(), total };
         let sheet = Arc::new(sheet);
-        Self { flows: total as u64, sheet, coverage: Coverage::Live, notes: vec![], lost: 0, own_hidden: 0 }
+        Self {
+            flows: total as u64,
+            sheet,
+            coverage: Coverage::Live,
+            notes: vec![],
+            lost: 0,
+            own_hidden: 0,
+            overview: None,
+            detail: None,
+            reach: Reach::default(),
+        }
     }
 
     pub fn answer(self, query: &Query) -> Arc<Snapshot> {
@@ -260,6 +275,9 @@ impl Scene {
             query: query.clone(),
             sheet: self.sheet,
             probes: Arc::new(probes()),
+            overview: self.overview.map(Arc::new),
+            detail: self.detail.map(Arc::new),
+            reach: self.reach,
             coverage: self.coverage,
             notes: Arc::new(self.notes),
             own_hidden: self.own_hidden,

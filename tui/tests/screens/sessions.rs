@@ -76,7 +76,10 @@ fn digits_and_tab_ask_for_their_view() {
     let mut console = showing(0..3);
     console.keys("5678<Tab><S-Tab><S-Tab>");
     let views: Vec<View> = console.asked.iter().map(|q| q.view).collect();
-    assert_eq!(views, [View::Processes, View::Events, View::Probes, View::Flows, View::Probes, View::Events]);
+    assert_eq!(
+        views,
+        [View::Processes, View::Events, View::Probes, View::Overview, View::Probes, View::Events]
+    );
     let serials: Vec<u64> = console.asked.iter().map(|q| q.serial).collect();
     assert!(serials.windows(2).all(|s| s[0] < s[1]));
 }
@@ -84,7 +87,7 @@ fn digits_and_tab_ask_for_their_view() {
 #[test]
 fn an_answer_to_another_view_is_not_shown_as_this_one() {
     let mut console = showing(0..3);
-    let late = flows(0..3).answer(&Query::default());
+    let late = flows(0..3).answer(&Query { view: View::Flows, ..Query::default() });
     console.keys("6").send(Msg::Snapshot(late));
     assert!(!console.text().contains("nginx"), "{}", console.text());
 }
@@ -186,7 +189,7 @@ fn a_heading_orders_a_tab_shows_a_double_click_opens() {
     assert!(!console.text().contains("Details"), "two slow clicks are not a double click");
     console.pass(Duration::from_millis(200)).click(5, 6);
     assert!(console.text().contains("Details"));
-    console.keys("<Esc>").click(25, 1);
+    console.keys("<Esc>").click(37, 1);
     assert_eq!(console.asked.last().unwrap().view, View::Events);
 }
 

@@ -348,6 +348,14 @@ impl FlowModel {
         self.histograms.since_start(&Series { process, what: WHAT_CONNECT, subject: 0 })
     }
 
+    /// The same of the interval, of every process that has made one in it.
+    pub fn new_connects(&self) -> impl Iterator<Item = (ProcKey, &Distribution)> {
+        self.histograms
+            .iter_interval()
+            .filter(|(series, _)| series.what == WHAT_CONNECT)
+            .map(|(series, durations)| (series.process, durations))
+    }
+
     pub const fn totals(&self) -> FlowTotals {
         self.totals
     }
