@@ -85,7 +85,7 @@ fn draw_panel(
     area: Rect,
     cells: &mut Buffer,
 ) {
-    let columns = Columns::of(area);
+    let columns = Columns::of(panel.kind, area);
     let kind = panel.kind;
     let top = area.y;
     let title = Line::new().own(kind.title, Role::Strong);
@@ -147,9 +147,10 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(area: Rect) -> Self {
+    fn of(kind: &PanelKind, area: Rect) -> Self {
         let room = area.width.saturating_sub(MARGIN);
-        let bars = spark_width(room.saturating_sub(NAME + FIGURE + 3));
+        let least = if matches!(kind.measure, Measure::Events(_)) { LONG_NAME } else { NAME };
+        let bars = spark_width(room.saturating_sub(least + FIGURE + 3));
         let left = room.saturating_sub(FIGURE + 1 + if bars > 0 { bars + 2 } else { 0 });
         let name = left.min(LONG_NAME);
         let bars_at = area.x + MARGIN + name + 2;

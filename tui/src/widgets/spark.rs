@@ -20,10 +20,10 @@ pub fn spark(trace: &Trace, width: u16, full: f64) -> String {
         return String::new();
     }
     let run = TRACE.div_ceil(width);
-    let oldest = (trace.newest + 1).saturating_sub(trace.points.len() as u64);
     let last = trace.newest / run as u64;
     let mut bars = vec![0.0_f64; width];
-    for (at, value) in (oldest..).zip(&trace.points) {
+    for (age, value) in (0..).zip(trace.points.iter().rev()) {
+        let Some(at) = trace.newest.checked_sub(age) else { break };
         let behind = (last - at / run as u64) as usize;
         if let Some(bar) = width.checked_sub(behind + 1).and_then(|bar| bars.get_mut(bar)) {
             *bar = bar.max(*value);
@@ -54,6 +54,7 @@ mod tests {
     fn a_bar_is_as_high_as_the_highest_of_its_run_and_nothing_is_no_bar() {
         assert_eq!(spark(&trace(119, &[8.0, 1.0, 0.5, 0.0, 0.0, 4.0]), 20, 8.0).trim_start(), "█▄");
         assert_eq!(spark(&trace(119, &[0.001]), 6, 8.0), "     ▁");
+        assert_eq!(spark(&trace(1, &[4.0, 8.0]), 60, 8.0).trim_start(), "▄█", "soon after the start");
     }
 
     #[test]
