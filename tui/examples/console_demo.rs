@@ -60,7 +60,7 @@ fn scene(query: &Query, seq: u64) -> Scene {
             });
             Scene::of(rows.collect(), 1204)
         }
-        View::Overview => Scene::of(Vec::<rows::Flow>::new(), 0),
+        View::Overview => rows::overview(&(0..12).map(rows::flow).collect::<Vec<_>>(), 12),
         View::Processes => Scene::of(rows::hostile(), 7),
         View::Events => Scene::of(Vec::<rows::Flow>::new(), 0),
         View::Probes => Scene::of(rows::probes(), 5),

@@ -84,6 +84,21 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Its name in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Always => "anywhere",
+            Self::Table => "table",
+            Self::Details => "details",
+            Self::Typing => "typing",
+            Self::Filter => "filter",
+            Self::Palette => "palette",
+            Self::Menu => "choice",
+            Self::Columns => "columns",
+            Self::Help => "help",
+        }
+    }
+
     pub const ALL: [Self; 9] = [
         Self::Table,
         Self::Details,

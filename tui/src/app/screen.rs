@@ -186,8 +186,13 @@ fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
     if empty {
         let area = indent(layout.rows, 2);
         let room = area.width.saturating_sub(2).min(76);
-        let lines =
-            views::explain(face(state.view), state.snapshot().map(AsRef::as_ref), &place.filter_text, room);
+        let lines = views::explain(
+            face(state.view),
+            state.snapshot().map(AsRef::as_ref),
+            &place.filter_text,
+            !state.scopes.is_empty(),
+            room,
+        );
         let top = u16::from(area.height > 6);
         for (at, line) in lines.iter().enumerate() {
             let y = area.y + top + at as u16;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::actions::{Action, Mode, actions};
+use crate::app::chord::Chord;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
 use crate::columns::{Facts, Info, RowId, Sheet};
@@ -113,6 +114,8 @@ pub struct State {
     pub keys: &'static [Action],
     pub own: bool,
     pub mouse: bool,
+    /// Keys about rows that have not come yet.
+    pub(super) ahead: Vec<Chord>,
     /// Something to draw.
     pub dirty: bool,
     places: HashMap<View, Place>,
@@ -143,6 +146,7 @@ impl State {
             keys: actions(),
             own: false,
             mouse,
+            ahead: vec![],
             dirty: true,
             places: HashMap::new(),
             serial: 0,
@@ -249,6 +253,11 @@ impl State {
     /// The question that stands asks for other things beside the table than are wanted now.
     pub fn wants_more(&self) -> bool {
         self.newest.is_some() && self.wanted() != self.asked
+    }
+
+    /// The view in front has been asked for, and its rows are on their way.
+    pub fn awaits_rows(&self) -> bool {
+        self.snapshot().is_none()
     }
 
     /// The row under the marker.

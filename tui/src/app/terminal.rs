@@ -56,8 +56,8 @@ struct Slot {
     mouse: bool,
     /// Paint everything with the next picture.
     afresh: bool,
-    /// For the clipboard, with the next picture.
-    copy: Option<String>,
+    /// Goes to the terminal after the picture, and draws nothing.
+    aside: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -111,7 +111,12 @@ impl Terminal {
 
     /// Hands text to the terminal's clipboard, if the terminal lets programs have one.
     pub fn copy(&self, text: &str) {
-        self.shared.with(|slot| slot.copy = Some(text.to_owned()));
+        self.aside(&modes::clipboard(text));
+    }
+
+    /// Says something that draws nothing.
+    pub fn aside(&self, bytes: &[u8]) {
+        self.shared.with(|slot| slot.aside.extend_from_slice(bytes));
     }
 
     /// The next picture is painted whole.
@@ -180,7 +185,7 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
     let mut entered = false;
     let mut bytes = Vec::with_capacity(16 * 1024);
     loop {
-        let Job { wish, picture, mouse, afresh, copy } = next(shared);
+        let Job { wish, picture, mouse, afresh, aside } = next(shared);
         bytes.clear();
         if wish == Wish::Draw {
             if !entered {
@@ -194,9 +199,7 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
             if let Some(picture) = picture {
                 painter.paint(picture, &mut bytes);
             }
-            if let Some(text) = copy {
-                bytes.extend_from_slice(&modes::clipboard(&text));
-            }
+            bytes.extend_from_slice(&aside);
         } else if entered {
             bytes.extend_from_slice(modes::LEAVE);
             entered = false;
@@ -230,7 +233,7 @@ struct Job {
     picture: Option<Picture>,
     mouse: bool,
     afresh: bool,
-    copy: Option<String>,
+    aside: Vec<u8>,
 }
 
 /// Waits for something to do.
@@ -238,14 +241,14 @@ fn next(shared: &Shared) -> Job {
     let mut slot = shared.slot.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let due = slot.wish != slot.done
-            || (slot.wish == Wish::Draw && (slot.picture.is_some() || slot.copy.is_some()));
+            || (slot.wish == Wish::Draw && (slot.picture.is_some() || !slot.aside.is_empty()));
         if due {
             return Job {
                 wish: slot.wish,
                 picture: slot.picture.take(),
                 mouse: slot.mouse,
                 afresh: std::mem::take(&mut slot.afresh),
-                copy: slot.copy.take(),
+                aside: std::mem::take(&mut slot.aside),
             };
         }
         slot = shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);

@@ -51,6 +51,9 @@ pub enum Effect {
     Redraw,
 }
 
+/// Keys that may be typed ahead of their rows.
+const AHEAD: usize = 64;
+
 /// Applies one message.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     let mut effects = apply(state, msg);
@@ -76,7 +79,13 @@ fn apply(state: &mut State, msg: Msg) -> Vec<Effect> {
             state.settle();
             return vec![Effect::Redraw];
         }
-        Msg::Snapshot(snapshot) => state.hear(snapshot),
+        Msg::Snapshot(snapshot) => {
+            state.hear(snapshot);
+            if !state.awaits_rows() {
+                let ahead = std::mem::take(&mut state.ahead);
+                return ahead.into_iter().flat_map(|chord| press(state, chord)).collect();
+            }
+        }
         Msg::Signal(Signal::Terminate) => return vec![Effect::Quit],
         Msg::Signal(Signal::Stop) => return vec![Effect::Suspend],
         Msg::Signal(Signal::Continue) => {
@@ -93,12 +102,34 @@ pub fn ask(state: &mut State) -> Vec<Effect> {
 
 fn press(state: &mut State, chord: Chord) -> Vec<Effect> {
     if let Some(action) = bound(state.keys, chord, state.modes()) {
+        let leaves = matches!(action.act, Act::Quit | Act::QuitNow | Act::Suspend);
+        let follows = !leaves && !state.ahead.is_empty() && state.ahead.len() < AHEAD;
+        if state.layers.is_empty() && state.awaits_rows() && (waits(action.act) || follows) {
+            state.ahead.push(chord);
+            return vec![];
+        }
         return act(state, action.act);
     }
     match chord.typed() {
         Some(c) => typing::edit(state, |editor| editor.insert(c)),
         None => vec![],
     }
+}
+
+/// Typed ahead of the rows it is about: on a slow line hands are faster than answers.
+const fn waits(act: Act) -> bool {
+    !matches!(
+        act,
+        Act::Quit
+            | Act::QuitNow
+            | Act::Suspend
+            | Act::Redraw
+            | Act::Show(_)
+            | Act::Neighbour(_)
+            | Act::Help
+            | Act::Palette
+            | Act::Pause
+    )
 }
 
 /// Does what an action of the table says.

@@ -12,6 +12,13 @@ use crate::widgets::{Card, Entry, Line, Table, width, wrap};
 /// What a reader who opens a row most likely came for stands first.
 const FIRST: [&str; 2] = ["error", "reason"];
 
+/// What another entry of the card says already.
+const SAID: [&str; 9] =
+    ["pid", "comm", "exe_name", "dir", "local_address", "lport", "peer_address", "rport", "parent"];
+
+/// What every row of one process has alike.
+const ALIKE: [&str; 3] = ["process", "user", "owner"];
+
 /// Rows of another view that are shown.
 const LISTED: usize = 8;
 
@@ -47,7 +54,7 @@ fn entries(facts: &dyn Facts) -> Vec<Entry> {
     let mut entries = vec![];
     for (column, info) in facts.infos().iter().enumerate() {
         let value = facts.value(column);
-        if matches!(value, Value::Missing) {
+        if matches!(value, Value::Missing) || SAID.contains(&info.id) {
             continue;
         }
         let text = Shown::own(&fmt::value(&value, info.unit));
@@ -135,7 +142,10 @@ fn octaves(chart: &Latency) -> Vec<(u64, u64)> {
 
 /// The first rows of a table, without a marker.
 fn listed(sheet: &dyn Sheet, room: u16) -> Vec<Line> {
-    let table = Table { sheet, sort: None, selected: None, offset: 0, columns: None, signal: &signal };
+    let infos = sheet.infos().iter().filter(|info| info.cell.is_some() && !ALIKE.contains(&info.id));
+    let columns: Vec<String> = infos.map(|info| info.id.to_owned()).collect();
+    let columns = Some(columns.as_slice());
+    let table = Table { sheet, sort: None, selected: None, offset: 0, columns, signal: &signal };
     let mut lines: Vec<Line> = table.lines(room, LISTED);
     let more = sheet.len().saturating_sub(LISTED);
     if more > 0 {

@@ -7,7 +7,6 @@ use crate::columns::{Facts, Sheet, Unit, Value};
 use crate::fmt;
 use crate::model::{Measure, Overview, PANELS, Panel, PanelKind, Trace};
 use crate::theme::{Role, style};
-use crate::views::grouped;
 use crate::widgets::{Line, put, spark, spark_width, width, wrap};
 
 /// From this width on panels stand side by side.
@@ -189,12 +188,8 @@ fn shown_value(kind: &PanelKind, facts: &dyn Facts) -> String {
 }
 
 fn figure(kind: &PanelKind, value: f64) -> String {
-    if kind.unit == Unit::Count {
-        return grouped(value as u64);
-    }
-    let text = fmt::value(&Value::Real(value), kind.unit);
-    match kind.measure {
-        Measure::Sum(_) => format!("{text}/s"),
-        _ => text,
-    }
+    let value = if kind.unit == Unit::Count { Value::Uint(value as u64) } else { Value::Real(value) };
+    let text = fmt::value(&value, kind.unit);
+    let text = if matches!(kind.measure, Measure::Sum(_)) { format!("{text}/s") } else { text };
+    fmt::fit(&text, usize::from(FIGURE))
 }

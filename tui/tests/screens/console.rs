@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use fluoro::app::{Effect, Msg, Picture, State, draw, update};
 use fluoro::model::{Query, View};
-use fluoro::theme::Theme;
+use fluoro::theme::{Palette, Theme};
 use ratatui::buffer::Cell;
 use ratatui::style::{Color, Modifier};
 
@@ -80,7 +80,7 @@ impl Console {
     }
 
     pub fn picture(&self) -> Picture {
-        draw(&self.state, Theme { color: true, unicode: true })
+        draw(&self.state, Theme { color: true, unicode: true, palette: Palette::Dark })
     }
 
     pub fn text(&self) -> String {
@@ -106,6 +106,8 @@ fn named(name: &str) -> KeyEvent {
         "Left" => (KeyCode::Left, KeyModifiers::NONE),
         "Right" => (KeyCode::Right, KeyModifiers::NONE),
         "BS" => (KeyCode::Backspace, KeyModifiers::NONE),
+        "lt" => (KeyCode::Char('<'), KeyModifiers::NONE),
+        "C-Left" => (KeyCode::Left, KeyModifiers::CONTROL),
         other => {
             let c = other.strip_prefix("C-").and_then(|c| c.chars().next());
             (KeyCode::Char(c.unwrap_or_else(|| panic!("no key is called <{other}>"))), KeyModifiers::CONTROL)
