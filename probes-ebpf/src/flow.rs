@@ -1,8 +1,12 @@
 //! `flow`: the life of TCP connections. State changes come in softirq as often as not, where the current task is
 //! a bystander; owners are learnt in process context (connect, listen, accept) and kept by socket.
 
+mod data;
+mod line;
+mod trouble;
+
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
     macros::{btf_tracepoint, fentry, kprobe, map, raw_tracepoint, tracepoint},
     maps::{Array, HashMap, PerCpuArray},
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
@@ -10,17 +14,18 @@ use aya_ebpf::{
 use fluoro_shared::{
     flow::{
         DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, DIRECTION_UNKNOWN, FLAG_UNTRACKED, FlowEntry,
-        FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED, WHAT_CONNECT, state,
+        KIND_CLOSE, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED, WHAT_CONNECT, WHAT_RTT, end,
+        state,
     },
-    record::{Header, Task},
+    record::Task,
 };
+use line::emit;
 
 use crate::{
     access::{Access, Direct, Helper, Kptr},
-    filter::{self, Verdict},
-    histogram, ledger, machine,
+    histogram, ledger,
     machine::offset,
-    ring, task,
+    task,
 };
 
 /// Sockets between their first sight and TCP_CLOSE, by address.
@@ -42,11 +47,6 @@ static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 const IPPROTO_TCP: u16 = 6;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-const RCV_SHUTDOWN: u8 = 1;
-const SHUTDOWN_MASK: u8 = 3;
-const EADDRNOTAVAIL: u32 = 99;
-const ETIMEDOUT: u32 = 110;
-const ECANCELED: u32 = 125;
 
 // inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
 // From 6.2 on the kernel skips a raw tracepoint's program while the same one runs on that CPU: softirq often comes in
@@ -186,6 +186,7 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
         recall(key, &mut entry);
     }
     entry.state = new;
+    entry.end = whose_end(entry.end, new);
     // The kernel sets the cookie of a child only after this transition.
     if entry.id == 0 && new != state::SYN_RECV {
         entry.id = id::<A>(sk);
@@ -212,9 +213,26 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
             ledger::sample(histogram::record(&entry.owner, WHAT_CONNECT, 0, now - entry.connect_at_ns));
         }
         let flags = if entry.flags & FlowEntry::UNTRACKED == 0 { 0 } else { FLAG_UNTRACKED };
+        if kind == KIND_CLOSE {
+            trouble::keep_closed::<A>(sk, &entry);
+            let rtt_ns = line::rtt_ns::<A>(sk);
+            if rtt_ns != 0 && entry.owner.is_known() {
+                ledger::sample(histogram::record(&entry.owner, WHAT_RTT, 0, rtt_ns));
+            }
+        }
         emit::<A>(sk, &entry, kind, flags, old, now);
     }
     0
+}
+
+/// Whose FIN went first, once one has.
+#[inline(always)]
+const fn whose_end(so_far: u8, new: u8) -> u8 {
+    match (so_far, new) {
+        (end::UNKNOWN, state::FIN_WAIT1) => end::LOCAL,
+        (end::UNKNOWN, state::CLOSE_WAIT) => end::PEER,
+        _ => so_far,
+    }
 }
 
 /// Of a socket that goes to TCP_CLOSE: which record that is, 0 for none.
@@ -241,18 +259,16 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
         return 0;
     }
     let owner = task::current::<A>();
-    let entry = if let Some(held) = FLOWS.get_ptr_mut(&key) {
+    let held = if let Some(held) = FLOWS.get_ptr_mut(&key) {
         // SAFETY: the map's own memory. Nothing but the owner is written: another CPU may be counting a transition.
         unsafe {
             if (*held).owner.is_known() || (*held).state == state::CLOSE {
                 return 0;
             }
-            let mut named = *held;
-            named.owner = owner;
             // Whole before it is known: see `recall`.
             (&raw mut (*held).owner).write_volatile(Task { start_ns: 0, ..owner });
             (&raw mut (*held).owner.start_ns).write_volatile(owner.start_ns);
-            named
+            &*held
         }
     } else {
         let mut entry = blank(state::SYN_RECV, state::ESTABLISHED);
@@ -272,10 +288,10 @@ fn on_accept<A: Access>(sk: Kptr) -> i32 {
         return 0;
     };
     // Before ESTABLISHED (fast open) the opening itself will name the owner.
-    if entry.established_at_ns != 0 {
+    if held.established_at_ns != 0 {
         // SAFETY: no arguments.
         let now = unsafe { bpf_ktime_get_boot_ns() };
-        emit::<A>(sk, &entry, KIND_OWNER, 0, open, now);
+        emit::<A>(sk, held, KIND_OWNER, 0, open, now);
     }
     0
 }
@@ -314,10 +330,13 @@ const fn blank(old: u8, new: u8) -> FlowEntry {
         id: 0,
         connect_at_ns: 0,
         established_at_ns: 0,
+        first_byte_us: 0,
+        told_at: 0,
+        mover: 0,
         direction,
         state: 0,
         flags,
-        pad: [0; 5],
+        end: end::UNKNOWN,
     }
 }
 
@@ -364,6 +383,11 @@ fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> boo
             (*held).direction = entry.direction;
             (*held).state = entry.state;
             (*held).flags = entry.flags;
+            (*held).end = entry.end;
+            if !ours {
+                (*held).first_byte_us = 0;
+                (*held).mover = 0;
+            }
         }
     }
     if over && last {
@@ -382,156 +406,4 @@ fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> boo
         if kept { ledger::counted() } else { ledger::untracked() }
     }
     true
-}
-
-#[inline(always)]
-fn emit<A: Access>(sk: Kptr, entry: &FlowEntry, kind: u16, flags: u16, old: u8, now: u64) {
-    // `skc_num` is cleared before a socket reaches TCP_CLOSE; the port as it stands in segments stays. A tcp_sock
-    // begins with its inet_sock.
-    let tcp = A::tcp(sk);
-    if tcp.is_null() {
-        return;
-    }
-    let local_port = u16::from_be(A::read(tcp, offset!(inet_sport)));
-    let peer_port: u16 = u16::from_be(A::read(sk, offset!(sock_dport)));
-    let event = kind != KIND_OWNER;
-    if event {
-        ledger::seen();
-    }
-    match filter::verdict(&entry.owner, Some((local_port, peer_port))) {
-        Verdict::Wanted => {}
-        Verdict::Filtered => {
-            // An opening that was let through because its owner was not known is judged by user space, which
-            // needs the owner for that: only events are left out here.
-            if event {
-                ledger::filtered();
-                return;
-            }
-        }
-        Verdict::Muted => {
-            if event {
-                ledger::muted();
-            }
-            return;
-        }
-    }
-    // SAFETY: no arguments.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let mut record = FlowRecord {
-        header: Header { at_ns: now, seq: ledger::next_seq(), cpu, kind, flags },
-        owner: entry.owner,
-        id: entry.id,
-        tx_bytes: 0,
-        rx_bytes: 0,
-        duration_ns: 0,
-        connect_ns: 0,
-        srtt_us: 0,
-        retransmits: 0,
-        netns: 0,
-        error: 0,
-        local_address: [0; 16],
-        peer_address: [0; 16],
-        local_port,
-        peer_port,
-        direction: entry.direction,
-        old_state: old,
-        pad: 0,
-    };
-    addresses::<A>(sk, &mut record);
-    let net: Kptr = A::read(sk, offset!(sock_net));
-    record.netns = A::read(net, offset!(net_inum));
-    if entry.established_at_ns != 0 {
-        record.duration_ns = now.wrapping_sub(entry.established_at_ns);
-        if entry.connect_at_ns != 0 {
-            record.connect_ns = entry.established_at_ns.wrapping_sub(entry.connect_at_ns);
-        }
-    } else if entry.connect_at_ns != 0 {
-        record.connect_ns = now.wrapping_sub(entry.connect_at_ns);
-    }
-    if kind == KIND_OPEN || kind == KIND_CLOSE {
-        counters::<A>(sk, tcp, &mut record);
-    }
-    if kind == KIND_FAIL {
-        record.error = failure::<A>(sk, local_port, entry.owner.tgid);
-    }
-    let sent = ring::send((&raw const record).cast(), size_of::<FlowRecord>() as u64, cpu);
-    match (event, sent) {
-        (true, true) => ledger::submitted(),
-        (true, false) => ledger::lost(),
-        (false, true) => {}
-        (false, false) => ledger::supplement_lost(),
-    }
-}
-
-#[inline(always)]
-fn addresses<A: Access>(sk: Kptr, record: &mut FlowRecord) {
-    if A::read::<u16>(sk, offset!(sock_family)) == AF_INET {
-        mapped(&mut record.local_address, A::read(sk, offset!(sock_rcv_saddr)));
-        mapped(&mut record.peer_address, A::read(sk, offset!(sock_daddr)));
-    } else {
-        wide::<A>(&mut record.local_address, sk, offset!(sock_v6_rcv_saddr));
-        wide::<A>(&mut record.peer_address, sk, offset!(sock_v6_daddr));
-    }
-}
-
-/// An IPv4 address as `::ffff:a.b.c.d`; `v4` is in network order as it lies in memory.
-#[inline(always)]
-fn mapped(address: &mut [u8; 16], v4: u32) {
-    address[10] = 0xff;
-    address[11] = 0xff;
-    let octets = v4.to_ne_bytes();
-    address[12] = octets[0];
-    address[13] = octets[1];
-    address[14] = octets[2];
-    address[15] = octets[3];
-}
-
-#[inline(always)]
-fn wide<A: Access>(address: &mut [u8; 16], sk: Kptr, at: u32) {
-    let high: u64 = A::read(sk, at);
-    let low: u64 = A::read(sk, at.wrapping_add(8));
-    *address = ((u128::from(low) << 64) | u128::from(high)).to_ne_bytes();
-}
-
-/// The kernel's own counters, with SYN and FIN taken out: `bytes_acked` counts the SYN of the active opener and a
-/// FIN that was acknowledged, `bytes_received` a FIN that came while the socket was whole.
-#[inline(always)]
-fn counters<A: Access>(sk: Kptr, tcp: Kptr, record: &mut FlowRecord) {
-    let acked: u64 = A::read(tcp, offset!(tcp_bytes_acked));
-    let received: u64 = A::read(tcp, offset!(tcp_bytes_received));
-    record.srtt_us = A::read::<u32>(tcp, offset!(tcp_srtt)) >> 3;
-    record.retransmits = A::read(tcp, offset!(tcp_retransmits));
-    if record.header.kind == KIND_OPEN {
-        return;
-    }
-    let syn = u64::from(record.direction == DIRECTION_OUTBOUND);
-    let all_acked = A::read::<u32>(tcp, offset!(tcp_snd_una)) == A::read::<u32>(tcp, offset!(tcp_write_seq));
-    let fin_acked = match record.old_state {
-        state::FIN_WAIT2 | state::TIME_WAIT => true,
-        state::FIN_WAIT1 | state::CLOSING | state::LAST_ACK => all_acked,
-        _ => false,
-    };
-    let fin_received = A::read::<u64>(sk, offset!(sock_flags)) & u64::from(machine::sock_done()) != 0
-        && A::read::<u8>(sk, offset!(sock_shutdown)) & RCV_SHUTDOWN != 0;
-    record.tx_bytes = acked.saturating_sub(syn + u64::from(fin_acked));
-    record.rx_bytes = received.saturating_sub(u64::from(fin_received));
-}
-
-/// Why an attempt ended. The socket's own error, or, where it has none: the program closed it (then both directions
-/// are shut) or disconnected it (then the program is current); no local port was to be had; or it is the timer, whose
-/// error the program, woken on another CPU, has already taken.
-#[inline(always)]
-fn failure<A: Access>(sk: Kptr, local_port: u16, owner: u32) -> u32 {
-    let error: u32 = A::read(sk, offset!(sock_err));
-    if error != 0 {
-        return error;
-    }
-    let shut = A::read::<u8>(sk, offset!(sock_shutdown)) & SHUTDOWN_MASK == SHUTDOWN_MASK;
-    if !shut && local_port == 0 {
-        EADDRNOTAVAIL
-    } else if !shut && owner != 0 && (bpf_get_current_pid_tgid() >> 32) as u32 != owner {
-        ETIMEDOUT
-    } else {
-        ECANCELED
-    }
 }

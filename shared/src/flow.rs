@@ -10,9 +10,22 @@ pub const KIND_FAIL: u16 = 3;
 pub const KIND_LISTEN: u16 = 4;
 /// Not an event: the owner of an inbound connection that was announced before it was accepted.
 pub const KIND_OWNER: u16 = 5;
+pub const KIND_RETRANSMIT: u16 = 6;
+pub const KIND_RESET: u16 = 7;
+/// Not an event: who moves data now, and how long the first byte took.
+pub const KIND_DATA: u16 = 8;
+
+/// Records that are candidate output lines; the others supplement them.
+pub const fn is_event(kind: u16) -> bool {
+    kind != KIND_OWNER && kind != KIND_DATA
+}
 
 /// The kernel side had not seen the socket before this record.
 pub const FLAG_UNTRACKED: u16 = 1 << 0;
+/// Of a reset: this side sent it.
+pub const FLAG_SENT: u16 = 1 << 1;
+/// Bytes, round-trip time and retransmits are not filled in.
+pub const FLAG_BARE: u16 = 1 << 2;
 
 pub const DIRECTION_UNKNOWN: u8 = 0;
 pub const DIRECTION_OUTBOUND: u8 = 1;
@@ -22,6 +35,22 @@ pub const DIRECTION_NONE: u8 = 3;
 
 /// Of a histogram: SYN_SENT to ESTABLISHED.
 pub const WHAT_CONNECT: u16 = 1;
+/// Of a histogram: ESTABLISHED to when the program took the first byte.
+pub const WHAT_FIRST_BYTE: u16 = 2;
+/// Of a histogram: the smoothed round-trip time that a connection had when it closed.
+pub const WHAT_RTT: u16 = 3;
+/// How a connection ended, as far as the hook can tell.
+pub mod end {
+    pub const UNKNOWN: u8 = 0;
+    /// This side's FIN went first.
+    pub const LOCAL: u8 = 1;
+    /// The peer's FIN came first.
+    pub const PEER: u8 = 2;
+    pub const RESET_SENT: u8 = 3;
+    pub const RESET_RECEIVED: u8 = 4;
+    /// The kernel gave up: no answer to what it sent.
+    pub const TIMEOUT: u8 = 5;
+}
 
 /// Ids minted by the kernel side have this bit; the kernel's own cookies never reach it.
 pub const MINTED: u64 = 1 << 63;
@@ -45,17 +74,20 @@ pub struct FlowRecord {
     pub srtt_us: u32,
     pub retransmits: u32,
     pub netns: u32,
-    /// Of a failure: errno.
-    pub error: u32,
+    /// Of a failure: errno. Of others: ESTABLISHED to when the program took the first byte, microseconds; 0 while it
+    /// has not. One member for both: the stack of the kernel's programs is full.
+    pub error_or_first_byte_us: u32,
     /// IPv6, or IPv4 as `::ffff:a.b.c.d`.
     pub local_address: [u8; 16],
     pub peer_address: [u8; 16],
     pub local_port: u16,
     pub peer_port: u16,
     pub direction: u8,
-    /// The state left, as in `include/net/tcp_states.h`.
+    /// The state left, as in `include/net/tcp_states.h`; of what is no transition, the state it is in.
     pub old_state: u8,
-    pub pad: u16,
+    /// Of a close: one of [`end`].
+    pub end: u8,
+    pub pad: u8,
 }
 
 const _: () = assert!(size_of::<FlowRecord>() == 168);
@@ -68,14 +100,21 @@ pub struct FlowEntry {
     pub id: u64,
     pub connect_at_ns: u64,
     pub established_at_ns: u64,
+    /// As in [`FlowRecord`].
+    pub first_byte_us: u32,
+    /// When the last record told who moves data: `CLOCK_BOOTTIME` / 2^27 ns, modulo 2^32.
+    pub told_at: u32,
+    /// The process that it named.
+    pub mover: u32,
     pub direction: u8,
     /// The state that the socket took with the last transition; an entry is of this socket only if it leaves that one.
     pub state: u8,
     pub flags: u8,
-    pub pad: [u8; 5],
+    /// Whose FIN went first, of [`end`].
+    pub end: u8,
 }
 
-const _: () = assert!(size_of::<FlowEntry>() == 80);
+const _: () = assert!(size_of::<FlowEntry>() == 88);
 
 impl FlowEntry {
     /// Of `flags`: the socket is older than the kernel side.

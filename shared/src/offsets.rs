@@ -115,6 +115,8 @@ pub struct Machine {
     pub exit_group_dead: u32,
     /// Value of the bit `SOCK_DONE` in `sk_flags`.
     pub sock_done: u32,
+    /// Index of the `err` argument of tcp_retransmit_skb; [`ABSENT`] where only what was sent is told.
+    pub retransmit_error: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 24);
+const _: () = assert!(size_of::<Machine>() == 28);

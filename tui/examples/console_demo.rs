@@ -62,8 +62,8 @@ fn scene(query: &Query, seq: u64) -> Scene {
         }
         View::Overview => rows::overview(&(0..12).map(rows::flow).collect::<Vec<_>>(), 12),
         View::Processes => Scene::of(rows::hostile(), 7),
-        View::Events => Scene::of(Vec::<rows::Flow>::new(), 0),
         View::Probes => Scene::of(rows::probes(), 5),
+        _ => Scene::of(Vec::<rows::Flow>::new(), 0),
     };
     scene.flows = 1204;
     if query.view == View::Probes {

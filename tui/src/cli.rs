@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::collect::ground::{BtfChoice, Choices, parse_hook};
 use crate::collect::object;
 use crate::families::Family;
+use crate::families::flow::row::group::By;
 
 pub use run::main;
 
@@ -136,6 +137,26 @@ struct Observe {
 enum Table {
     Flows,
     Processes,
+    Failures,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Grouping {
+    Process,
+    Owner,
+    Peer,
+    Port,
+}
+
+impl Grouping {
+    const fn by(self) -> By {
+        match self {
+            Self::Process => By::Process,
+            Self::Owner => By::Owner,
+            Self::Peer => By::Peer,
+            Self::Port => By::Port,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -143,7 +164,10 @@ struct Top {
     /// The table
     #[arg(value_enum)]
     table: Table,
-    /// Only rows that match
+    /// Of flows: take connections together
+    #[arg(long, value_enum)]
+    by: Option<Grouping>,
+    /// Only rows that match; with --by only connections that match
     #[arg(short = 'f', long = "filter", value_name = "EXPR")]
     filter: Option<String>,
     /// Sort by this column, largest first; -COL reverses

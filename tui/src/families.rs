@@ -1,6 +1,7 @@
 //! The families: one subject the kernel is asked about, under one name in every layer. Adding one adds a folder
 //! and a line in [`Family::ALL`].
 
+pub mod failure;
 pub mod flow;
 pub mod identity;
 pub mod process;
@@ -18,6 +19,17 @@ pub enum Family {
 
 impl Family {
     pub const ALL: &'static [Self] = &[Self::Process, Self::Flow];
+
+    /// Families that contribute to the table of failures.
+    pub const FAILING: &'static [Self] = &[Self::Flow];
+
+    /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
+    pub const fn supplements(self) -> &'static [&'static str] {
+        match self {
+            Self::Process => &[],
+            Self::Flow => &["flow_receive", "flow_send"],
+        }
+    }
 
     /// Its name in every layer, on the command line and in JSON.
     pub const fn stem(self) -> &'static str {

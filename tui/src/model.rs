@@ -3,6 +3,7 @@
 
 mod detail;
 mod event;
+mod failure;
 mod histogram;
 mod identity;
 mod ledger;
@@ -15,6 +16,7 @@ mod snapshot;
 
 pub use detail::{Detail, Latency};
 pub use event::{Event, EventDraft, EventRow};
+pub use failure::{Failure, Subject};
 pub use histogram::{Distribution, Histograms, Series};
 pub use identity::{Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};

@@ -34,7 +34,7 @@ pub struct Face {
 
 /// Digits are those of the finished console, so that hands need not learn twice; what does not exist
 /// yet is not shown.
-pub static FACES: [Face; 5] = [
+pub static FACES: [Face; 6] = [
     Face {
         view: View::Overview,
         digit: '1',
@@ -70,6 +70,15 @@ pub static FACES: [Face; 5] = [
         waiting: "Nothing has happened since fluoro began to watch. The next event appears here by itself.",
         nouns: ("event", "events"),
         sort: None,
+    },
+    Face {
+        view: View::Failures,
+        digit: '7',
+        title: "Failures",
+        about: "what failed: attempts by errno, resets, retransmits, listeners that turned callers away",
+        waiting: "Nothing has failed since fluoro began to watch.",
+        nouns: ("failure", "failures"),
+        sort: Some(Sort { column: "count", descending: true }),
     },
     Face {
         view: View::Probes,

@@ -45,9 +45,9 @@ fn counts_of_a_process_are_kept_as_long_as_it_is_known() {
         clock.set(BootTime(at * SECOND));
         core.count(&mut sources);
         core.tick(Duration::from_secs(1));
-        assert_eq!(core.flow.connects(MEMBER).unwrap().count(), connects);
+        assert_eq!(core.flow.distribution(MEMBER, WHAT_CONNECT).unwrap().count(), connects);
     }
-    let [p50] = core.flow.connects(MEMBER).unwrap().quantiles([0.5], None).unwrap();
+    let [p50] = core.flow.distribution(MEMBER, WHAT_CONNECT).unwrap().quantiles([0.5], None).unwrap();
     assert!((21_562_500..=24_437_500).contains(&p50), "{p50}");
 
     machine.with(|machine| machine.processes.clear());
@@ -55,5 +55,5 @@ fn counts_of_a_process_are_kept_as_long_as_it_is_known() {
     clock.set(BootTime(30 * SECOND));
     core.tick(Duration::from_secs(1));
     core.count(&mut sources);
-    assert!(core.flow.connects(MEMBER).is_none());
+    assert!(core.flow.distribution(MEMBER, WHAT_CONNECT).is_none());
 }

@@ -14,6 +14,7 @@ use fluoro::columns::{Listing, Row, Sheet};
 use fluoro::engine::synthetic::{Clock, Described, Script, Shared};
 use fluoro::engine::{Core, Sources, list};
 use fluoro::families::Family;
+use fluoro::families::flow::row::group::By;
 use fluoro::json;
 use fluoro::model::{Ledger, View};
 use fluoro::records::{BootTime, WallOffset};
@@ -68,7 +69,10 @@ fn play(scenario: &Scenario) -> Result<(), String> {
         });
         sources.open(family, Box::new(Script::new(family, turn.clone(), records)));
     }
-    let core = Core::new(machine.clone());
+    let mut core = Core::new(machine.clone());
+    if let Some(room) = scenario.room {
+        core.flow.keep_at_most(room);
+    }
     let mut stage = Stage { scenario, clock, machine, core, sources };
     for (number, step) in (0..).zip(&scenario.step) {
         turn.set(BootTime(number));
@@ -127,6 +131,13 @@ impl Stage<'_> {
         }
         if let Some(expected) = &step.processes {
             fits("processes", &rows(self.core.process_rows(step.of_interval), "process.pid"), expected)?;
+        }
+        if let Some(expected) = &step.failures {
+            fits("failures", &rows(self.core.failure_rows(step.of_interval), "failure.total"), expected)?;
+        }
+        if let Some(expected) = &step.by_process {
+            let groups = self.core.flow.groups(By::Process, &self.core.flow_rows(step.of_interval), true);
+            fits("by_process", &rows(groups, "flow.group.connections"), expected)?;
         }
         let totals: BTreeMap<_, _> = self.core.totals(View::Flows).into_iter().collect();
         for (name, expected) in &step.totals {

@@ -6,20 +6,22 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluoro::columns::{Faces, Kind, Listing, Row, Unit};
+use fluoro::columns::{Faces, Kind, Listing, Row, Unit, infos};
 use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
-use fluoro::families::flow::model::{Attribution, FlowRow, Rates, State};
+use fluoro::families::failure::row::FailureRow;
+use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
+use fluoro::families::flow::row::group::{By, GroupRow};
 use fluoro::families::process::model::{Activity, ProcessRow};
 use fluoro::json;
-use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, View};
-use fluoro::records::flow::Direction;
+use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
+use fluoro::records::flow::{Direction, End};
 use fluoro::records::process::Exit;
 use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime};
 use fluoro_shared::flow::{
-    DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL,
-    KIND_LISTEN, KIND_OPEN, KIND_OWNER, MINTED,
+    DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
+    KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, MINTED, end,
 };
 use fluoro_shared::process::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcessRecord};
 use fluoro_shared::record::{Header, Task};
@@ -98,11 +100,15 @@ fn all_events(core: &mut Core) -> Vec<u8> {
         processes.push((BootTime(now), record));
     }
     let mut failed = flow(KIND_FAIL, now + 5, 3, DIRECTION_OUTBOUND, known);
-    (failed.error, failed.connect_ns) = (111, 4_000);
+    (failed.error_or_first_byte_us, failed.connect_ns) = (111, 4_000);
     let mut unseen = flow(KIND_CLOSE, now + 7, 5, 0, Task::NONE);
     unseen.header.flags = FLAG_UNTRACKED;
     let mut closed = flow(KIND_CLOSE, now + 6, 1, DIRECTION_OUTBOUND, known);
     (closed.tx_bytes, closed.rx_bytes, closed.srtt_us, closed.duration_ns) = (10, 20, 30, 40);
+    // Of a socket that nobody knew.
+    let mut reset = flow(KIND_RESET, now + 11, 0, 0, Task::NONE);
+    reset.header.flags = FLAG_SENT;
+    closed.end = end::RESET_RECEIVED;
     for record in [
         flow(KIND_LISTEN, now + 2, 2, DIRECTION_NONE, known),
         flow(KIND_OPEN, now + 3, 1, DIRECTION_OUTBOUND, known),
@@ -112,6 +118,9 @@ fn all_events(core: &mut Core) -> Vec<u8> {
         unseen,
         flow(KIND_OPEN, now + 8, 6, DIRECTION_INBOUND, Task::NONE),
         flow(KIND_OWNER, now + 9, 6, DIRECTION_INBOUND, known),
+        flow(KIND_DATA, now + 9, 6, DIRECTION_INBOUND, known),
+        flow(KIND_RETRANSMIT, now + 10, 6, DIRECTION_INBOUND, known),
+        reset,
     ] {
         flows.push((BootTime(now), record.as_bytes().to_vec()));
     }
@@ -168,9 +177,37 @@ fn full_flow() -> FlowRow {
         retransmits: 4,
         duration_ns: 5,
         connect_ns: Some(6),
+        first_byte_ns: Some(7),
+        mover: Some(identity()),
+        live: Live {
+            min_rtt_ns: Some(8),
+            cwnd: Some(9),
+            out_of_order: Some(10),
+            delivery_bytes_per_s: Some(11),
+        },
+        queue: Some(Queue { waiting: 1, backlog: 2, half_open: 3, drops: Some(4) }),
+        end: Some(End::Timeout),
+        reset: None,
         error: None,
         primed: true,
         event: false,
+    }
+}
+
+/// A failure with every column filled that its subject has.
+fn full_failure(subject: Subject) -> FailureRow {
+    FailureRow {
+        family: "flow",
+        kind: "connect",
+        error: Some("ECONNREFUSED"),
+        identity: Some(identity()),
+        subject,
+        count: 1,
+        total: 2,
+        last: WallTime(3),
+        latency_ns: Some(4),
+        max_latency_ns: Some(5),
+        other: false,
     }
 }
 
@@ -214,7 +251,20 @@ fn every_table_that_the_models_make_is_valid() {
     json::top_object(&mut out, WallTime(0), second, &core.totals(View::Flows), 0, &flows, 100);
     let processes = list(core.process_rows(false), None, None, |_| false).0;
     json::top_object(&mut out, WallTime(0), second, &core.totals(View::Processes), 0, &processes, 100);
+    let failures = list(core.failure_rows(true), None, None, |_| false).0;
+    json::top_object(&mut out, WallTime(0), second, &core.totals(View::Failures), 0, &failures, 100);
+    for by in By::ALL {
+        let groups = list(core.flow.groups(by, &flows.rows, true), None, None, |_| false).0;
+        json::top_object(&mut out, WallTime(0), second, &core.totals(View::Flows), 0, &groups, 100);
+    }
     let lines = assert_valid(&out);
+    let kinds: BTreeSet<&str> = lines[2]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["failure"]["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, BTreeSet::from(["connect", "reset_sent", "retransmit"]));
     let flows = lines[0]["rows"].as_array().unwrap();
     assert!(flows.iter().any(|row| row["flow"]["tx_bytes_per_s"] == 10));
     assert!(flows.iter().any(|row| row["network"]["connection"]["state"] == "listen"));
@@ -225,6 +275,15 @@ fn every_table_that_the_models_make_is_valid() {
 fn rows_with_every_column_filled_are_valid() {
     let mut out = table(vec![full_flow()], &[("flows", Some(1.0))]);
     out.extend(table(vec![full_process(Some(Exit::Code(1)))], &[("processes", Some(1.0))]));
+    let (here, there) = ("10.0.0.5:443".parse().unwrap(), "81.2.69.142:51844".parse().unwrap());
+    let failures = [
+        Subject::Peer(there),
+        Subject::Client { peer: there.ip(), local: here },
+        Subject::Listener(here),
+        Subject::Path(Outside::new(b"/etc/\xff")),
+        Subject::None,
+    ];
+    out.extend(table(failures.map(full_failure).into(), &[("failures", Some(1.0))]));
     let event = Event {
         seq: 1,
         name: "process.exit",
@@ -235,7 +294,7 @@ fn rows_with_every_column_filled_are_valid() {
     };
     json::event_line(&mut out, &event);
     let lines = assert_valid(&out);
-    assert_eq!(lines[2]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
+    assert_eq!(lines[3]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
     assert_eq!(lines[0]["rows"][0]["container"]["id_base64"], "d2Vi/w==");
 }
 
@@ -346,15 +405,24 @@ fn find<'a>(schema: &'a Json, definition: &str, path: &str) -> Option<(&'a Json,
 #[test]
 fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
     let schema = schema();
-    for family in Family::ALL {
-        for info in family.infos() {
+    let tables = Family::ALL
+        .iter()
+        .map(|family| {
+            (family.infos(), Some(format!("{}_event", family.stem())), format!("{}_row", family.stem()))
+        })
+        .chain([
+            (infos::<FailureRow>(), None, "failure_row".to_owned()),
+            (infos::<GroupRow>(), None, "group_row".to_owned()),
+        ]);
+    for (columns, event, row) in tables {
+        for info in columns {
             let Some(path) = info.json else { continue };
             let mut places = Vec::new();
             if info.faces != Faces::TopOnly {
-                places.push(format!("{}_event", family.stem()));
+                places.extend(event.clone());
             }
             if info.faces != Faces::EventOnly {
-                places.push(format!("{}_row", family.stem()));
+                places.push(row.clone());
             }
             for place in places {
                 let Some((node, _)) = find(&schema, &place, path) else {

@@ -10,6 +10,7 @@ pub mod hold;
 pub mod namespace;
 pub mod spawner;
 pub mod storm;
+pub mod trouble;
 pub mod voice;
 
 use std::collections::VecDeque;
@@ -41,6 +42,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
     ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),
+    ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];

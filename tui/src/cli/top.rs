@@ -5,26 +5,35 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::observe::{keys, refusal};
+use super::observe::refusal;
 use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
 use super::{Common, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
 use crate::engine::{Collector, Core, Signals, list};
 use crate::families::Family;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
+use crate::families::flow::row::group::GroupRow;
 use crate::families::process::model::ProcessRow;
-use crate::filter::Filter;
+use crate::filter::{Filter, Keys};
 use crate::json;
 use crate::model::{Sort, View};
 
 pub fn run(options: &Top, common: &Common) -> ExitCode {
-    let (view, family, columns): (View, Family, &'static [Info]) = match options.table {
-        Table::Flows => (View::Flows, Family::Flow, infos::<FlowRow>()),
-        Table::Processes => (View::Processes, Family::Process, infos::<ProcessRow>()),
+    let (view, families, columns): (View, &[Family], &'static [Info]) = match options.table {
+        Table::Flows => (View::Flows, &[Family::Flow], infos::<FlowRow>()),
+        Table::Processes => (View::Processes, &[Family::Process], infos::<ProcessRow>()),
+        Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
     };
-    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &keys(&[family]))).transpose()
-    {
+    let known = Keys::of(columns);
+    let by = match options.by {
+        Some(_) if options.table != Table::Flows => return fail(USAGE, "--by is for top flows"),
+        by => by.map(super::Grouping::by),
+    };
+    // What is sorted are the groups.
+    let columns = if by.is_some() { infos::<GroupRow>() } else { columns };
+    let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &known)).transpose() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
@@ -43,14 +52,15 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     };
     let own = KernelFilter { own: Some(std::process::id()), ..KernelFilter::default() };
     let mut wanted = vec![(Family::Process, KernelFilter::default())];
-    if family == Family::Flow {
-        wanted.push((Family::Flow, own));
-    }
+    wanted.extend(
+        families.iter().filter(|family| **family != Family::Process).map(|&family| (family, own.clone())),
+    );
     collector.attach_and_wait(&wanted);
-    if let Some(message) = refusal(&collector, &[family]) {
+    if let Some(message) = refusal(&collector, families) {
         return fail(CANNOT, &message);
     }
-    collector.core.prime(family == Family::Flow);
+    let flows = families.contains(&Family::Flow);
+    collector.core.prime(flows);
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;
@@ -63,7 +73,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         if wait_out(&mut collector, &signals, previous + options.interval) {
             break;
         }
-        if family == Family::Flow {
+        if flows {
             collector.core.sweep();
         }
         collector.count();
@@ -72,22 +82,31 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
+            Table::Flows if let Some(by) = by => {
+                let core = &collector.core;
+                let listed = list(core.flow_rows(true), filter.as_ref(), None, own_hidden).0;
+                let groups = core.flow.groups(by, &listed.rows, filter.is_none());
+                Box::new(list(groups, None, sort, |_| false).0)
+            }
             Table::Flows => {
                 Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
+            Table::Failures => {
+                Box::new(list(collector.core.failure_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Processes => {
                 Box::new(list(collector.core.process_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
         };
-        let ledger = collector.ledger(family);
+        let lost = families.iter().map(|&family| collector.ledger(family).lost).sum();
         let totals = collector.core.totals(view);
         let time = collector.core.offset().wall(collector.core.now());
         line.clear();
         let rows = options.rows.unwrap_or(usize::MAX);
         if json {
-            json::top_object(&mut line, time, interval, &totals, ledger.lost, sheet.as_ref(), rows);
+            json::top_object(&mut line, time, interval, &totals, lost, sheet.as_ref(), rows);
         } else {
-            crate::table::top(&mut line, time, ledger.lost, sheet.as_ref(), rows);
+            crate::table::top(&mut line, time, lost, sheet.as_ref(), rows);
         }
         match run::print(&mut std::io::stdout().lock(), &line) {
             Ok(Printed::Yes) => {}

@@ -44,6 +44,8 @@ pub fn machine(btf: Option<&Btf>, subsys: Option<u32>, possible_cpus: usize, rea
         // void *ctx, task, group_dead
         exit_group_dead: if proto_args("btf_trace_sched_process_exit") == Some(3) { 1 } else { ABSENT },
         sock_done: btf.and_then(|b| b.enum_value("sock_flags", "SOCK_DONE")).map_or(0, |bit| 1 << bit),
+        // void *ctx, sk, skb, err
+        retransmit_error: if proto_args("btf_trace_tcp_retransmit_skb") == Some(4) { 2 } else { ABSENT },
     }
 }
 

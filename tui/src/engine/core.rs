@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::columns::RowId;
+use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
+
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
 use crate::families::Family;
+use crate::families::failure::model::Failures;
+use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::{flow, process};
@@ -26,6 +30,7 @@ pub struct Core {
     pub processes: Processes,
     pub process: ProcessModel,
     pub flow: FlowModel,
+    pub failures: Failures,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -42,6 +47,7 @@ impl Core {
             processes: Processes::default(),
             process: ProcessModel::default(),
             flow: FlowModel::default(),
+            failures: Failures::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -80,6 +86,14 @@ impl Core {
         for record in self.intake.flow.drain(..flows) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
         }
+        self.take_failures();
+    }
+
+    /// Takes what each family contributes to the table of failures.
+    fn take_failures(&mut self) {
+        for failure in self.flow.take_failures() {
+            self.failures.add(failure);
+        }
     }
 
     /// Records are due and not yet fed: come again at once.
@@ -112,7 +126,7 @@ impl Core {
         let facts = self.machine.processes();
         self.process.prime(facts, &mut self.processes, self.machine.as_mut());
         if sockets && let Some(held) = self.machine.sockets(true) {
-            self.flow.prime(&held, &self.processes);
+            self.flow.prime(&held, &self.processes, self.machine.now());
         }
     }
 
@@ -120,7 +134,7 @@ impl Core {
     pub fn sweep(&mut self) {
         let began = self.machine.now();
         if let Some(sockets) = self.machine.sockets(false) {
-            self.flow.sweep(&sockets, &self.processes);
+            self.flow.sweep(&sockets, &self.processes, began);
             self.flow.end_unswept(began, self.machine.now());
         }
     }
@@ -153,6 +167,8 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.take_failures();
+        self.failures.tick();
         self.processes.tick(now);
     }
 
@@ -161,6 +177,10 @@ impl Core {
         if view == View::Processes {
             let live = self.processes.iter().filter(|identity| !identity.ended).count();
             return vec![("processes", Some(live as f64)), ("execs_per_s", self.process.execs_per_s())];
+        }
+        if view == View::Failures {
+            let (total, count) = self.failures.totals();
+            return vec![("failures", Some(count as f64)), ("failures_total", Some(total as f64))];
         }
         let totals = self.flow.totals();
         vec![
@@ -204,29 +224,36 @@ impl Core {
         self.process.rows(&self.processes, self.machine.now(), of_interval)
     }
 
-    /// Durations of the interval that the last tick closed, by the id of the process's row: one line a kind.
+    /// Durations of the interval that the last tick closed, by the id of the process's row.
     pub fn latencies(&self) -> Vec<(RowId, Latency)> {
-        let connects = self.flow.new_connects().map(|(process, durations)| ("connect", process, durations));
-        connects
-            .map(|(what, process, durations)| {
-                (row_id(process), Latency { what, durations: durations.clone() })
-            })
-            .collect()
+        let flow = self.flow.new_distributions().filter_map(|(series, durations)| {
+            let (_, what) = FLOW_CHARTS.iter().find(|(kind, _)| *kind == series.what)?;
+            Some((row_id(series.process), Latency { what, durations: durations.clone() }))
+        });
+        flow.collect()
     }
 
-    /// Durations of a process since its families were attached: one line a kind.
+    /// Durations of a process since its families were attached.
     pub fn durations(&self, id: RowId) -> Vec<Latency> {
-        let connects = self.flow.connects(process_of(id));
-        connects
-            .map(|durations| Latency { what: "connect", durations: durations.clone() })
-            .into_iter()
-            .collect()
+        let flow = FLOW_CHARTS.iter().filter_map(|(kind, what)| {
+            let durations = self.flow.distribution(process_of(id), *kind)?.clone();
+            Some(Latency { what, durations })
+        });
+        flow.collect()
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
         self.flow.rows(of_interval)
     }
+
+    pub fn failure_rows(&self, of_interval: bool) -> Vec<Arc<FailureRow>> {
+        self.failures.rows(of_interval, self.machine.offset())
+    }
 }
+
+/// What the kernel side counts the durations of, and how people call it.
+const FLOW_CHARTS: [(u16, &str); 3] =
+    [(WHAT_CONNECT, "connect"), (WHAT_FIRST_BYTE, "wait for the first byte"), (WHAT_RTT, "round trip")];
 
 /// The id of a process's row, and back.
 const fn row_id(process: ProcKey) -> RowId {

@@ -1,7 +1,6 @@
 //! Ranks the subjects of each panel, from the rows and events that the other views show.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::columns::{Facts, Finder, RowId, Unit, Value};
@@ -86,7 +85,7 @@ impl Rankings {
                 unmeasured: None,
                 total: match kind.measure {
                     Measure::Sum(_) => total.last().copied(),
-                    Measure::Events(_) => Some(total.iter().sum()),
+                    Measure::Count(..) => Some(total.iter().sum()),
                     Measure::Latency(_) => None,
                 },
                 trace: Trace { points: total, newest: picture.seq },
@@ -140,7 +139,7 @@ fn rank(kind: &PanelKind, window: &[(usize, &Tally)]) -> Vec<(RowId, Ranked)> {
                 ranked.value = ranked.points.last().copied().unwrap_or(0.0);
                 ranked.rank = (ranked.points.iter().rev().take(RECENT).sum(), sum);
             }
-            Measure::Events(_) => {
+            Measure::Count(..) => {
                 ranked.value = sum;
                 ranked.rank = (sum, 0.0);
             }
@@ -184,17 +183,18 @@ fn tally(kind: &PanelKind, picture: &Picture, narrow: &Narrow, hides: &Hides<'_>
                 }
             }
         }
-        Measure::Events(column) => {
-            let places = Places::of(&[]);
+        Measure::Count(column, _) => {
+            let Some(table) = views::by_digit(kind.digit).and_then(|view| picture.table(view)) else {
+                return Tally::default();
+            };
             let finder = Finder::new([column]);
-            for event in picture.events.iter().filter(|event| shows(event.facts())) {
-                let facts = event.facts();
+            for row in 0..table.len() {
+                let Some(facts) = table.facts(row).filter(|facts| shows(*facts)) else { continue };
                 let [Some(place)] = finder.of(facts.infos()) else { continue };
-                let Value::Word(reason) = facts.value(place) else { continue };
-                let RowId(pid, created) = places.process(facts);
-                let mut hasher = DefaultHasher::new();
-                (created, reason).hash(&mut hasher);
-                add(RowId(pid, hasher.finish()), 1.0, &|| Some(event.shared()));
+                let value = facts.value(place).number().unwrap_or(0.0);
+                if let Some(id) = table.id(row).filter(|_| value > 0.0) {
+                    add(id, value, &|| table.shared(row));
+                }
             }
         }
         Measure::Latency(what) => {

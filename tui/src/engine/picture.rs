@@ -163,6 +163,7 @@ impl Picture {
         let table = |view, table: Box<dyn Table>| (view, table);
         let tables = vec![
             table(View::Flows, Box::new(rows(core.flow_rows(false), None))),
+            table(View::Failures, Box::new(rows(core.failure_rows(false), None))),
             table(View::Processes, Box::new(rows(core.process_rows(false), None))),
             table(View::Probes, Box::new(rows(probes.iter().cloned().map(Arc::new).collect(), None))),
         ];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
-use fluoro_shared::flow::{FlowRecord, KIND_OWNER};
+use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
 use zerocopy::FromBytes;
@@ -137,7 +137,7 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
         Family::Flow => match FlowRecord::read_from_bytes(bytes) {
             Ok(record) => {
                 let ports = Some([record.local_port, record.peer_port]);
-                (record.owner, ports, record.header.kind != KIND_OWNER)
+                (record.owner, ports, is_event(record.header.kind))
             }
             Err(_) => (Task::NONE, None, true),
         },

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::collect::taps::KernelFilter;
 use crate::engine::machine::Machine;
 use crate::families::Family;
-use crate::families::flow::model::{SocketFacts, State};
+use crate::families::flow::model::{Live, Queue, SocketFacts, State};
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
 use crate::kernel::owner;
@@ -160,6 +160,18 @@ impl Machine for World {
                     bytes_received: socket.bytes_received,
                     rtt_ns: socket.rtt_us.map(|us| u64::from(us) * 1000),
                     retransmits: socket.retransmits,
+                    live: Live {
+                        min_rtt_ns: socket.min_rtt_us.map(|us| u64::from(us) * 1000),
+                        cwnd: socket.cwnd,
+                        out_of_order: socket.out_of_order,
+                        delivery_bytes_per_s: socket.delivery_rate,
+                    },
+                    queue: (State::from_kernel(socket.state) == State::Listen).then_some(Queue {
+                        waiting: socket.waiting,
+                        backlog: socket.backlog,
+                        half_open: 0,
+                        drops: socket.drops,
+                    }),
                     holder,
                 });
             }

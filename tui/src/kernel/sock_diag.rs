@@ -24,6 +24,16 @@ pub struct Socket {
     pub bytes_acked: Option<u64>,
     /// Includes a received FIN.
     pub bytes_received: Option<u64>,
+    pub min_rtt_us: Option<u32>,
+    /// Segments.
+    pub cwnd: Option<u32>,
+    pub out_of_order: Option<u32>,
+    pub delivery_rate: Option<u64>,
+    /// Of a listener: connections that wait to be accepted, and how many may.
+    pub waiting: u32,
+    pub backlog: u32,
+    /// Of a listener: attempts turned away.
+    pub drops: Option<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,20 +52,30 @@ pub enum DiagError {
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const INET_DIAG_INFO: u8 = 2;
+const INET_DIAG_SKMEMINFO: u8 = 7;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
-/// Every state but SYN_RECV's request sockets, which have no process yet.
-const STATES: u32 = 0xfff & !(1 << 12);
+const LISTEN: u8 = 10;
+/// What is asked for, each with the attribute that is of use there. Asking for SYN_RECV brings requests, too, whose
+/// handshake is not over; what is in TIME_WAIT has no socket any more.
+const QUESTIONS: [(u32, u8); 2] =
+    [(1 << LISTEN, INET_DIAG_SKMEMINFO), (0xfff & !(1 << LISTEN) & !(1 << 6), INET_DIAG_INFO)];
 /// `struct nlmsghdr`, `struct inet_diag_req_v2`, `struct inet_diag_msg` (include/uapi/linux/inet_diag.h).
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
 /// Offsets in `struct tcp_info` (include/uapi/linux/tcp.h).
 const INFO_RTT: usize = 68;
+const INFO_CWND: usize = 80;
 const INFO_TOTAL_RETRANS: usize = 100;
 const INFO_BYTES_ACKED: usize = 120;
 const INFO_BYTES_RECEIVED: usize = 128;
+const INFO_MIN_RTT: usize = 148;
+const INFO_DELIVERY_RATE: usize = 160;
+const INFO_OUT_OF_ORDER: usize = 224;
+/// Offset in `__u32 skmeminfo[SK_MEMINFO_VARS]` (include/uapi/linux/sock_diag.h).
+const SKMEMINFO_DROPS: usize = 32;
 
 /// All TCP sockets of the calling thread's network namespace, appended to `out`.
 pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
@@ -69,8 +89,11 @@ pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
     // SAFETY: a descriptor that the kernel has just given.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut buffer = vec![0u8; 256 << 10];
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        ask(&socket, family as u8).map_err(DiagError::Ask)?;
+    let families = [libc::AF_INET, libc::AF_INET6];
+    for (family, question) in
+        families.into_iter().flat_map(|family| QUESTIONS.map(|question| (family, question)))
+    {
+        ask(&socket, family as u8, question).map_err(DiagError::Ask)?;
         loop {
             // SAFETY: the buffer is writable for its length.
             let got = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
@@ -115,7 +138,7 @@ pub fn dump_in(namespace: &Path, out: &mut Vec<Socket>) -> Result<(), DiagError>
     .map(|found| out.extend(found))
 }
 
-fn ask(socket: &OwnedFd, family: u8) -> io::Result<()> {
+fn ask(socket: &OwnedFd, family: u8, (states, attribute): (u32, u8)) -> io::Result<()> {
     const NLM_F_REQUEST_DUMP: u16 = 0x301;
     let mut request = Vec::with_capacity(HEADER + REQUEST);
     request.extend_from_slice(&((HEADER + REQUEST) as u32).to_ne_bytes());
@@ -123,8 +146,8 @@ fn ask(socket: &OwnedFd, family: u8) -> io::Result<()> {
     request.extend_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
     // Sequence number and port.
     request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0]);
-    request.extend_from_slice(&STATES.to_ne_bytes());
+    request.extend_from_slice(&[family, IPPROTO_TCP, 1 << (attribute - 1), 0]);
+    request.extend_from_slice(&states.to_ne_bytes());
     // Any socket: an empty inet_diag_sockid.
     request.resize(HEADER + REQUEST, 0);
     // SAFETY: the request is readable for its length.
@@ -197,6 +220,13 @@ fn socket(body: &[u8]) -> Option<Socket> {
         retransmits: None,
         bytes_acked: None,
         bytes_received: None,
+        min_rtt_us: None,
+        cwnd: None,
+        out_of_order: None,
+        delivery_rate: None,
+        waiting: word(body, 56)?,
+        backlog: word(body, 60)?,
+        drops: None,
     };
     let mut attributes = body.get(MESSAGE..)?;
     while let (Some(len), Some(kind)) = (half(attributes, 0), half(attributes, 2)) {
@@ -207,6 +237,13 @@ fn socket(body: &[u8]) -> Option<Socket> {
             found.retransmits = word(info, INFO_TOTAL_RETRANS);
             found.bytes_acked = long(info, INFO_BYTES_ACKED);
             found.bytes_received = long(info, INFO_BYTES_RECEIVED);
+            // All ones: not measured yet.
+            found.min_rtt_us = word(info, INFO_MIN_RTT).filter(|us| *us != u32::MAX);
+            found.cwnd = word(info, INFO_CWND);
+            found.out_of_order = word(info, INFO_OUT_OF_ORDER);
+            found.delivery_rate = long(info, INFO_DELIVERY_RATE);
+        } else if kind == u16::from(INET_DIAG_SKMEMINFO) {
+            found.drops = word(info, SKMEMINFO_DROPS);
         }
         let Some(rest) = attributes.get(len.next_multiple_of(4)..) else { break };
         attributes = rest;
@@ -239,7 +276,13 @@ mod tests {
         assert_eq!(ours.bytes_acked, Some(1001));
         assert_eq!(ours.peer, listener.local_addr().unwrap());
         assert_eq!(find(server.local_addr().unwrap()).bytes_received, Some(1000));
-        assert!(sockets.iter().any(|s| s.state == 10 && s.local == listener.local_addr().unwrap()));
+        assert!(ours.min_rtt_us.is_some() && ours.cwnd.is_some_and(|cwnd| cwnd > 0));
+        let listening =
+            sockets.iter().find(|s| s.state == LISTEN && s.local == listener.local_addr().unwrap());
+        let listening = listening.unwrap();
+        // What std asks for, if the machine allows as many.
+        assert!(listening.backlog > 0);
+        assert_eq!((listening.waiting, listening.drops), (0, Some(0)));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::columns::{Cell, Column, Facts, Info, Kind, Row, RowId, Unit, Value};
 pub enum Measure {
     /// The sum of these columns over the rows of a process, a second.
     Sum(&'static [&'static str]),
-    /// Events with this column, by process and value, in the last minute.
-    Events(&'static str),
+    /// How often, by this column, in the last minute: each row for itself, named by the first of the others that it has.
+    Count(&'static str, [&'static str; 2]),
     /// The 99th percentile of these durations in the last minute.
     Latency(&'static str),
 }
@@ -57,9 +57,9 @@ pub static PANELS: [PanelKind; 6] = [
     },
     PanelKind {
         title: "Failures",
-        digit: '6',
+        digit: '7',
         family: "flow",
-        measure: Measure::Events("errno"),
+        measure: Measure::Count("count", ["errno", "kind"]),
         unit: Unit::Count,
         quiet: "Nothing has failed in the last minute.",
     },
@@ -198,7 +198,10 @@ impl Row for OverviewRow {
                 ),
                 Column::new(Info::new("errno", Kind::Word, "Why it failed").keys(&["errno"]), |r| {
                     match r.kind().map(|kind| kind.measure) {
-                        Some(Measure::Events(id)) => r.facts.named(id),
+                        Some(Measure::Count(_, [first, second])) => match r.facts.named(first) {
+                            Value::Missing => r.facts.named(second),
+                            value => value,
+                        },
                         _ => Value::Missing,
                     }
                 }),

@@ -151,13 +151,14 @@ impl Processes {
             What::Fork => self.fork(&record.task, lookup),
             What::Exec { executable, .. } => {
                 let mut identity = (*self.identify(&record.task, lookup)).clone();
-                if let Some(path) = executable {
-                    identity.executable = Some(Executable::at(path.clone()));
-                } else if let Some(facts) =
-                    lookup.process(record.task.key.tgid).filter(|facts| facts.key == record.task.key)
-                {
-                    identity.executable = facts.executable.map(Executable::at);
-                }
+                // Without a path from the kernel the machine is asked, which may be too late: then none is told, not
+                // the one before. A process that has another name by now may run another program.
+                let path = executable.clone().or_else(|| {
+                    let facts = lookup.process(record.task.key.tgid)?;
+                    let same = facts.key == record.task.key && is_comm(&facts.comm, &record.task);
+                    facts.executable.filter(|_| same)
+                });
+                identity.executable = path.map(Executable::at);
                 self.insert(identity, record.task.cgroup)
             }
             What::Exit(_) => {

@@ -14,6 +14,7 @@ pub enum View {
     Flows,
     Processes,
     Events,
+    Failures,
     Probes,
 }
 
@@ -22,6 +23,7 @@ impl View {
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
             (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
+            (Self::Failures, _) => matches!(family, Family::Flow),
             (Self::Overview | Self::Flows | Self::Processes | Self::Probes, _) => false,
         }
     }
@@ -77,6 +79,7 @@ impl View {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
+            Self::Failures => Some(Sort { column: "count", descending: true }),
             Self::Overview | Self::Events | Self::Probes => None,
         }
     }

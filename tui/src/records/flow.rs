@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use fluoro_shared::flow::{
-    DIRECTION_INBOUND, DIRECTION_OUTBOUND, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE, KIND_FAIL, KIND_LISTEN,
-    KIND_OPEN, KIND_OWNER,
+    DIRECTION_INBOUND, DIRECTION_OUTBOUND, FLAG_BARE, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
+    KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, end,
 };
 use zerocopy::FromBytes;
 
@@ -28,6 +28,14 @@ pub struct Record {
     pub duration_ns: Option<u64>,
     /// SYN_SENT to ESTABLISHED or failure; `None` when not an outbound attempt from its beginning.
     pub connect_ns: Option<u64>,
+    /// ESTABLISHED to when the program took the first byte.
+    pub first_byte_ns: Option<u64>,
+    /// Of what is no transition: the state the socket is in, as in `include/net/tcp_states.h`.
+    pub state: u8,
+    /// Of a close: how it came.
+    pub end: Option<End>,
+    /// Bytes, round-trip time and retransmits are told.
+    pub counted: bool,
     /// errno of a failure.
     pub error: i32,
     /// The kernel side had not seen the socket before.
@@ -42,6 +50,51 @@ pub enum What {
     Listen,
     /// Who accepted a connection that was announced before. No event of its own.
     Owner,
+    /// Who moves data now (the record's owner), and how long the first byte took. No event either.
+    Data,
+    /// A segment was sent again.
+    Retransmit,
+    Reset(Reset),
+}
+
+/// Who gave a connection up by a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reset {
+    Sent,
+    Received,
+}
+
+impl Reset {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// This side's FIN went first.
+    Local,
+    /// The peer's FIN came first.
+    Peer,
+    Reset(Reset),
+    /// What was sent was never answered.
+    Timeout,
+}
+
+impl End {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Peer => "peer",
+            Self::Reset(Reset::Sent) => "reset_sent",
+            Self::Reset(Reset::Received) => "reset_received",
+            Self::Timeout => "timeout",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +121,10 @@ impl Record {
             KIND_FAIL => What::Fail,
             KIND_LISTEN => What::Listen,
             KIND_OWNER => What::Owner,
+            KIND_DATA => What::Data,
+            KIND_RETRANSMIT => What::Retransmit,
+            KIND_RESET if raw.header.flags & FLAG_SENT != 0 => What::Reset(Reset::Sent),
+            KIND_RESET => What::Reset(Reset::Received),
             kind => return Err(Malformed::Kind(kind)),
         };
         let end = |address: [u8; 16], port| {
@@ -93,7 +150,18 @@ impl Record {
             retransmits: raw.retransmits,
             duration_ns: known(raw.duration_ns),
             connect_ns: known(raw.connect_ns),
-            error: raw.error.cast_signed(),
+            first_byte_ns: known(u64::from(raw.error_or_first_byte_us) * 1000).filter(|_| what != What::Fail),
+            state: raw.old_state,
+            end: match raw.end {
+                end::LOCAL => Some(End::Local),
+                end::PEER => Some(End::Peer),
+                end::RESET_SENT => Some(End::Reset(Reset::Sent)),
+                end::RESET_RECEIVED => Some(End::Reset(Reset::Received)),
+                end::TIMEOUT => Some(End::Timeout),
+                _ => None,
+            },
+            counted: raw.header.flags & FLAG_BARE == 0,
+            error: if what == What::Fail { raw.error_or_first_byte_us.cast_signed() } else { 0 },
             untracked: raw.header.flags & FLAG_UNTRACKED != 0,
         })
     }

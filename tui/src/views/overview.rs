@@ -119,7 +119,7 @@ fn draw_panel(
             put(cells, area.x, y, "▸", 1, style(Role::Selected));
         }
         let name = fmt::fit(&subject(kind, facts), usize::from(columns.name));
-        let bad = matches!(kind.measure, Measure::Events(_));
+        let bad = matches!(kind.measure, Measure::Count(..));
         put(cells, area.x + MARGIN, y, &name, columns.name, style(role(Role::Text)));
         // A minute of one's own is readable beside a giant's, and still seen to be small.
         let full = highest(trace).max(most / 20.0);
@@ -148,7 +148,7 @@ struct Columns {
 impl Columns {
     fn of(kind: &PanelKind, area: Rect) -> Self {
         let room = area.width.saturating_sub(MARGIN);
-        let least = if matches!(kind.measure, Measure::Events(_)) { LONG_NAME } else { NAME };
+        let least = if matches!(kind.measure, Measure::Count(..)) { LONG_NAME } else { NAME };
         let bars = spark_width(room.saturating_sub(least + FIGURE + 3));
         let left = room.saturating_sub(FIGURE + 1 + if bars > 0 { bars + 2 } else { 0 });
         let name = left.min(LONG_NAME);
@@ -172,7 +172,7 @@ fn subject(kind: &PanelKind, facts: &dyn Facts) -> String {
         _ => named("process"),
     };
     match kind.measure {
-        Measure::Events(id) => format!("{} {process}", named(id)),
+        Measure::Count(..) => format!("{} {process}", named("errno")),
         _ => process,
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use fluoro::engine::synthetic::Described;
 use fluoro::families::Family;
-use fluoro::families::flow::model::{SocketFacts, State};
+use fluoro::families::flow::model::{Live, Queue, SocketFacts, State};
 use fluoro::model::ProcFacts;
 use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid};
 use fluoro_shared::flow::{self, FlowRecord};
@@ -26,6 +26,8 @@ pub struct Scenario {
     pub group: Vec<Group>,
     #[serde(default)]
     pub user: Vec<User>,
+    /// Rows of connections that are kept; unless told, as many as ever.
+    pub room: Option<usize>,
     pub step: Vec<Step>,
 }
 
@@ -68,6 +70,9 @@ pub struct Step {
     pub of_interval: bool,
     pub flows: Option<Vec<Expected>>,
     pub processes: Option<Vec<Expected>>,
+    pub failures: Option<Vec<Expected>>,
+    /// Connections taken together by process.
+    pub by_process: Option<Vec<Expected>>,
     #[serde(default)]
     pub totals: HashMap<String, f64>,
     #[serde(default)]
@@ -195,6 +200,18 @@ pub struct Flow {
     untracked: bool,
     #[serde(default)]
     minted: bool,
+    #[serde(default, deserialize_with = "some_time")]
+    first_byte: Option<BootTime>,
+    /// As in `include/net/tcp_states.h`.
+    #[serde(default)]
+    state: u8,
+    end: Option<String>,
+    /// Of a reset: this side sent it.
+    #[serde(default)]
+    sent: bool,
+    /// Bytes, round-trip time and retransmits are not told.
+    #[serde(default)]
+    bare: bool,
 }
 
 /// A record of one family or the other.
@@ -260,13 +277,21 @@ impl Flow {
             "fail" => flow::KIND_FAIL,
             "listen" => flow::KIND_LISTEN,
             "owner" => flow::KIND_OWNER,
+            "data" => flow::KIND_DATA,
+            "retransmit" => flow::KIND_RETRANSMIT,
+            "reset" => flow::KIND_RESET,
             "unknown" => UNKNOWN,
             "cut short" => return vec![0; 100],
             other => panic!("no flow record is called {other:?}"),
         };
         let mut raw = FlowRecord::new_zeroed();
-        raw.header =
-            header(kind, if self.untracked { flow::FLAG_UNTRACKED } else { 0 }, self.at.unwrap_or(now));
+        let flags = [
+            (self.untracked, flow::FLAG_UNTRACKED),
+            (self.sent, flow::FLAG_SENT),
+            (self.bare, flow::FLAG_BARE),
+        ];
+        let flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
+        raw.header = header(kind, flags, self.at.unwrap_or(now));
         if let Some(owner) = &self.owner {
             raw.owner = tasks[owner].raw();
         }
@@ -274,7 +299,18 @@ impl Flow {
         (raw.tx_bytes, raw.rx_bytes) = (self.tx, self.rx);
         raw.duration_ns = self.lasted.unwrap_or_default().0;
         raw.connect_ns = self.connect.unwrap_or_default().0;
-        (raw.srtt_us, raw.retransmits, raw.error) = (self.rtt_us, self.retransmits, self.errno);
+        (raw.srtt_us, raw.retransmits) = (self.rtt_us, self.retransmits);
+        raw.error_or_first_byte_us = self.first_byte.map_or(self.errno, |took| (took.0 / 1000) as u32);
+        raw.old_state = self.state;
+        raw.end = match self.end.as_deref() {
+            None => flow::end::UNKNOWN,
+            Some("local") => flow::end::LOCAL,
+            Some("peer") => flow::end::PEER,
+            Some("reset_sent") => flow::end::RESET_SENT,
+            Some("reset_received") => flow::end::RESET_RECEIVED,
+            Some("timeout") => flow::end::TIMEOUT,
+            Some(other) => panic!("no end is called {other:?}"),
+        };
         raw.netns = 1;
         (raw.local_address, raw.local_port) = end(self.local);
         (raw.peer_address, raw.peer_port) = end(self.peer);
@@ -311,6 +347,10 @@ pub struct Socket {
     acked: Option<u64>,
     received: Option<u64>,
     rtt_us: Option<u64>,
+    min_rtt_us: Option<u64>,
+    cwnd: Option<u32>,
+    /// Of a listener: waiting, backlog, drops.
+    queue: Option<[u32; 3]>,
     holder: Option<String>,
 }
 
@@ -327,6 +367,17 @@ impl Socket {
             bytes_received: self.received,
             rtt_ns: self.rtt_us.map(|us| us * 1000),
             retransmits: None,
+            live: Live {
+                min_rtt_ns: self.min_rtt_us.map(|us| us * 1000),
+                cwnd: self.cwnd,
+                ..Live::default()
+            },
+            queue: self.queue.map(|[waiting, backlog, drops]| Queue {
+                waiting,
+                backlog,
+                half_open: 0,
+                drops: Some(drops),
+            }),
             holder: self.holder.as_ref().map(|name| tasks[name].key()),
         }
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fluoro::columns::{Cell, Column, Info, Kind, Listing, Row, RowId, Sheet, Unit, Value};
+use fluoro::families::failure::row::FailureRow;
 use fluoro::families::process::model::{Activity, ProcessRow};
 use fluoro::model::{
     Coverage, Detail, Distribution, Event, EventRow, Executable, HostFacts, Identity, Latency, Measure, Note,
-    Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query, Reach, Scope, Snapshot, Status, Totals,
-    Trace, View,
+    Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query, Reach, Scope, Snapshot, Status, Subject,
+    Totals, Trace, View,
 };
 use fluoro::records::process::Exit;
 use fluoro::records::{BootTime, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime};
@@ -370,6 +371,23 @@ pub fn event(n: u64, flow: Flow) -> EventRow {
         wall: WallTime(1_795_431_102_000_000_000 - n * 7_000_000),
         facts: Arc::new(flow),
     })
+}
+
+pub fn failure(n: u64, flow: Flow) -> FailureRow {
+    let identity = Arc::clone(&named_process(n, flow.comm, flow.pid, flow.owner).identity);
+    FailureRow {
+        family: "flow",
+        kind: ["connect", "reset_received", "retransmit"][n as usize % 3],
+        error: (n % 3 == 0).then_some("ECONNREFUSED"),
+        identity: Some(identity),
+        subject: Subject::Peer(flow.peer),
+        count: flow.retransmits.saturating_add(n % 4),
+        total: flow.retransmits.saturating_add(7 * n),
+        last: WallTime(1_795_431_102_000_000_000 - n * 7_000_000),
+        latency_ns: flow.rtt_ns,
+        max_latency_ns: flow.rtt_ns,
+        other: false,
+    }
 }
 
 /// Panels with these subjects each, as far as their families are there.

@@ -19,11 +19,12 @@ enum Rows {
     Hostile,
 }
 
-const VIEWS: [(&str, View); 5] = [
+const VIEWS: [(&str, View); 6] = [
     ("overview", View::Overview),
     ("flows", View::Flows),
     ("processes", View::Processes),
     ("events", View::Events),
+    ("failures", View::Failures),
     ("probes", View::Probes),
 ];
 
@@ -37,7 +38,6 @@ fn scene(view: View, which: Rows) -> Scene {
     };
     match view {
         View::Overview => rows::overview(&flows, 12),
-        View::Flows => all(flows),
         View::Processes => all(match which {
             Rows::Hostile => rows::hostile_processes(),
             Rows::Huge => vec![rows::huge_process()],
@@ -60,6 +60,8 @@ fn scene(view: View, which: Rows) -> Scene {
             }
             all(probes)
         }
+        View::Failures => all((0..).zip(flows).map(|(n, flow)| rows::failure(n, flow)).collect()),
+        _ => all(flows),
     }
 }
 

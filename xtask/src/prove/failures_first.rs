@@ -59,7 +59,11 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         let mirrored = |event: &&Event| {
             event.local_port() == attempt.peer_port && event.peer_port() == attempt.local_port
         };
-        let strays = events.iter().copied().filter(|event| event.name != "flow.fail");
+        // A SYN that nobody answers is sent again.
+        let strays = events
+            .iter()
+            .copied()
+            .filter(|event| !["flow.fail", "flow.retransmit"].contains(&event.name.as_str()));
         others.extend(
             strays
                 .chain(observed.events.iter().filter(mirrored))

@@ -36,6 +36,8 @@ pub struct Observer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     Events,
+    /// The lines as they are.
+    Raw,
     /// Only how many there were of each name: for workloads that would fill the memory.
     Counts,
 }
@@ -43,6 +45,7 @@ pub enum Keep {
 #[derive(Default)]
 struct Lines {
     events: Vec<Event>,
+    raw: Vec<Value>,
     counts: BTreeMap<String, u64>,
     stats: Option<Value>,
 }
@@ -50,6 +53,8 @@ struct Lines {
 /// A finished observation.
 pub struct Observed {
     pub events: Vec<Event>,
+    /// With [`Keep::Raw`].
+    pub raw: Vec<Value>,
     pub counts: BTreeMap<String, u64>,
     pub stats: Value,
     pub stderr: Vec<String>,
@@ -171,6 +176,7 @@ impl Observer {
         self.heard.extend(self.said.iter());
         Ok(Observed {
             events: lines.events,
+            raw: lines.raw,
             counts: lines.counts,
             stats: lines.stats.context("the last line was not fluoro.stats")?,
             stderr: std::mem::take(&mut self.heard),
@@ -215,8 +221,10 @@ impl Lines {
             let event = Event::from_value(&value)?;
             count.fetch_add(1, Ordering::Relaxed);
             *lines.counts.entry(event.name.clone()).or_default() += 1;
-            if keep == Keep::Events {
-                lines.events.push(event);
+            match keep {
+                Keep::Events => lines.events.push(event),
+                Keep::Raw => lines.raw.push(value),
+                Keep::Counts => {}
             }
         }
         Ok(lines)

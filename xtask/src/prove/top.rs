@@ -48,6 +48,18 @@ impl Top {
         serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))
     }
 
+    /// All objects of the time to come.
+    pub fn gather(&self, time: Duration) -> Result<Vec<Value>> {
+        let deadline = std::time::Instant::now() + time;
+        let mut objects = Vec::new();
+        while let Ok(line) =
+            self.heard.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()))
+        {
+            objects.push(serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))?);
+        }
+        Ok(objects)
+    }
+
     /// Everything until it ends by itself.
     pub fn rest(mut self) -> Result<Vec<Value>> {
         let mut objects = Vec::new();

@@ -1,13 +1,24 @@
 //! The columns of `flow`.
 
+pub mod group;
+
 use std::sync::OnceLock;
 
-use super::row::FlowRow;
+use super::row::{FlowRow, Queue, State};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 
 fn applies(row: &FlowRow) -> bool {
-    row.direction.is_some()
+    // Of a connection that nobody knew before it got into trouble no direction is known.
+    row.direction.is_some() || (row.state != State::Listen && row.peer.port() != 0)
+}
+
+fn some(value: Option<u64>) -> Value<'static> {
+    value.map_or(Value::Missing, Value::Uint)
+}
+
+fn queue(row: &FlowRow, read: impl Fn(Queue) -> Option<u32>) -> Value<'_> {
+    some(row.queue.and_then(read).map(u64::from))
 }
 
 fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
@@ -47,6 +58,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     Value::Word(match r.direction.map(crate::records::flow::Direction::word) {
                         Some("outbound") => "out",
                         Some(_) => "in",
+                        None if applies(r) => "",
                         None => "listen",
                     })
                 },
@@ -159,6 +171,100 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| r.connect_ns.map_or(Value::Missing, Value::Uint),
             ),
             Column::new(
+                Info::new(
+                    "first_byte",
+                    Kind::Number,
+                    "From ESTABLISHED to when the program took the first byte",
+                )
+                .keys(&["first_byte"])
+                .json("flow.first_byte_ns")
+                .unit(Unit::Nanos)
+                .cell(Cell::right("FIRST", 7, 10)),
+                |r| some(r.first_byte_ns),
+            ),
+            Column::new(
+                Info::new("min_rtt", Kind::Number, "Least round-trip time of late (tcp_info.tcpi_min_rtt)")
+                    .keys(&["min_rtt"])
+                    .json("flow.min_rtt_ns")
+                    .unit(Unit::Nanos)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("MIN RTT", 7, 11)),
+                |r| some(r.live.min_rtt_ns),
+            ),
+            Column::new(
+                Info::new("cwnd", Kind::Number, "Congestion window, in segments (tcp_info.tcpi_snd_cwnd)")
+                    .keys(&["cwnd"])
+                    .json("flow.congestion_window")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("CWND", 5, 12)),
+                |r| some(r.live.cwnd.map(u64::from)),
+            ),
+            Column::new(
+                Info::new(
+                    "out_of_order",
+                    Kind::Number,
+                    "Segments that came out of order (tcp_info.tcpi_rcv_ooopack)",
+                )
+                .keys(&["out_of_order"])
+                .json("flow.out_of_order")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("OOO", 5, 12)),
+                |r| some(r.live.out_of_order.map(u64::from)),
+            ),
+            Column::new(
+                Info::new(
+                    "delivery",
+                    Kind::Number,
+                    "The kernel's estimate of how fast data reaches the peer (tcp_info.tcpi_delivery_rate)",
+                )
+                .keys(&["delivery"])
+                .json("flow.delivery_bytes_per_s")
+                .unit(Unit::BytesPerSecond)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("DELIVERY", 8, 13)),
+                |r| some(r.live.delivery_bytes_per_s),
+            ),
+            Column::new(
+                Info::new("queue", Kind::Number, "Connections that wait at the listener to be accepted")
+                    .keys(&["queue"])
+                    .json("flow.listen.queue")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("QUEUE", 6, 9)),
+                |r| queue(r, |q| Some(q.waiting)),
+            ),
+            Column::new(
+                Info::new("backlog", Kind::Number, "Connections that may wait at the listener")
+                    .keys(&["backlog"])
+                    .json("flow.listen.backlog")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly),
+                |r| queue(r, |q| Some(q.backlog)),
+            ),
+            Column::new(
+                Info::new("half_open", Kind::Number, "Handshakes at the listener that are not over")
+                    .keys(&["half_open"])
+                    .json("flow.listen.half_open")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly),
+                |r| queue(r, |q| Some(q.half_open)),
+            ),
+            Column::new(
+                Info::new(
+                    "drops",
+                    Kind::Number,
+                    "Attempts that the listener turned away, in all (sock.sk_drops)",
+                )
+                .keys(&["drops"])
+                .json("flow.listen.drops")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("DROPS", 6, 9)),
+                |r| queue(r, |q| q.drops),
+            ),
+            Column::new(
                 Info::new("age", Kind::Number, "Since the connection was established, where that was seen")
                     .keys(&["age", "duration"])
                     .json("flow.duration_ns")
@@ -179,6 +285,36 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| Value::Word(r.attribution.word()),
             ),
             Column::new(
+                Info::new("mover_pid", Kind::Number, "Process that moved data last")
+                    .keys(&["mover_pid"])
+                    .json("flow.last_data.pid"),
+                |r| some(r.mover.as_ref().map(|mover| u64::from(mover.key.tgid.0))),
+            ),
+            Column::new(
+                Info::new("mover", Kind::Text, "Name of the process that moved data last")
+                    .keys(&["mover"])
+                    .json("flow.last_data.comm"),
+                |r| r.mover.as_ref().map_or(Value::Missing, |mover| Value::Text(&mover.comm)),
+            ),
+            Column::new(
+                Info::new(
+                    "end",
+                    Kind::Word,
+                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout",
+                )
+                .keys(&["end"])
+                .json("flow.end")
+                .cell(Cell::left("END", 14, 10)),
+                |r| r.end.map_or(Value::Missing, |end| Value::Word(end.word())),
+            ),
+            Column::new(
+                Info::new("reset", Kind::Word, "Of a reset: sent or received")
+                    .keys(&["reset"])
+                    .json("flow.reset")
+                    .faces(Faces::EventOnly),
+                |r| r.reset.map_or(Value::Missing, |reset| Value::Word(reset.word())),
+            ),
+            Column::new(
                 Info::new("primed", Kind::Word, "The connection is older than this run of fluoro")
                     .json("flow.primed"),
                 |r| if r.primed { Value::Bool(true) } else { Value::Missing },
@@ -186,7 +322,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
             Column::new(
                 Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted")
                     .json("flow.id"),
-                |r| Value::Id(r.id.0),
+                |r| if r.id.0 == 0 { Value::Missing } else { Value::Id(r.id.0) },
             ),
             Column::new(
                 Info::new("errno", Kind::Word, "Why an attempt failed").keys(&["errno"]).json("error.type"),

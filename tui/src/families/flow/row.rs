@@ -1,5 +1,7 @@
 //! A connection as a table or an event line shows it.
 
+pub mod group;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use super::columns;
 use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
 use crate::model::Identity;
-use crate::records::flow::Direction;
+use crate::records::flow::{Direction, End, Reset};
 use crate::records::{FlowId, NetnsId, Tid};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,8 @@ pub struct FlowRow {
     pub attribution: Attribution,
     pub identity: Option<Arc<Identity>>,
     pub tid: Option<Tid>,
+    /// Who moved data last.
+    pub mover: Option<Arc<Identity>>,
     pub tx_bytes: u64,
     pub rx_bytes: u64,
     /// In table rows, from the second look on.
@@ -31,12 +35,46 @@ pub struct FlowRow {
     /// Since it was established; 0 when that was not seen.
     pub duration_ns: u64,
     pub connect_ns: Option<u64>,
+    /// From ESTABLISHED to when the program took the first byte.
+    pub first_byte_ns: Option<u64>,
+    /// What only the socket table tells.
+    pub live: Live,
+    /// Of a listener.
+    pub queue: Option<Queue>,
+    pub end: Option<End>,
+    /// Of a reset's event line.
+    pub reset: Option<Reset>,
     /// errno of a failed attempt.
     pub error: Option<&'static str>,
     /// Older than this run.
     pub primed: bool,
     /// Is the row of an event line.
     pub event: bool,
+}
+
+/// Numbers of a connection that the kernel's socket table tells, where this kernel does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Live {
+    pub min_rtt_ns: Option<u64>,
+    /// Segments that may be on their way.
+    pub cwnd: Option<u32>,
+    /// Segments that came out of order.
+    pub out_of_order: Option<u32>,
+    /// The kernel's newest estimate.
+    pub delivery_bytes_per_s: Option<u64>,
+}
+
+/// What waits at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queue {
+    /// Connections that nobody has accepted yet.
+    pub waiting: u32,
+    /// As many may.
+    pub backlog: u32,
+    /// Requests whose handshake is not over.
+    pub half_open: u32,
+    /// Attempts turned away so far.
+    pub drops: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -1,0 +1,140 @@
+//! Connections taken together, and the totals of those that are no longer kept: they never go backwards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
+use fluoro_shared::histogram::bucket_of;
+
+use super::{FlowModel, FlowRow};
+use crate::families::flow::row::group::{By, GroupKey, GroupRow, Quantiles, Sums};
+use crate::model::Distribution;
+use crate::records::flow::Direction;
+
+/// Groups of one kind whose past is kept; what is beyond is in the group of what found no room.
+const GROUPS_MAX: usize = 10_000;
+
+/// What has been let go, by each kind of group.
+#[derive(Default)]
+pub(super) struct Folded([HashMap<GroupKey, Sums>; By::ALL.len()]);
+
+impl Folded {
+    pub(super) fn add(&mut self, row: &FlowRow) {
+        if row.direction.is_none() {
+            return;
+        }
+        for (kept, by) in self.0.iter_mut().zip(By::ALL) {
+            let mut key = key_of(row, by);
+            if !kept.contains_key(&key) && kept.len() >= GROUPS_MAX {
+                key = GroupKey::Untracked;
+            }
+            kept.entry(key).or_default().add(row, by != By::Process);
+        }
+    }
+
+    fn of(&self, by: By) -> &HashMap<GroupKey, Sums> {
+        let [process, owner, peer, port] = &self.0;
+        match by {
+            By::Process => process,
+            By::Owner => owner,
+            By::Peer => peer,
+            By::Port => port,
+        }
+    }
+}
+
+impl Sums {
+    /// A process's distributions are counted by the kernel side, all but the round-trip times of what is open.
+    fn add(&mut self, row: &FlowRow, distributions: bool) {
+        self.connections += 1;
+        self.tx_bytes += row.tx_bytes;
+        self.rx_bytes += row.rx_bytes;
+        self.retransmits += u64::from(row.retransmits);
+        if distributions {
+            add(&mut self.connect, row.connect_ns);
+            add(&mut self.first_byte, row.first_byte_ns);
+            add(&mut self.rtt, Some(row.rtt_ns));
+        }
+    }
+}
+
+fn add(distribution: &mut Distribution, ns: Option<u64>) {
+    if let Some(ns) = ns.filter(|ns| *ns > 0) {
+        distribution.add(bucket_of(ns), 1);
+    }
+}
+
+fn key_of(row: &FlowRow, by: By) -> GroupKey {
+    match by {
+        By::Process => GroupKey::Process(row.identity.as_ref().map(|identity| identity.key)),
+        By::Owner => {
+            GroupKey::Owner(row.identity.as_ref().and_then(|identity| identity.owner.label().cloned()))
+        }
+        By::Peer => GroupKey::Peer(row.peer.ip()),
+        By::Port if row.direction == Some(Direction::Inbound) => GroupKey::Port(row.local.port()),
+        By::Port => GroupKey::Port(row.peer.port()),
+    }
+}
+
+impl FlowModel {
+    /// These connections taken together; with `past` what is no longer kept of the same groups, too.
+    pub fn groups(&self, by: By, rows: &[Arc<FlowRow>], past: bool) -> Vec<Arc<GroupRow>> {
+        let mut groups: HashMap<GroupKey, GroupRow> = HashMap::new();
+        for row in rows.iter().filter(|row| row.direction.is_some()) {
+            let key = key_of(row, by);
+            let group = groups.entry(key).or_insert_with_key(|key| self.begin(key, by, row, past));
+            let open = row.state != super::State::Closed;
+            group.live += u64::from(open);
+            group.sums.add(row, by != By::Process);
+            if by == By::Process && open {
+                add(&mut group.sums.rtt, Some(row.rtt_ns));
+            }
+            if let Some(rates) = row.rates {
+                group.tx_bytes_per_s += rates.tx_bytes_per_s;
+                group.rx_bytes_per_s += rates.rx_bytes_per_s;
+            }
+        }
+        if past && let Some(sums) = self.folded.of(by).get(&GroupKey::Untracked) {
+            groups.insert(GroupKey::Untracked, GroupRow { sums: sums.clone(), ..empty(GroupKey::Untracked) });
+        }
+        groups
+            .into_values()
+            .map(|group| {
+                let of = Quantiles::of;
+                let (connect, rtt) = (of(&group.sums.connect), of(&group.sums.rtt));
+                Arc::new(GroupRow { first_byte: of(&group.sums.first_byte), connect, rtt, ..group })
+            })
+            .collect()
+    }
+
+    fn begin(&self, key: &GroupKey, by: By, row: &FlowRow, past: bool) -> GroupRow {
+        let mut group = empty(key.clone());
+        if past && let Some(sums) = self.folded.of(by).get(key) {
+            group.sums = sums.clone();
+        }
+        if by == By::Process
+            && let Some(identity) = &row.identity
+        {
+            let counted = |what| self.distribution(identity.key, what).cloned().unwrap_or_default();
+            group.sums.connect = counted(WHAT_CONNECT);
+            group.sums.first_byte = counted(WHAT_FIRST_BYTE);
+            group.sums.rtt = counted(WHAT_RTT);
+            group.identity = Some(Arc::clone(identity));
+        }
+        group
+    }
+}
+
+fn empty(key: GroupKey) -> GroupRow {
+    GroupRow {
+        key,
+        identity: None,
+        live: 0,
+        tx_bytes_per_s: 0.0,
+        rx_bytes_per_s: 0.0,
+        sums: Sums::default(),
+        connect: None,
+        rtt: None,
+        first_byte: None,
+    }
+}

@@ -1,0 +1,86 @@
+//! From records to rows and event lines.
+
+use std::sync::Arc;
+
+use super::{Attribution, FlowRow, Live, State};
+use crate::model::{EventDraft, Lookup, Processes};
+use crate::records::flow::{Direction, Record, What};
+use crate::records::{BootTime, TaskFacts};
+
+pub(super) fn draft(name: &'static str, at: BootTime, row: &FlowRow) -> EventDraft {
+    let row = FlowRow { event: true, rates: None, ..row.clone() };
+    EventDraft { name, family: "flow", at, facts: Arc::new(row) }
+}
+
+pub(super) fn row_of(record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -> FlowRow {
+    let mut row = bare(record);
+    if let Some(owner) = &record.owner {
+        own_by(&mut row, owner, processes, lookup);
+    }
+    row
+}
+
+/// Without its owner.
+pub(super) fn bare(record: &Record) -> FlowRow {
+    FlowRow {
+        id: record.id,
+        netns: record.netns,
+        local: record.local,
+        peer: record.peer,
+        state: match record.what {
+            What::Listen => State::Listen,
+            What::Retransmit | What::Reset(_) => State::from_kernel(record.state),
+            _ => State::Established,
+        },
+        direction: record.direction,
+        attribution: Attribution::Unknown,
+        identity: None,
+        tid: None,
+        mover: None,
+        tx_bytes: record.tx_bytes,
+        rx_bytes: record.rx_bytes,
+        rates: None,
+        rtt_ns: record.rtt_ns,
+        retransmits: record.retransmits,
+        duration_ns: record.duration_ns.unwrap_or(0),
+        connect_ns: record.connect_ns,
+        first_byte_ns: record.first_byte_ns,
+        live: Live::default(),
+        queue: None,
+        end: None,
+        reset: None,
+        error: None,
+        primed: false,
+        event: false,
+    }
+}
+
+pub(super) fn own_by(
+    row: &mut FlowRow,
+    owner: &TaskFacts,
+    processes: &mut Processes,
+    lookup: &mut dyn Lookup,
+) {
+    row.identity = Some(processes.identify(owner, lookup));
+    row.tid = Some(owner.tid);
+    row.attribution = Attribution::Exact;
+}
+
+/// A close whose direction only user space knew: the kernel side has not taken the SYN out.
+pub(super) fn uncount(row: &mut FlowRow, record: &Record) {
+    if row.direction == Some(Direction::Outbound) {
+        row.tx_bytes = record.tx_bytes.saturating_sub(1);
+    }
+}
+
+/// `ECONNREFUSED` and the like.
+pub(super) fn errno_name(code: i32) -> &'static str {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, OnceLock, PoisonError};
+    static NAMES: OnceLock<Mutex<BTreeMap<i32, &'static str>>> = OnceLock::new();
+    let mut names = NAMES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    names.entry(code).or_insert_with(|| {
+        // Leaked once per errno, of which there are about 130.
+        format!("{:?}", nix::errno::Errno::from_raw(code)).leak()
+    })
+}

@@ -1,0 +1,97 @@
+//! The end of an interval: rates from the totals, old rows dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FlowModel, FlowRow, Rates};
+use crate::model::LINGER_NS;
+use crate::records::BootTime;
+
+/// Ended rows kept.
+const ENDED_MAX: usize = 20_000;
+
+/// The header's figures of the last interval.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct FlowTotals {
+    pub live: u64,
+    pub untracked: u64,
+    pub tx_bytes_per_s: Option<f64>,
+    pub rx_bytes_per_s: Option<f64>,
+    pub opens_per_s: Option<f64>,
+}
+
+impl FlowModel {
+    /// Ends an interval: rates from the totals, old rows dropped.
+    pub fn tick(&mut self, now: BootTime, interval: Duration) {
+        self.just_ended = std::mem::take(&mut self.ending);
+        while let Some(&(at, id)) = self.ended.front() {
+            // What ended in this interval is shown once, however much it is.
+            let many = self.ended.len() > ENDED_MAX && !self.just_ended.contains(&id);
+            if now.since(at) < LINGER_NS && !many {
+                break;
+            }
+            self.ended.pop_front();
+            self.forget(id, at);
+        }
+        let seconds = interval.as_secs_f64();
+        let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
+        for flow in self.flows.values_mut() {
+            if flow.row.direction.is_none() {
+                continue;
+            }
+            if flow.ended.is_none() {
+                live += 1;
+                if flow.established.0 != 0 {
+                    age(&mut flow.row, now.since(flow.established));
+                }
+            }
+            let row = &flow.row;
+            // An ended row had its last interval when it ended; a primed one has none before its second look.
+            let from = flow.before.or_else(|| (!row.primed).then_some((0, 0)));
+            let rates = from.filter(|_| seconds > 0.0).map(|(tx, rx)| Rates {
+                tx_bytes_per_s: row.tx_bytes.saturating_sub(tx) as f64 / seconds,
+                rx_bytes_per_s: row.rx_bytes.saturating_sub(rx) as f64 / seconds,
+            });
+            flow.before = Some((row.tx_bytes, row.rx_bytes));
+            if rates != row.rates {
+                Arc::make_mut(&mut flow.row).rates = rates;
+            }
+            if let Some(rates) = rates {
+                tx += rates.tx_bytes_per_s;
+                rx += rates.rx_bytes_per_s;
+            }
+        }
+        let measured = seconds > 0.0;
+        self.totals = FlowTotals {
+            live,
+            untracked: self.untracked,
+            tx_bytes_per_s: measured.then_some(tx),
+            rx_bytes_per_s: measured.then_some(rx),
+            opens_per_s: measured.then_some(self.opens as f64 / seconds),
+        };
+        self.opens = 0;
+    }
+
+    pub const fn totals(&self) -> FlowTotals {
+        self.totals
+    }
+
+    /// Every connection and listener; those that have ended stay for a while, or with `of_interval` only in
+    /// the interval that the last tick closed.
+    pub fn rows(&self, of_interval: bool) -> Vec<Arc<FlowRow>> {
+        self.flows
+            .iter()
+            .filter(|(id, flow)| !of_interval || flow.ended.is_none() || self.just_ended.contains(id))
+            .map(|(_, flow)| Arc::clone(&flow.row))
+            .collect()
+    }
+}
+
+/// A row that somebody still shows is not copied for an age that looks the same.
+fn age(row: &mut Arc<FlowRow>, age_ns: u64) {
+    if let Some(row) = Arc::get_mut(row) {
+        row.duration_ns = age_ns;
+    } else if age_ns.abs_diff(row.duration_ns) > row.duration_ns / 64 {
+        Arc::make_mut(row).duration_ns = age_ns;
+    }
+}
