@@ -125,7 +125,8 @@ fn scope_right(state: &State, room: u16) -> Line {
     let mut parts: Vec<(u8, Line)> = vec![];
     let mut add = |rank, text: &str, role| parts.push((rank, Line::new().own(text, role)));
     if state.paused {
-        let since = state.frozen_at.map(|t| format!(" at {}", fmt::value(&Value::Time(t), Unit::Plain)));
+        let since =
+            state.frozen_at.map(|t| format!(" at {}", fmt::clock(t).split('.').next().unwrap_or_default()));
         add(0, &format!("PAUSED{}", since.unwrap_or_default()), Role::Warn);
         if let Some(reach) = state.newest.as_ref().map(|s| s.reach) {
             let span = |time: Duration| fmt::value(&Value::Uint(time.as_nanos() as u64), Unit::Nanos);

@@ -19,10 +19,10 @@ impl History {
 
     /// Adds the newest; the oldest go when there is no room. The newest always stays.
     pub fn push(&mut self, picture: Picture) {
-        self.bytes += picture.bytes;
+        self.bytes += picture.bytes();
         self.moments.push_back(Arc::new(picture));
         while self.bytes > self.limit && self.moments.len() > 1 {
-            self.bytes -= self.moments.pop_front().map_or(0, |picture| picture.bytes);
+            self.bytes -= self.moments.pop_front().map_or(0, |picture| picture.bytes());
         }
     }
 

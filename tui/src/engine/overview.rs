@@ -13,6 +13,8 @@ use crate::views;
 
 /// Subjects of a moment that are remembered a panel: what ranks lower is not missed in a list of the first few.
 const SUBJECTS: usize = 256;
+/// Rows that are looked at for one answer, beside those of the moment itself.
+const CATCH_UP: usize = 300_000;
 /// Ranked by the mean of so many ticks, so that the order does not flicker.
 const RECENT: usize = 5;
 
@@ -52,7 +54,13 @@ impl Rankings {
         if self.scopes != scopes || self.own != own {
             *self = Self { scopes: scopes.to_vec(), own, moments: BTreeMap::new() };
         }
+        let mut looked_at = 0;
         for moment in history.until(picture.seq).take(TRACE) {
+            // A minute of a crowd takes longer to rank than anybody waits for a key: its traces begin later.
+            looked_at += if self.moments.contains_key(&moment.seq) { 0 } else { moment.rows() };
+            if looked_at > CATCH_UP && looked_at > moment.rows() {
+                break;
+            }
             self.moments.entry(moment.seq).or_insert_with(|| {
                 let narrow = moment.narrow(scopes);
                 PANELS.iter().map(|kind| tally(kind, moment, &narrow, hides)).collect()
@@ -89,6 +97,7 @@ impl Rankings {
                     Measure::Latency(_) => None,
                 },
                 trace: Trace { points: total, newest: picture.seq },
+                hidden: 0,
                 rows: ranked.len().min(room),
             });
             for (id, ranked) in ranked.into_iter().take(room) {

@@ -247,8 +247,8 @@ impl Console {
         let fresh = self.events.len().saturating_sub(std::mem::take(&mut self.fresh));
         let events = self.events.range(fresh..).cloned().collect();
         let picture = self.take_picture(events);
-        self.history.push(picture);
-        self.picture = self.history.newest().map_or_else(|| Arc::clone(&self.picture), Arc::clone);
+        self.history.push(picture.kept(self.history.newest().map(AsRef::as_ref)));
+        self.picture = Arc::new(picture);
         if self.frozen.is_none() {
             self.ranks.values_mut().for_each(Ranks::turn);
         }

@@ -93,6 +93,8 @@ pub struct Panel {
     /// Over all subjects: now, or of the last minute. `None` for a percentile, of which there is no sum.
     pub total: Option<f64>,
     pub trace: Trace,
+    /// Of the first few, those that the filter leaves out.
+    pub hidden: usize,
     /// Rows of it in the sheet, which has them panel after panel.
     pub rows: usize,
 }
@@ -121,6 +123,7 @@ impl Overview {
             let keep = kept.next().copied().unwrap_or(true);
             if !keep && let Some(panel) = self.panels.get_mut(row.panel) {
                 panel.rows -= 1;
+                panel.hidden += 1;
             }
             keep
         });

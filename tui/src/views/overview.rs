@@ -96,7 +96,8 @@ fn draw_panel(
     if let Some(head) = head {
         columns.draw_figure(&head, Role::Quiet, top, cells);
     }
-    if let (0, text) = (panel.rows, panel.unmeasured.as_deref().unwrap_or(kind.quiet)) {
+    let quiet = if panel.hidden > 0 { "Nobody here matches the filter." } else { kind.quiet };
+    if let (0, text) = (panel.rows, panel.unmeasured.as_deref().unwrap_or(quiet)) {
         let room = area.width.saturating_sub(MARGIN);
         for (y, text) in (top + 1..area.bottom()).zip(wrap(text, room)) {
             let _ = Line::new()

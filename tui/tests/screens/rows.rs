@@ -406,6 +406,7 @@ pub fn overview(subjects: &[Flow], room: usize) -> Scene {
             unmeasured,
             total: (!matches!(kind.measure, Measure::Latency(_))).then_some(3.0 * scale),
             trace: Trace { points: points(3, scale), newest: 100 },
+            hidden: 0,
             rows: some,
         });
         for (n, subject) in (0..).zip(subjects.iter().take(some)) {

@@ -153,6 +153,11 @@ fn a_filter_that_matches_nothing_says_how_much_it_hides() {
         let filter = if view == View::Probes { "/state:nonsense<Enter>" } else { "/pid:9999<Enter>" };
         c.keys(filter);
         let mut nothing = scene(view, Rows::None);
+        nothing
+            .overview
+            .iter_mut()
+            .flat_map(|overview| &mut overview.panels)
+            .for_each(|panel| panel.hidden = 4);
         if view != View::Overview {
             nothing = Scene::of(Vec::<rows::Flow>::new(), 1204);
         }
