@@ -16,6 +16,7 @@ pub static MACHINE: Machine = Machine {
     read_kernel: 1,
     exit_group_dead: ABSENT,
     sock_done: 0,
+    stamp_mask: 0,
     retransmit_error: ABSENT,
 };
 
@@ -43,4 +44,13 @@ macro_rules! getters {
     };
 }
 
-getters!(cgroup_subsys, ring_mask, socket_cookie, read_kernel, exit_group_dead, sock_done, retransmit_error);
+getters!(
+    cgroup_subsys,
+    ring_mask,
+    socket_cookie,
+    read_kernel,
+    exit_group_dead,
+    sock_done,
+    stamp_mask,
+    retransmit_error
+);

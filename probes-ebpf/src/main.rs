@@ -10,11 +10,13 @@ mod access;
 mod filter;
 mod flow;
 mod histogram;
+mod inflight;
 mod ledger;
 mod machine;
 mod path;
 mod process;
 mod ring;
+mod syscall;
 mod task;
 
 /// The kernel's licence check reads this section.

@@ -48,11 +48,15 @@ offsets! {
     task_cgroups: "task_struct"."cgroups",
     task_signal: "task_struct"."signal",
     task_exit_code: "task_struct"."exit_code",
+    task_status: "task_struct"."thread_info.status",
     signal_live: "signal_struct"."live",
     signal_flags: "signal_struct"."flags",
     signal_threads: "signal_struct"."nr_threads",
     signal_group_exit_code: "signal_struct"."group_exit_code",
+    signal_oom_mm: "signal_struct"."oom_mm",
     mm_exe_file: "mm_struct"."exe_file",
+    mm_arg_start: "mm_struct"."arg_start",
+    mm_arg_end: "mm_struct"."arg_end",
     file_path: "file"."f_path",
     file_private: "file"."private_data",
     path_mnt: "path"."mnt",
@@ -97,6 +101,16 @@ offsets! {
     tcp_retransmits: "tcp_sock"."total_retrans",
     tcp_snd_una: "tcp_sock"."snd_una",
     tcp_write_seq: "tcp_sock"."write_seq",
+    regs_orig_ax: "pt_regs"."orig_ax",
+    regs_bx: "pt_regs"."bx",
+    regs_cx: "pt_regs"."cx",
+    regs_dx: "pt_regs"."dx",
+    regs_si: "pt_regs"."si",
+    regs_di: "pt_regs"."di",
+    regs_bp: "pt_regs"."bp",
+    regs_r8: "pt_regs"."r8",
+    regs_r9: "pt_regs"."r9",
+    regs_r10: "pt_regs"."r10",
 }
 
 /// Facts of the machine that prune code before it is verified.
@@ -115,8 +129,10 @@ pub struct Machine {
     pub exit_group_dead: u32,
     /// Value of the bit `SOCK_DONE` in `sk_flags`.
     pub sock_done: u32,
+    /// Stamps of calls under way minus one: a mask for thread ids.
+    pub stamp_mask: u32,
     /// Index of the `err` argument of tcp_retransmit_skb; [`ABSENT`] where only what was sent is told.
     pub retransmit_error: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 28);
+const _: () = assert!(size_of::<Machine>() == 32);

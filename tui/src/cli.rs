@@ -128,6 +128,9 @@ struct Observe {
     /// Print the ledger as the last JSON line
     #[arg(long)]
     stats: bool,
+    /// Print the arguments of processes: they may hold secrets
+    #[arg(long)]
+    args: bool,
     /// Exit with 4 when anything was lost
     #[arg(long)]
     fail_on_loss: bool,
@@ -136,6 +139,7 @@ struct Observe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
     Flows,
+    Syscalls,
     Processes,
     Failures,
 }
@@ -164,7 +168,7 @@ struct Top {
     /// The table
     #[arg(value_enum)]
     table: Table,
-    /// Of flows: take connections together
+    /// Of flows: take connections together; of processes: owner
     #[arg(long, value_enum)]
     by: Option<Grouping>,
     /// Only rows that match; with --by only connections that match
@@ -176,6 +180,9 @@ struct Top {
     /// Rows an interval
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
+    /// Print the arguments of processes: they may hold secrets
+    #[arg(long)]
+    args: bool,
     /// Time between tables
     #[arg(short = 'd', long, value_name = "D", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,

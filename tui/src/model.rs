@@ -2,6 +2,7 @@
 //! parameter; nothing here does I/O.
 
 mod detail;
+mod errno;
 mod event;
 mod failure;
 mod histogram;
@@ -15,14 +16,15 @@ mod scope;
 mod snapshot;
 
 pub use detail::{Detail, Latency};
+pub use errno::errno_name;
 pub use event::{Event, EventDraft, EventRow};
 pub use failure::{Failure, Subject};
 pub use histogram::{Distribution, Histograms, Series};
-pub use identity::{Container, Executable, Identity, Owner};
+pub use identity::{Ancestor, Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};
 pub use overview::{Measure, Overview, OverviewRow, PANELS, Panel, PanelKind, TRACE, Trace};
 pub use probe::{ProbeRow, Status};
 pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};
 pub use scope::{Narrow, Scope};
-pub use snapshot::{Coverage, HostFacts, Note, Reach, Snapshot, Totals};
+pub use snapshot::{Coverage, HostFacts, More, MoreFact, Note, Reach, Snapshot, Totals};

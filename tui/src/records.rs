@@ -5,10 +5,11 @@ pub mod flow;
 mod ids;
 mod outside;
 pub mod process;
+pub mod syscall;
 mod task;
 
 pub use ids::{
-    BootTime, CgroupId, FlowId, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
+    BootTime, CgroupId, FlowId, Gid, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
 };
 pub use outside::{Outside, Shown};
 pub use task::TaskFacts;

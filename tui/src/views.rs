@@ -34,7 +34,7 @@ pub struct Face {
 
 /// Digits are those of the finished console, so that hands need not learn twice; what does not exist
 /// yet is not shown.
-pub static FACES: [Face; 6] = [
+pub static FACES: [Face; 7] = [
     Face {
         view: View::Overview,
         digit: '1',
@@ -52,6 +52,15 @@ pub static FACES: [Face; 6] = [
         waiting: "No connection yet. The next one appears here by itself.",
         nouns: ("flow", "flows"),
         sort: Some(Sort { column: "rx", descending: true }),
+    },
+    Face {
+        view: View::Syscalls,
+        digit: '4',
+        title: "Syscalls",
+        about: "calls into the kernel: what each process asks for, how often, how long it waits",
+        waiting: "No call has returned yet.",
+        nouns: ("call", "calls"),
+        sort: Some(Sort { column: "time", descending: true }),
     },
     Face {
         view: View::Processes,
@@ -130,6 +139,6 @@ mod tests {
     fn neighbours_go_around_both_ends() {
         assert_eq!(neighbour(View::Overview, -1), View::Probes);
         assert_eq!(neighbour(View::Probes, 1), View::Overview);
-        assert_eq!(neighbour(View::Flows, 1), View::Processes);
+        assert_eq!(neighbour(View::Flows, 1), View::Syscalls);
     }
 }

@@ -11,8 +11,10 @@ use fluoro::families::Family;
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::histogram::HistogramKey;
+use fluoro_shared::inflight::Stamp;
 use fluoro_shared::ledger::Counts;
 use fluoro_shared::process::ProcessRecord;
+use fluoro_shared::syscall::{Cell, CellKey, Control};
 
 fn object() -> Object {
     Object::parse(OBJECT).expect("the object is one")
@@ -61,6 +63,12 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("FLOWS", 8, size_of::<FlowEntry>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
         ("MINT", 4, 8),
+        ("CELLS", size_of::<CellKey>(), size_of::<Cell>()),
+        ("BLANK", 4, size_of::<Cell>()),
+        ("CONTROL", 4, size_of::<Control>()),
+        ("WINDOW", 4, 16),
+        ("STAMPS", 4, size_of::<Stamp>()),
+        ("COLLISIONS", 4, 8),
         ("RECOVERED", 4, 8),
         ("SPARED", 4, 4),
     ];

@@ -13,18 +13,23 @@ use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::group::{By, GroupRow};
-use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::families::process::model::{Activity, ProcessRow, Usage};
+use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
 use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
 use fluoro::records::flow::{Direction, End};
 use fluoro::records::process::Exit;
-use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime};
+use fluoro::records::syscall::Abi;
+use fluoro::records::{
+    BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
+};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
     KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, MINTED, end,
 };
 use fluoro_shared::process::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcessRecord};
 use fluoro_shared::record::{Header, Task};
+use fluoro_shared::syscall::{self, SyscallRecord};
 use jsonschema::Validator;
 use serde_json::{Value as Json, json};
 use zerocopy::{FromZeros, IntoBytes};
@@ -70,7 +75,7 @@ fn task(pid: u32, name: &[u8]) -> Task {
 
 fn process(kind: u16, at_ns: u64, wait_status: u32, path: &[u8]) -> Vec<u8> {
     let header = Header { at_ns, seq: 1, cpu: 0, kind, flags: 0 };
-    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, pad: 0 };
+    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, gid: 0, args_len: 0, pad: 0 };
     [path, record.as_bytes()].concat()
 }
 
@@ -127,7 +132,12 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     let clock = Clock::default();
     clock.set(BootTime(now));
     let mut sources = Sources::default();
-    for (family, records) in [(Family::Process, processes), (Family::Flow, flows)] {
+    let mut call = SyscallRecord::new_zeroed();
+    call.header = Header { at_ns: now + 9, seq: 1, cpu: 0, kind: syscall::KIND_EXIT, flags: 0 };
+    (call.task, call.number, call.result) = (known, 257, -2);
+    let calls = vec![(BootTime(now), call.as_bytes().to_vec())];
+    let all = [(Family::Process, processes), (Family::Flow, flows), (Family::Syscall, calls)];
+    for (family, records) in all {
         sources.open(family, Box::new(Script::new(family, clock.clone(), records)));
     }
     core.drain(&mut sources);
@@ -148,6 +158,8 @@ fn identity() -> Arc<Identity> {
         parent: Some(Tgid(1)),
         uid: Some(Uid(33)),
         user: Some("www-data".into()),
+        gid: Some(Gid(33)),
+        args: Some(Outside::new(b"nginx\0-g\0\xff\0")),
         cgroup: Some(Outside::new(b"/system.slice/\xff")),
         owner: Owner {
             unit: Some(Outside::new(b"\xff.service")),
@@ -213,7 +225,47 @@ fn full_failure(subject: Subject) -> FailureRow {
 
 fn full_process(exit: Option<Exit>) -> ProcessRow {
     let activity = Some(Activity { forks: 1, execs: 2 });
-    ProcessRow { identity: identity(), tid: Some(Tid(4242)), exit, age_ns: Some(9), activity }
+    let usage = Some(Usage { cpu_share: Some(0.5), resident_bytes: 4096, threads: 2, fds: Some(9) })
+        .filter(|_| activity.is_some());
+    ProcessRow {
+        tid: Some(Tid(4242)),
+        exit,
+        oom: true,
+        age_ns: Some(9),
+        activity,
+        usage,
+        ..ProcessRow::of(identity())
+    }
+}
+
+/// Calls as a table shows them, and one as an event line does.
+fn full_syscalls() -> [SyscallRow; 2] {
+    let figures = Figures {
+        calls: 5,
+        errors: 3,
+        errnos: vec![("EAGAIN", 2), ("EINTR", 1)],
+        sum_ns: 900,
+        quantiles_ns: Some([100, 200, 300]),
+        max_ns: Some(400),
+    };
+    let event = Traced {
+        arguments: Some(Outside::new(b"\"/tmp/\xff\"")),
+        path: Some(Outside::new(b"/tmp/\xff")),
+        result: Some(-2),
+        error: Some("ENOENT"),
+        duration_ns: Some(700),
+        text: Outside::default(),
+    };
+    let call = Call { abi: Abi::I386, number: 5 };
+    let row = SyscallRow {
+        identity: identity(),
+        tid: None,
+        call,
+        name: call.name(),
+        figures: Some(figures),
+        event: None,
+    };
+    [row.clone(), SyscallRow { tid: Some(Tid(7)), figures: None, event: Some(event), ..row }]
 }
 
 fn table<R: Row>(rows: Vec<R>, totals: &[(&str, Option<f64>)]) -> Vec<u8> {
@@ -293,7 +345,14 @@ fn rows_with_every_column_filled_are_valid() {
         facts: Arc::new(full_process(Some(Exit::Signal(9)))),
     };
     json::event_line(&mut out, &event);
+    let [calls, call] = full_syscalls();
+    let totals = [("calls", Some(5.0)), ("errors", Some(3.0)), ("duration_ns", Some(900.0))];
+    out.extend(table(vec![calls], &totals));
+    let event = Event { name: "syscall.exit", family: "syscall", facts: Arc::new(call), ..event };
+    json::event_line(&mut out, &event);
     let lines = assert_valid(&out);
+    assert_eq!(lines[4]["rows"][0]["errors_by_type"], json!({ "EAGAIN": 2, "EINTR": 1 }));
+    assert_eq!(lines[5]["syscall"]["path_base64"], "L3RtcC//");
     assert_eq!(lines[3]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
     assert_eq!(lines[0]["rows"][0]["container"]["id_base64"], "d2Vi/w==");
 }
@@ -439,13 +498,16 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
                             "{twin} is not in {place}"
                         );
                     }
-                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond) => {
+                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond | Unit::Share) => {
                         assert_eq!(kind, "number", "{path}");
                     }
                     (Kind::Number, _) => {
                         assert_eq!(kind, if path.ends_with("time") { "string" } else { "integer" }, "{path}");
                     }
-                    (Kind::Word | Kind::Address, _) => assert!(["string", "word"].contains(&kind), "{path}"),
+                    // Counts by name are an object.
+                    (Kind::Word | Kind::Address, _) => {
+                        assert!(["string", "word", "object"].contains(&kind), "{path}");
+                    }
                 }
             }
             let unit = match info.unit {
@@ -475,7 +537,18 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
     let schema = schema();
     let written: BTreeSet<&str> =
         Family::ALL.iter().flat_map(|family| family.infos()).filter_map(|info| info.json).collect();
-    for root in ["process", "systemd", "container", "k8s", "network", "flow", "error"] {
+    for root in [
+        "process",
+        "systemd",
+        "container",
+        "k8s",
+        "network",
+        "flow",
+        "error",
+        "syscall",
+        "result",
+        "duration",
+    ] {
         let mut found = Vec::new();
         leaves(&schema, &schema["$defs"][root], root, &mut found);
         for path in found {

@@ -4,9 +4,11 @@
 
 mod alternatives;
 mod blind;
+mod bytes;
 mod checks;
 mod doctor;
 mod event;
+mod exec_storm;
 mod failures;
 mod failures_first;
 mod filters;
@@ -16,6 +18,7 @@ mod identity;
 mod leave_no_trace;
 mod namespaces;
 mod observer;
+mod on_demand;
 mod ports;
 mod prime;
 mod processes;
@@ -24,6 +27,7 @@ mod refusals;
 mod run;
 mod sigpipe;
 mod storm;
+mod syscalls;
 mod top;
 pub mod witness;
 
@@ -82,6 +86,7 @@ pub const PER_KERNEL: &[&str] = &[
     "identity",
     "ground",
     "hooks",
+    "syscalls",
 ];
 
 const SCENARIOS: &[(&str, Scenario)] = &[
@@ -91,9 +96,13 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("storm", storm::play),
     ("failures-first", failures_first::play),
     ("failures", failures::play),
+    ("bytes", bytes::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("top", top::play),
+    ("syscalls", syscalls::play),
+    ("on-demand", on_demand::play),
+    ("exec-storm", exec_storm::play),
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
@@ -113,8 +122,11 @@ struct Skip(String);
 
 /// What is played over every alternative of a program that begins so; the others once: what they claim does not
 /// depend on the hook.
-const PER_HOOK: &[(&str, &[&str])] =
-    &[("process_", &["processes"]), ("flow_", &["flows", "storm", "failures-first", "failures"])];
+const PER_HOOK: &[(&str, &[&str])] = &[
+    ("process_", &["processes"]),
+    ("flow_", &["flows", "storm", "failures-first", "failures"]),
+    ("syscall_", &["syscalls"]),
+];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
 const DIVIDE_FORCED: u32 = 100;

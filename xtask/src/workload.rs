@@ -3,6 +3,7 @@
 //! guest needs no other program than this one. They know nothing of fluoro.
 
 pub mod actor;
+pub mod calls;
 pub mod crowd;
 pub mod exchange;
 pub mod failing;
@@ -11,7 +12,9 @@ pub mod namespace;
 pub mod spawner;
 pub mod storm;
 pub mod trouble;
+pub mod uring;
 pub mod voice;
+pub mod ways;
 
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -39,10 +42,13 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),
+    ("calls", "THREADS COUNT", "known calls into the kernel, each time it is told", calls::play),
+    ("wait", "THREADS MILLISECONDS", "threads that block in read, all for as long", calls::wait),
     ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
     ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
+    ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];

@@ -167,7 +167,9 @@ pub fn details_lines(state: &State, room: u16) -> Option<Vec<Line>> {
     // While another row's details are on their way, those that have come are not this one's.
     let subject = Scope::offers(state.row()?).into_iter().next();
     let detail = snapshot.detail.as_deref().filter(|detail| Some(&detail.subject) == subject.as_ref());
-    Some(details(state.row()?, detail, room))
+    let open = state.place().selected.map(|row| row.id);
+    let more = snapshot.more.as_deref().filter(|more| Some(more.row) == open);
+    Some(details(state.row()?, more, detail, room))
 }
 
 /// How far the details scroll, and the lines of a page.

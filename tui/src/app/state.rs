@@ -88,6 +88,19 @@ pub struct Said {
     pub more: bool,
 }
 
+/// What is asked for beside the rows of the view.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Wanted {
+    /// Whose details are open.
+    subject: Option<Scope>,
+    /// Rows that a panel has room for.
+    room: usize,
+    /// The row whose details are open, where the engine knows more of it than its columns say.
+    open: Option<RowId>,
+    /// The rows on the screen, where the engine looks more up for them.
+    sight: (usize, usize),
+}
+
 /// The console.
 #[expect(
     clippy::struct_excessive_bools,
@@ -113,6 +126,7 @@ pub struct State {
     pub filters: Vec<String>,
     pub keys: &'static [Action],
     pub own: bool,
+    pub by_owner: bool,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -120,8 +134,8 @@ pub struct State {
     pub dirty: bool,
     places: HashMap<View, Place>,
     serial: u64,
-    /// Subject and room of the question that stands.
-    asked: (Option<Scope>, usize),
+    /// Of the question that stands.
+    asked: Wanted,
     heard: Duration,
     stale: bool,
     remark: Option<(String, Duration)>,
@@ -145,12 +159,13 @@ impl State {
             filters: vec![],
             keys: actions(),
             own: false,
+            by_owner: false,
             mouse,
             ahead: vec![],
             dirty: true,
             places: HashMap::new(),
             serial: 0,
-            asked: (None, 0),
+            asked: Wanted::default(),
             heard: Duration::ZERO,
             stale: false,
             remark: None,
@@ -226,7 +241,7 @@ impl State {
     pub fn question(&mut self) -> Query {
         self.serial += 1;
         self.asked = self.wanted();
-        let (subject, room) = self.asked.clone();
+        let Wanted { subject, room, open, sight } = self.asked.clone();
         let place = self.place();
         Query {
             view: self.view,
@@ -238,16 +253,26 @@ impl State {
             room,
             paused: self.paused,
             moment: self.moment.filter(|_| self.paused),
+            open,
+            by_owner: self.by_owner,
+            sight,
             own: self.own,
         }
     }
 
-    /// Whose details are open, and how many rows a panel has room for.
-    fn wanted(&self) -> (Option<Scope>, usize) {
-        let subject = self.details().and_then(|_| Scope::offers(self.row()?).into_iter().next());
-        let subject = subject.filter(|scope| matches!(scope, Scope::Process { .. }));
-        let room = if self.view == View::Overview { Grid::of(self.layout().table).room } else { 0 };
-        (subject, room)
+    fn wanted(&self) -> Wanted {
+        let details = self.details().is_some();
+        let subject = self.row().filter(|_| details).and_then(|row| Scope::offers(row).into_iter().next());
+        let layout = self.layout();
+        Wanted {
+            subject: subject.filter(|scope| matches!(scope, Scope::Process { .. })),
+            room: if self.view == View::Overview { Grid::of(layout.table).room } else { 0 },
+            open: self.place().selected.filter(|_| details && self.view.has_more()).map(|row| row.id),
+            sight: match self.view {
+                View::Processes => (self.place().offset, usize::from(layout.rows.height)),
+                _ => (0, 0),
+            },
+        }
     }
 
     /// The question that stands asks for other things beside the table than are wanted now.

@@ -65,9 +65,6 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
 }
 
 fn apply(state: &mut State, msg: Msg) -> Vec<Effect> {
-    if !matches!(msg, Msg::Tick(_)) {
-        state.dirty = true;
-    }
     match msg {
         Msg::Tick(now) => state.pass(now),
         Msg::Key(event) if event.kind == KeyEventKind::Release => {}
@@ -145,6 +142,11 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
             return ask(state);
         }
         Act::Neighbour(steps) => return self::act(state, Act::Show(neighbour(state.view, steps))),
+        Act::ByOwner => {
+            state.by_owner = !state.by_owner;
+            state.view = View::Processes;
+            return ask(state);
+        }
         Act::Details => details(state),
         Act::Back => return back(state),
         Act::Filter => typing::open(state),

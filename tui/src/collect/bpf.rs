@@ -9,6 +9,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -256,6 +257,11 @@ pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Sets an entry; `value` is only read.
+pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    element(BPF_MAP_UPDATE_ELEM, map, key.as_ptr(), value.as_ptr().cast_mut())
 }
 
 /// The commands on one element. `key` and `value` have the map's sizes.

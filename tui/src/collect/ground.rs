@@ -94,7 +94,10 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let refusals = refusals(facts);
     let subsys = hierarchy.and_then(Hierarchy::subsys);
     let offsets = parsed.as_ref().map_or(Offsets::ABSENT, |btf| machine::offsets(Some(btf)));
-    let machine = machine::machine(parsed.as_ref(), subsys, possible_cpus, refusals.read_kernel.is_none());
+    let map_budget = choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus));
+    let stamps = machine::stamps(facts.pid_max, map_budget);
+    let read_kernel = refusals.read_kernel.is_none();
+    let machine = machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel);
     let usable = parsed.is_some();
     drop(parsed);
     Ground {
@@ -104,7 +107,7 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         btf_reason,
         possible_cpus,
         forced: choices.hooks.clone(),
-        map_budget: choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus)),
+        map_budget,
         tracefs,
         refusals,
     }

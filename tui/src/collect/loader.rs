@@ -232,7 +232,11 @@ fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
     // comes in 150 ms at 20,000 connections a second, and a ring is resident twice: it is mapped twice over.
     let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
     let ring = 1 << share.clamp(256 << 10, 1 << 20).ilog2();
-    let budget = Budget { bytes: ground.map_budget, possible_cpus: ground.possible_cpus };
+    let budget = Budget {
+        bytes: ground.map_budget,
+        possible_cpus: ground.possible_cpus,
+        stamps: ground.machine.stamp_mask + 1,
+    };
     RING_NAMES
         .into_iter()
         .take(rings)

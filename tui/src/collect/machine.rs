@@ -1,6 +1,7 @@
 //! What the kernel programs must know of this machine before they are loaded: member offsets from BTF, and the
 //! facts that prune code.
 
+use fluoro_shared::inflight::Stamp;
 use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
 use zerocopy::FromBytes;
 
@@ -33,7 +34,14 @@ pub fn missing(offsets: &Offsets) -> Vec<&'static str> {
 }
 
 /// The facts that prune code. `subsys` is the index of the cgroup v1 controller that identifies tasks.
-pub fn machine(btf: Option<&Btf>, subsys: Option<u32>, possible_cpus: usize, read_kernel: bool) -> Machine {
+/// `stamps` is a power of two.
+pub fn machine(
+    btf: Option<&Btf>,
+    subsys: Option<u32>,
+    possible_cpus: usize,
+    stamps: u32,
+    read_kernel: bool,
+) -> Machine {
     let proto_args = |name: &str| btf.and_then(|b| b.func_proto(name)).map(|p| p.params.len());
     Machine {
         cgroup_subsys: subsys.unwrap_or(ABSENT),
@@ -44,9 +52,17 @@ pub fn machine(btf: Option<&Btf>, subsys: Option<u32>, possible_cpus: usize, rea
         // void *ctx, task, group_dead
         exit_group_dead: if proto_args("btf_trace_sched_process_exit") == Some(3) { 1 } else { ABSENT },
         sock_done: btf.and_then(|b| b.enum_value("sock_flags", "SOCK_DONE")).map_or(0, |bit| 1 << bit),
+        stamp_mask: stamps.saturating_sub(1),
         // void *ctx, sk, skb, err
         retransmit_error: if proto_args("btf_trace_tcp_retransmit_skb") == Some(4) { 2 } else { ABSENT },
     }
+}
+
+/// Stamps of calls under way: one a thread id, as far as a sixteenth of the budget reaches.
+pub fn stamps(pid_max: u32, map_budget: u64) -> u32 {
+    let room = (map_budget / 16 / size_of::<Stamp>() as u64).clamp(1 << 10, 1 << 22) as u32;
+    let room = 1 << room.ilog2();
+    pid_max.clamp(1, room).next_power_of_two()
 }
 
 /// Rings in use: a power of two, one a CPU up to the contract's number.

@@ -13,6 +13,7 @@ use crate::engine::list::{Ranks, arrange};
 use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::{FlowRow, State};
 use crate::families::process::model::ProcessRow;
+use crate::families::syscall::model::SyscallRow;
 use crate::filter::Filter;
 use crate::model::{EventRow, Latency, Narrow, ProbeRow, Scope, Sort, Totals, View};
 use crate::records::{BootTime, WallOffset};
@@ -86,6 +87,8 @@ impl Aging for ProcessRow {
 }
 
 impl Aging for FailureRow {}
+
+impl Aging for SyscallRow {}
 
 impl Aging for ProbeRow {}
 
@@ -178,7 +181,8 @@ impl<R: Aging> Table for Rows<R> {
     }
 }
 
-fn answer<R: Row>(
+/// The finished table of these rows, and how many of fluoro's own it leaves out.
+pub fn answer<R: Row>(
     rows: &[Arc<R>],
     ask: &mut Ask<'_>,
     matches: impl Fn(&R, &Filter) -> bool,
@@ -258,6 +262,7 @@ impl Picture {
     ) -> Self {
         let tables = vec![
             (View::Flows, rows(core.flow_rows(false))),
+            (View::Syscalls, rows(core.syscall_rows(false))),
             (View::Failures, rows(core.failure_rows(false))),
             (View::Processes, rows(core.process_rows(false))),
             (View::Probes, rows(probes.iter().cloned().map(Arc::new).collect())),
@@ -287,6 +292,12 @@ impl Picture {
         self.tables.iter().map(|(_, table)| table.bytes()).sum::<usize>()
             + self.events.len() * EVENT
             + self.latencies.len() * LATENCY
+    }
+
+    /// The rows of a view as they were at the moment.
+    pub fn rows_of<R: Aging>(&self, view: View) -> Cow<'_, [Arc<R>]> {
+        let table = self.table(view).and_then(|table| table.as_any().downcast_ref::<Rows<R>>());
+        table.map_or(Cow::Borrowed(&[]), Rows::at_their_age)
     }
 
     pub fn table(&self, view: View) -> Option<&dyn Table> {

@@ -9,22 +9,27 @@ use std::time::{Duration, Instant};
 use crate::collect::bpf::ProgramInfo;
 use crate::collect::loader::Ground;
 use crate::collect::taps::KernelFilter;
-use crate::columns::{Facts, Listing, Sheet, Value};
+use crate::columns::{Facts, Listing, RowId, Sheet, Value};
 use crate::engine::collector::{Attachment, Collector};
 use crate::engine::core::Core;
+use crate::engine::details;
 use crate::engine::handle::{Handle, Service};
 use crate::engine::history::History;
-use crate::engine::list::Ranks;
+use crate::engine::list::{Ranks, arrange};
 use crate::engine::overview::Rankings;
 use crate::engine::own::Own;
-use crate::engine::picture::{Ask, Hides, Picture, Table, stream};
+use crate::engine::picture::{Ask, Hides, Picture, Table, answer, stream};
+use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
+use crate::families::process::model::ProcessRow;
+use crate::families::process::model::owner::group;
+use crate::families::syscall::model::pid_of;
 use crate::model::{
-    Coverage, Detail, EventRow, HostFacts, Note, PanelKind, ProbeRow, Query, Reach, Scope, Snapshot, Totals,
-    View,
+    Coverage, Detail, EventRow, HostFacts, Latency, More, Note, PanelKind, ProbeRow, Query, Reach, Scope,
+    Snapshot, Totals, View,
 };
-use crate::records::{BootTime, Outside};
+use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -123,6 +128,7 @@ impl Console {
     }
 
     fn run(mut self) {
+        self.collector.core.processes.keeps_args = true;
         self.attach_what_is_needed();
         let mut ticked = Instant::now();
         let mut next = ticked + Duration::from_millis(250);
@@ -161,6 +167,9 @@ impl Console {
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
         self.attach_what_is_needed();
+        for &family in Family::ALL.iter().filter(|family| family.on_demand()) {
+            self.collector.set_filter(family, self.kernel_filter(family));
+        }
         true
     }
 
@@ -171,7 +180,7 @@ impl Console {
             let needed = self.query.view.needs(family);
             match self.collector.attachment(family) {
                 Attachment::Detached if needed => {
-                    self.collector.attach(family, KernelFilter::default());
+                    self.collector.attach(family, self.kernel_filter(family));
                     self.primed.remove(&family);
                 }
                 Attachment::Attached { .. } if !needed => {
@@ -187,6 +196,48 @@ impl Console {
                 _ => {}
             }
         }
+    }
+
+    /// What a family's stream is wanted of: of those on demand, the process whose details are open.
+    fn kernel_filter(&self, family: Family) -> KernelFilter {
+        let traced = self.traced();
+        if family.on_demand() {
+            KernelFilter {
+                pids: traced.map(|pid| vec![pid.0]),
+                muted: traced.is_none(),
+                ..KernelFilter::default()
+            }
+        } else {
+            KernelFilter::default()
+        }
+    }
+
+    /// The process whose calls are traced.
+    fn traced(&self) -> Option<Tgid> {
+        self.opened_call().map(pid_of)
+    }
+
+    /// The row of Syscalls whose details are open.
+    fn opened_call(&self) -> Option<RowId> {
+        self.query.open.filter(|_| self.query.view == View::Syscalls)
+    }
+
+    /// What is known of the open row beyond its columns.
+    fn more(&self) -> Option<Arc<More>> {
+        let row = self.query.open?;
+        let facts = match self.query.view {
+            View::Syscalls => {
+                let trace = self.events.iter().rev().map(|event| event.event());
+                details::syscall(row, trace)
+            }
+            View::Processes => {
+                let key = ProcKey { tgid: Tgid(row.0 as u32), start: StartTime(row.1) };
+                let identity = self.collector.core.processes.get(key)?;
+                details::process(identity, self.collector.core.working_directory(key.tgid))
+            }
+            _ => return None,
+        };
+        Some(Arc::new(More { row, facts }))
     }
 
     fn prime_what_is_new(&mut self) -> bool {
@@ -312,7 +363,7 @@ impl Console {
         let query = self.query.clone();
         let narrow = picture.narrow(&query.scopes);
         let places = Own::places();
-        let own = &self.own;
+        let own = self.own;
         let hides = |facts: &dyn Facts| !query.own && own.hides(facts, &places);
         let mut ranks = self.ranks.remove(&query.view).unwrap_or_default();
         let filter = query.filter.as_deref();
@@ -337,6 +388,7 @@ impl Console {
                 let total = rows.len();
                 (Arc::new(Listing { rows, total }) as Arc<dyn Sheet>, 0)
             }
+            (View::Processes, _) => self.processes(&picture, &query, &mut ask),
             (_, Some(table)) => table.answer(&mut ask),
             (_, None) => {
                 let events = self.events_until(&picture);
@@ -360,9 +412,33 @@ impl Console {
             reach: self.reach(&picture),
             coverage: self.coverage(),
             notes: Arc::new(self.notes()),
+            more: self.more(),
             own_hidden,
         };
         self.service.publish(Arc::new(snapshot));
+    }
+
+    /// Processes, each or by owner, with what those in sight use.
+    fn processes(&mut self, picture: &Picture, query: &Query, ask: &mut Ask<'_>) -> (Arc<dyn Sheet>, usize) {
+        let mut rows = picture.rows_of::<ProcessRow>(View::Processes).into_owned();
+        let sort = query.order();
+        let live = self.frozen.is_none();
+        let all = query.by_owner || ask.filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+        if all && live {
+            self.collector.core.look_at(rows.iter_mut());
+        }
+        ask.sort = sort.filter(|_| !query.by_owner);
+        let (mut listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
+        if query.by_owner {
+            let rows = arrange(group(&listing.rows), query.sort, ask.ranks);
+            let total = rows.len();
+            return (Arc::new(Listing { rows, total }), hidden);
+        }
+        if !all && live {
+            let (first, shown) = query.sight;
+            self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
+        }
+        (Arc::new(listing), hidden)
     }
 
     fn reach(&self, picture: &Picture) -> Reach {
@@ -389,7 +465,7 @@ impl Console {
         let processes = picture.table(View::Processes)?;
         let found =
             (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)));
-        let charts = found.and_then(|row| processes.id(row)).map_or_else(Vec::new, |id| {
+        let mut charts = found.and_then(|row| processes.id(row)).map_or_else(Vec::new, |id| {
             let mut charts = self.collector.core.durations(id);
             for moment in self.history.since(picture.seq) {
                 for (_, later) in moment.latencies.iter().filter(|(of, _)| *of == id) {
@@ -399,6 +475,11 @@ impl Console {
             }
             charts
         });
+        if let Some(durations) =
+            self.opened_call().and_then(|call| self.collector.core.syscall.durations(call))
+        {
+            charts.insert(0, Latency { what: "call of this kind", durations: durations.clone() });
+        }
         let mut lists = vec![];
         for (view, table) in &picture.tables {
             if matches!(view, View::Processes | View::Probes) {
@@ -415,7 +496,10 @@ impl Console {
         lists.retain(|(_, sheet)| !sheet.is_empty());
         Some(Detail {
             subject: subject.clone(),
-            ancestry: found.map_or_else(Vec::new, |row| ancestry(processes, row)),
+            ancestry: found.map_or_else(Vec::new, |row| {
+                let told = processes.id(row).and_then(|id| self.collector.core.line(id));
+                told.unwrap_or_else(|| ancestry(processes, row))
+            }),
             charts,
             lists,
         })

@@ -10,6 +10,7 @@ use aya::maps::MapError;
 use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
+use fluoro_shared::syscall::SyscallRecord;
 use zerocopy::FromBytes;
 
 use crate::collect::taps::KernelFilter;
@@ -132,6 +133,10 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
     let (task, ports, is_event) = match family {
         Family::Process => match ProcessRecord::read_from_suffix(bytes) {
             Ok((_, record)) => (record.task, None, true),
+            Err(_) => (Task::NONE, None, true),
+        },
+        Family::Syscall => match SyscallRecord::read_from_prefix(bytes) {
+            Ok((record, _)) => (record.task, None, true),
             Err(_) => (Task::NONE, None, true),
         },
         Family::Flow => match FlowRecord::read_from_bytes(bytes) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collect::taps::KernelFilter;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, Used};
 use crate::families::Family;
 use crate::families::flow::model::{Live, Queue, SocketFacts, State};
 use crate::filter::Filter;
@@ -17,7 +17,7 @@ use crate::kernel::sock_diag;
 use crate::kernel::users::Users;
 use crate::model::{Container, Lookup, Owner, ProcFacts};
 use crate::records::{
-    BootTime, CgroupId, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
+    BootTime, CgroupId, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
 };
 
 pub struct World {
@@ -78,6 +78,8 @@ impl World {
             comm: Outside::new(&process.comm),
             executable: process.executable.map(|path| Outside::new(&path)),
             uid: Uid(process.uid),
+            gid: Gid(process.gid),
+            args: (!process.args.is_empty()).then(|| Outside::new(&process.args)),
             cgroup: cgroup.map(|path| Outside::new(&path)),
             owner,
         }
@@ -115,6 +117,20 @@ impl Machine for World {
 
     fn pids(&self) -> Vec<u32> {
         self.proc.pids()
+    }
+
+    fn usage(&mut self, process: ProcKey) -> Option<Used> {
+        let usage = self.proc.usage(process.tgid.0, process.start.0)?;
+        Some(Used {
+            cpu_ns: usage.cpu_ns,
+            resident_bytes: usage.resident_pages * page_bytes(),
+            threads: usage.threads,
+            fds: usage.fds,
+        })
+    }
+
+    fn working_directory(&self, process: Tgid) -> Option<Outside> {
+        self.proc.working_directory(process.0).map(|path| Outside::new(&path))
     }
 
     fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
@@ -257,4 +273,9 @@ fn wall_offset() -> WallOffset {
     let boot = clock(libc::CLOCK_BOOTTIME);
     let wall = clock(libc::CLOCK_REALTIME);
     WallOffset(wall.cast_signed().wrapping_sub(boot.cast_signed()))
+}
+
+fn page_bytes() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096, |bytes| bytes as u64)
 }

@@ -62,8 +62,8 @@ impl EventRow {
         self.event.name
     }
 
-    pub const fn at(&self) -> BootTime {
-        self.event.at
+    pub const fn event(&self) -> &Event {
+        &self.event
     }
 
     pub fn shared(&self) -> Arc<dyn Facts + Send + Sync> {
@@ -91,7 +91,9 @@ impl From<Event> for EventRow {
             _ => None,
         };
         let mut summary: Vec<u8> = Vec::new();
-        for id in SUMMARY {
+        // A call says all of itself.
+        let ids = if value("call") == Value::Missing { SUMMARY } else { &["call"] };
+        for id in ids {
             let text: Vec<u8> = match value(id) {
                 Value::Text(text) => text.bytes().to_vec(),
                 Value::Word("outbound") => b"->".to_vec(),

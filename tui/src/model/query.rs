@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::columns::RowId;
 use crate::families::Family;
 use crate::filter::Filter;
 use crate::model::Scope;
@@ -12,6 +13,7 @@ pub enum View {
     #[default]
     Overview,
     Flows,
+    Syscalls,
     Processes,
     Events,
     Failures,
@@ -22,10 +24,18 @@ impl View {
     /// Its rows come from this family.
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
-            (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
+            (Self::Flows, Family::Flow)
+            | (Self::Syscalls, Family::Syscall)
+            | (Self::Processes, Family::Process) => true,
+            (Self::Events, family) => !family.on_demand(),
             (Self::Failures, _) => matches!(family, Family::Flow),
-            (Self::Overview | Self::Flows | Self::Processes | Self::Probes, _) => false,
+            (Self::Overview | Self::Flows | Self::Syscalls | Self::Processes | Self::Probes, _) => false,
         }
+    }
+
+    /// More is known of its rows than columns say, and looked up for the one whose details are open.
+    pub const fn has_more(self) -> bool {
+        matches!(self, Self::Syscalls | Self::Processes)
     }
 
     /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
@@ -33,6 +43,7 @@ impl View {
         match family {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
+            Family::Syscall => matches!(self, Self::Syscalls),
         }
     }
 }
@@ -62,6 +73,12 @@ pub struct Query {
     pub paused: bool,
     /// While paused: the moment with this number instead, as far as it is still there.
     pub moment: Option<u64>,
+    /// The row whose details are open.
+    pub open: Option<RowId>,
+    /// Processes as one row for each owner.
+    pub by_owner: bool,
+    /// First row in sight and how many there are: more of a process is looked up only for these.
+    pub sight: (usize, usize),
     /// Show fluoro's own process and its session's traffic too.
     pub own: bool,
 }
@@ -78,6 +95,7 @@ impl View {
     pub const fn default_sort(self) -> Option<Sort> {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
+            Self::Syscalls => Some(Sort { column: "time", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
             Self::Failures => Some(Sort { column: "count", descending: true }),
             Self::Overview | Self::Events | Self::Probes => None,

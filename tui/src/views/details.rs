@@ -3,7 +3,7 @@
 
 use crate::columns::{Facts, Sheet, Value};
 use crate::fmt;
-use crate::model::{Detail, Latency};
+use crate::model::{Detail, Latency, More};
 use crate::records::Shown;
 use crate::theme::Role;
 use crate::views::{face, grouped, signal};
@@ -23,18 +23,27 @@ const ALIKE: [&str; 3] = ["process", "user", "owner"];
 const LISTED: usize = 8;
 
 /// Everything, as lines of this width.
-pub fn details(facts: &dyn Facts, detail: Option<&Detail>, room: u16) -> Vec<Line> {
+pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, room: u16) -> Vec<Line> {
     let mut lines = vec![];
     if let Some(detail) = detail.filter(|detail| !detail.ancestry.is_empty()) {
         lines.extend(ancestry(detail, room));
     }
     let entries = entries(facts);
     lines.extend(Card { entries: &entries }.lines(room));
-    let Some(detail) = detail else { return lines };
-    for chart in detail.charts.iter().filter(|chart| chart.durations.count() > 0) {
+    let more = more.iter().flat_map(|more| &more.facts);
+    let more: Vec<Entry> =
+        more.map(|fact| Entry { label: fact.label, value: fact.text.shown(), role: Role::Text }).collect();
+    let charts = detail.iter().flat_map(|detail| &detail.charts);
+    for chart in charts.filter(|chart| chart.durations.count() > 0) {
         lines.push(Line::new());
         lines.extend(histogram(chart, room));
     }
+    // A trace is long: it stands below what is read at a glance.
+    if !more.is_empty() {
+        lines.push(Line::new());
+        lines.extend(Card { entries: &more }.list(room));
+    }
+    let Some(detail) = detail else { return lines };
     for (view, sheet) in &detail.lists {
         lines.push(Line::new());
         let face = face(*view);

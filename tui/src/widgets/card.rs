@@ -26,8 +26,16 @@ const TWO: u16 = 72;
 impl Card<'_> {
     /// The card at this width.
     pub fn lines(&self, room: u16) -> Vec<Line> {
+        self.columns(room, if room >= TWO { room.div_ceil(2) } else { room })
+    }
+
+    /// One fact below the other, whatever the width.
+    pub fn list(&self, room: u16) -> Vec<Line> {
+        self.columns(room, room)
+    }
+
+    fn columns(&self, room: u16, half: u16) -> Vec<Line> {
         let label = self.entries.iter().map(|e| width(e.label)).max().unwrap_or(0).min(room / 3);
-        let half = if room >= TWO { room.div_ceil(2) } else { room };
         let mut lines: Vec<Line> = vec![];
         let mut left: Option<Line> = None;
         for entry in self.entries {

@@ -298,6 +298,7 @@ impl Scene {
             reach: self.reach,
             coverage: self.coverage,
             notes: Arc::new(self.notes),
+            more: None,
             own_hidden: self.own_hidden,
         })
     }
@@ -312,21 +313,24 @@ pub fn process(n: u64) -> ProcessRow {
 fn named_process(n: u64, comm: Outside, pid: u32, unit: Option<Outside>) -> ProcessRow {
     let ended = n % 11 == 7;
     let path = [b"/usr/sbin/", comm.bytes()].concat();
+    let key = ProcKey { tgid: Tgid(pid), start: StartTime(n) };
+    let created = WallTime(1_795_431_000_000_000_000);
     let identity = Identity {
-        key: ProcKey { tgid: Tgid(pid), start: StartTime(n) },
         comm,
-        created: WallTime(1_795_431_000_000_000_000),
         executable: Some(Executable::at(Outside::new(&path))),
         parent: Some(Tgid(1)),
         uid: Some(Uid(33)),
         user: Some("www-data".into()),
-        cgroup: None,
         owner: Owner { unit, ..Owner::default() },
         ended,
+        ..Identity::bare(key, created)
     };
     ProcessRow {
         identity: Arc::new(identity),
         tid: None,
+        usage: None,
+        oom: false,
+        given: vec![],
         exit: ended.then_some(Exit::Code(1)),
         age_ns: Some((n + 1) * 13_000_000_000),
         activity: Some(Activity { forks: n % 5, execs: n % 3 }),

@@ -189,7 +189,7 @@ pub struct Account {
 }
 
 impl Account {
-    fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
         let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
         Self {
             local: canonical(local),
@@ -201,7 +201,7 @@ impl Account {
         }
     }
 
-    fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
             "local": self.local.to_string(), "peer": self.peer.to_string(),
             "tx_bytes": self.tx_bytes, "rx_bytes": self.rx_bytes, "pid": self.pid, "tid": self.tid,
