@@ -98,18 +98,20 @@ pub fn ask(state: &mut State) -> Vec<Effect> {
 }
 
 fn press(state: &mut State, chord: Chord) -> Vec<Effect> {
-    if let Some(action) = bound(state.keys, chord, state.modes()) {
-        let leaves = matches!(action.act, Act::Quit | Act::QuitNow | Act::Suspend);
-        let follows = !leaves && !state.ahead.is_empty() && state.ahead.len() < AHEAD;
-        if state.layers.is_empty() && state.awaits_rows() && (waits(action.act) || follows) {
+    let action = bound(state.keys, chord, state.modes());
+    let leaves = action.is_some_and(|a| matches!(a.act, Act::Quit | Act::QuitNow | Act::Suspend));
+    if state.layers.is_empty() && state.awaits_rows() && !leaves {
+        // What follows a key that waits may be meant for what that key opens: it waits as well.
+        let follows = !state.ahead.is_empty() && state.ahead.len() < AHEAD;
+        if follows || action.is_some_and(|a| waits(a.act)) {
             state.ahead.push(chord);
             return vec![];
         }
-        return act(state, action.act);
     }
-    match chord.typed() {
-        Some(c) => typing::edit(state, |editor| editor.insert(c)),
-        None => vec![],
+    match (action, chord.typed()) {
+        (Some(action), _) => act(state, action.act),
+        (None, Some(c)) => typing::edit(state, |editor| editor.insert(c)),
+        (None, None) => vec![],
     }
 }
 

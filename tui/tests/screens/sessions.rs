@@ -297,7 +297,11 @@ fn keys_typed_ahead_of_their_rows_are_not_lost() {
     console.answer(flows(0..3));
     assert_eq!(console.asked.last().unwrap().view, View::Flows);
     assert_eq!(scopes(&console), ["process nginx(4242)"]);
-    console.keys("q");
+    console.answer(flows(0..3)).keys("6/curl<Enter>j");
+    console.answer(flows(0..3));
+    assert!(console.text().contains("/ curl"), "{}", console.text());
+    assert!(console.marked().is_some());
+    console.keys("8jq");
     assert!(console.quit, "leaving waits for nothing");
 }
 
