@@ -40,10 +40,6 @@ static MINT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SPARED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Transitions that a spare did for the first program; of this CPU, modulo 2^64.
-#[map]
-static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
 const IPPROTO_TCP: u16 = 6;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -102,18 +98,7 @@ pub fn flow_accept_syscall(ctx: TracePointContext) -> u32 {
     const RET: usize = 16;
     // SAFETY: inside the tracepoint's record.
     let Ok(fd) = (unsafe { ctx.read_at::<i64>(RET) }) else { return 0 };
-    if fd < 0 {
-        return 0;
-    }
-    let files: Kptr = Helper::read(Helper::current_task(), offset!(task_files));
-    let table: Kptr = Helper::read(files, offset!(files_fdt));
-    if fd >= i64::from(Helper::read::<u32>(table, offset!(fdtable_max))) {
-        return 0;
-    }
-    let fds: Kptr = Helper::read(table, offset!(fdtable_fd));
-    let file: Kptr = Helper::read(fds.wrapping_add(fd as usize * 8), 0);
-    let socket: Kptr = Helper::read(file, offset!(file_private));
-    on_accept::<Helper>(Helper::read(socket, offset!(socket_sk))) as u32
+    on_accept::<Helper>(Helper::read(task::open_socket(fd), offset!(socket_sk))) as u32
 }
 
 /// Which of the programs on one hook this is.
@@ -128,13 +113,6 @@ enum Turn {
 #[inline(always)]
 fn spared() -> bool {
     SPARED.get(0).is_some_and(|&spared| spared != 0)
-}
-
-#[inline(always)]
-fn recovered(by: i64) {
-    if let Some(count) = RECOVERED.get_ptr_mut(0) {
-        ledger::add(count, by as u64);
-    }
 }
 
 #[inline(always)]
@@ -176,7 +154,7 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
             }
             return 0;
         }
-        recovered(1);
+        ledger::recovered(1);
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
@@ -396,7 +374,7 @@ fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> boo
     }
     let kept = held.is_some() || FLOWS.insert(&key, entry, 0).is_ok();
     if !kept && !last {
-        recovered(-1);
+        ledger::recovered(-1);
         return false;
     }
     if matches!(entry.state, state::SYN_SENT | state::LISTEN)

@@ -7,6 +7,7 @@
 #![feature(core_intrinsics)]
 
 mod access;
+mod drop;
 mod filter;
 mod flow;
 mod histogram;

@@ -4,6 +4,7 @@
 //! the const asserts beside each type are the proof.
 #![no_std]
 
+pub mod drop;
 pub mod filter;
 pub mod flow;
 pub mod histogram;

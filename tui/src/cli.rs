@@ -110,7 +110,7 @@ struct Configuration {
 
 #[derive(Debug, Args)]
 struct Observe {
-    /// Families to observe [default: process flow]
+    /// Families to observe [default: process flow drop]
     #[arg(value_name = "FAMILY", value_parser = parse_family)]
     families: Vec<Family>,
     /// Only events that match

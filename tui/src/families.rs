@@ -1,6 +1,7 @@
 //! The families: one subject the kernel is asked about, under one name in every layer. Adding one adds a folder
 //! and a line in [`Family::ALL`].
 
+pub mod drop;
 pub mod failure;
 pub mod flow;
 pub mod identity;
@@ -16,20 +17,22 @@ use crate::columns::{Column, Info, infos};
 pub enum Family {
     Process,
     Flow,
+    Drop,
     Syscall,
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Syscall];
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Drop, Self::Syscall];
 
     /// Families that contribute to the table of failures.
-    pub const FAILING: &'static [Self] = &[Self::Flow];
+    pub const FAILING: &'static [Self] = &[Self::Flow, Self::Drop];
 
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
             Self::Process | Self::Syscall => &[],
             Self::Flow => &["flow_receive", "flow_send"],
+            Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
         }
     }
 
@@ -39,6 +42,7 @@ impl Family {
             Self::Process => "process",
             Self::Flow => "flow",
             Self::Syscall => "syscall",
+            Self::Drop => "drop",
         }
     }
 
@@ -56,6 +60,7 @@ impl Family {
         match self {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
+            Self::Drop => drop::probe::PROGRAMS,
             Self::Syscall => syscall::probe::PROGRAMS,
         }
     }
@@ -63,7 +68,7 @@ impl Family {
     /// What it adds to the rows of processes and of their owners.
     pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
         match self {
-            Self::Process => Vec::new(),
+            Self::Process | Self::Drop => Vec::new(),
             Self::Flow => flow::columns::contributed(),
             Self::Syscall => syscall::columns::contributed(),
         }
@@ -75,6 +80,7 @@ impl Family {
             Self::Process => process::probe::maps(budget),
             Self::Flow => flow::probe::maps(budget),
             Self::Syscall => syscall::probe::maps(budget),
+            Self::Drop => drop::probe::maps(budget),
         }
     }
 
@@ -84,6 +90,7 @@ impl Family {
             Self::Process => infos::<process::model::ProcessRow>(),
             Self::Flow => infos::<flow::model::FlowRow>(),
             Self::Syscall => infos::<syscall::model::SyscallRow>(),
+            Self::Drop => infos::<drop::row::DropRow>(),
         }
     }
 }

@@ -8,6 +8,7 @@ use aya_obj::Object;
 use fluoro::collect::object::OBJECT;
 use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
+use fluoro_shared::drop::DropKey;
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::histogram::HistogramKey;
@@ -62,6 +63,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("LEDGER", 4, size_of::<Counts>()),
         ("FLOWS", 8, size_of::<FlowEntry>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
+        ("DROPS", size_of::<DropKey>(), 8),
         ("MINT", 4, 8),
         ("CELLS", size_of::<CellKey>(), size_of::<Cell>()),
         ("BLANK", 4, size_of::<Cell>()),
@@ -89,7 +91,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         .map(String::as_str)
         .filter(|name| !seen.contains(name) && !name.starts_with(".rodata"))
         .collect();
-    assert_eq!(others, BTreeSet::from(["CLOSED", "EXITED", "SCRATCH"]));
+    assert_eq!(others, BTreeSet::from(["CLOSED", "EXITED", "LAST", "OWNERS", "REFUSED", "SCRATCH"]));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use fluoro::families::Family;
 use fluoro::filter::{Filter, Keys};
 
 const FILTER: &str = include_str!("../../docs/filter.md");
+const DROP: &str = include_str!("../../docs/drop.md");
 const FLOW: &str = include_str!("../../docs/flow.md");
 const SYSCALL: &str = include_str!("../../docs/syscall.md");
 const PROCESS: &str = include_str!("../../docs/process.md");
@@ -15,6 +16,7 @@ const fn page(family: Family) -> &'static str {
     match family {
         Family::Flow => FLOW,
         Family::Syscall => SYSCALL,
+        Family::Drop => DROP,
         Family::Process => PROCESS,
     }
 }

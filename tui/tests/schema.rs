@@ -23,6 +23,7 @@ use fluoro::records::syscall::Abi;
 use fluoro::records::{
     BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
 };
+use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
     KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, MINTED, end,
@@ -92,6 +93,17 @@ fn flow(kind: u16, at_ns: u64, id: u64, direction: u8, owner: Task) -> FlowRecor
     record
 }
 
+fn packet(at_ns: u64, owner: Task) -> DropRecord {
+    let mut record = DropRecord::new_zeroed();
+    record.header = Header { at_ns, seq: at_ns, cpu: 0, kind: KIND_PACKET, flags: FLAG_RECEIVED };
+    record.owner = owner;
+    record.source_address = "::ffff:127.0.0.1".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.destination_address = record.source_address;
+    (record.source_port, record.destination_port) = (50_000, 9);
+    (record.protocol, record.ethertype) = (17, 0x800);
+    record
+}
+
 /// One of each event, as records of the kernel side make them.
 fn all_events(core: &mut Core) -> Vec<u8> {
     let (known, now) = (task(7, b"curl"), core.now().0);
@@ -129,6 +141,12 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     ] {
         flows.push((BootTime(now), record.as_bytes().to_vec()));
     }
+    let (mut full, mut other) = (packet(now + 1, known), packet(now + 2, Task::NONE));
+    (full.ifindex, full.netns, full.len) = (1, 4_026_531_833, 60);
+    full.interface[..3].copy_from_slice(b"eth");
+    full.interface[3] = 0xff;
+    (other.protocol, other.ethertype) = (255, 0x806);
+    let drops = [full, other].map(|record| (BootTime(now), record.as_bytes().to_vec())).to_vec();
     let clock = Clock::default();
     clock.set(BootTime(now));
     let mut sources = Sources::default();
@@ -136,7 +154,12 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     call.header = Header { at_ns: now + 9, seq: 1, cpu: 0, kind: syscall::KIND_EXIT, flags: 0 };
     (call.task, call.number, call.result) = (known, 257, -2);
     let calls = vec![(BootTime(now), call.as_bytes().to_vec())];
-    let all = [(Family::Process, processes), (Family::Flow, flows), (Family::Syscall, calls)];
+    let all = [
+        (Family::Process, processes),
+        (Family::Flow, flows),
+        (Family::Drop, drops),
+        (Family::Syscall, calls),
+    ];
     for (family, records) in all {
         sources.open(family, Box::new(Script::new(family, clock.clone(), records)));
     }
@@ -394,7 +417,9 @@ fn lines_that_break_the_contract_are_refused() {
     json::stats_line(&mut stats, &[("flow", Ledger::default())]);
     let stats: Json = serde_json::from_slice(&stats).unwrap();
     let table: Json = serde_json::from_slice(&table(vec![full_flow()], &[("flows", Some(1.0))])).unwrap();
-    let wrong: [(&Json, &str, Json); 22] = [
+    let wrong: [(&Json, &str, Json); 24] = [
+        (one("drop.packet"), "/drop/reason", Json::Null),
+        (one("drop.packet"), "/network/io/direction", json!("in")),
         (one("flow.open"), "/schema", json!(2)),
         (one("flow.open"), "/event_name", json!("flow.opened")),
         (one("flow.open"), "/time", json!("2026-01-01T00:00:00Z")),
@@ -480,7 +505,8 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
             if info.faces != Faces::TopOnly {
                 places.extend(event.clone());
             }
-            if info.faces != Faces::EventOnly {
+            // Drops have no table of their own.
+            if info.faces != Faces::EventOnly && row != "drop_row" {
                 places.push(row.clone());
             }
             for place in places {
@@ -543,7 +569,9 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         "container",
         "k8s",
         "network",
+        "packet",
         "flow",
+        "drop",
         "error",
         "syscall",
         "result",
@@ -552,6 +580,7 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         let mut found = Vec::new();
         leaves(&schema, &schema["$defs"][root], root, &mut found);
         for path in found {
+            let path = path.replacen("packet.", "network.", 1);
             let path = path.strip_suffix("_base64").unwrap_or(&path);
             assert!(written.contains(path), "{path} is in the schema, but no column writes it");
         }

@@ -7,6 +7,7 @@ mod blind;
 mod bytes;
 mod checks;
 mod doctor;
+mod drops;
 mod event;
 mod exec_storm;
 mod failures;
@@ -84,6 +85,7 @@ pub const PER_KERNEL: &[&str] = &[
     "failures",
     "prime",
     "identity",
+    "drops",
     "ground",
     "hooks",
     "syscalls",
@@ -99,6 +101,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("bytes", bytes::play),
     ("prime", prime::play),
     ("identity", identity::play),
+    ("drops", drops::play),
     ("top", top::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
@@ -126,6 +129,7 @@ const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
     ("flow_", &["flows", "storm", "failures-first", "failures"]),
     ("syscall_", &["syscalls"]),
+    ("drop_", &["drops"]),
 ];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.

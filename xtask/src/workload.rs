@@ -5,10 +5,12 @@
 pub mod actor;
 pub mod calls;
 pub mod crowd;
+pub mod drops;
 pub mod exchange;
 pub mod failing;
 pub mod hold;
 pub mod namespace;
+pub mod nft;
 pub mod spawner;
 pub mod storm;
 pub mod trouble;
@@ -39,6 +41,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("spawner", "COUNT EXECUTABLE ..", "starts short programs and waits for each", spawner::play),
     ("exit", "CODE|signal:N [MILLISECONDS]", "ends as told", spawner::exit),
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
+    ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
     ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),

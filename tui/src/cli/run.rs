@@ -59,7 +59,7 @@ fn prepare_with(choices: &Choices) -> Stage {
     let tracefs = ground::prepare_mounts(&facts);
     let hierarchy = Hierarchy::detect(root);
     let ground = Arc::new(ground::survey(choices, &facts, hierarchy.as_ref(), tracefs));
-    let world = World::live(root, hierarchy);
+    let world = World::live(root, hierarchy).with_words(ground.drop_reasons.clone(), ground.text);
     Stage { facts, ground, world }
 }
 

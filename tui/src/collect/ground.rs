@@ -14,6 +14,7 @@ use crate::families::Family;
 use crate::kernel::btf::Btf;
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::facts::Facts;
+use crate::kernel::{drop_reasons, kallsyms};
 
 /// `--btf`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,7 +98,13 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let map_budget = choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus));
     let stamps = machine::stamps(facts.pid_max, map_budget);
     let read_kernel = refusals.read_kernel.is_none();
-    let machine = machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel);
+    let text = kallsyms::base(Path::new("/"));
+    let machine =
+        machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel, text.unwrap_or(0));
+    let drop_reasons = parsed.as_ref().map(drop_reasons::read).unwrap_or_default();
+    if text.is_none() {
+        crate::log::line(kallsyms::HIDDEN);
+    }
     let usable = parsed.is_some();
     drop(parsed);
     Ground {
@@ -110,6 +117,8 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         map_budget,
         tracefs,
         refusals,
+        drop_reasons,
+        text,
     }
 }
 

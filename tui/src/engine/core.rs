@@ -13,6 +13,7 @@ use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
 use crate::engine::usage::Looks;
 use crate::families::Family;
+use crate::families::drop::model::DropModel;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowModel;
@@ -36,6 +37,7 @@ pub struct Core {
     pub syscall: SyscallModel,
     untracked_calls: u64,
     usage: Looks,
+    pub drop: DropModel,
     pub failures: Failures,
     intake: Intake,
     drafts: Vec<EventDraft>,
@@ -56,6 +58,7 @@ impl Core {
             syscall: SyscallModel::default(),
             untracked_calls: 0,
             usage: Looks::default(),
+            drop: DropModel::default(),
             failures: Failures::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
@@ -84,7 +87,7 @@ impl Core {
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
         let due = self.intake.order(until);
-        self.backlog = [due.process, due.flow, due.syscall].iter().any(|&due| due > most);
+        self.backlog = [due.process, due.flow, due.drop, due.syscall].iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
@@ -93,6 +96,9 @@ impl Core {
         }
         for record in self.intake.flow.drain(..due.flow.min(others)) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for record in self.intake.drop.drain(..due.drop.min(others)) {
+            self.drop.apply(&record, &mut self.processes, lookup, &mut self.drafts);
         }
         for record in self.intake.syscall.drain(..due.syscall.min(others)) {
             self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
@@ -117,18 +123,24 @@ impl Core {
         !self.intake.is_empty()
     }
 
-    /// Releases openings that have waited long enough for their owner: by the time up to which records were taken, for
-    /// the one that names the owner may lie behind many.
+    /// Releases what has waited long enough for its owner: by the time up to which records were taken, for the one that
+    /// names the owner may lie behind many.
     pub fn flush(&mut self) {
         if !self.backlog {
             self.flow.flush(self.settled, &mut self.drafts);
+            self.flush_drops(self.settled);
         }
+    }
+
+    fn flush_drops(&mut self, until: BootTime) {
+        self.drop.flush(until, &mut self.processes, self.machine.as_mut(), &mut self.drafts);
     }
 
     /// Feeds and releases everything that is held back.
     pub fn finish(&mut self) {
         self.feed(BootTime(u64::MAX), usize::MAX);
         self.flow.finish(&mut self.drafts);
+        self.flush_drops(BootTime(u64::MAX));
     }
 
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
@@ -165,6 +177,13 @@ impl Core {
                     let gone = self.syscall.count(&frame, &mut self.processes, self.machine.as_mut());
                     sources.forget(Family::Syscall, "CELLS", &gone);
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
+                }
+                Frame::Drop(frame) => {
+                    let now = self.machine.now();
+                    let (failures, gone) =
+                        self.drop.count(&frame, now, &self.processes, self.machine.as_mut());
+                    failures.into_iter().for_each(|failure| self.failures.add(failure));
+                    sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
             }
         }

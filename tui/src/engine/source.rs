@@ -8,7 +8,7 @@ use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
-use crate::families::{Family, flow, syscall};
+use crate::families::{Family, drop, flow, syscall};
 use crate::model::{Books, Ledger};
 
 /// What a family's maps hold at one moment.
@@ -16,6 +16,7 @@ use crate::model::{Books, Ledger};
 pub enum Frame {
     Flow(flow::model::Frame),
     Syscall(syscall::model::Frame),
+    Drop(drop::model::Frame),
 }
 
 /// The records and books of one family.
@@ -61,6 +62,7 @@ impl Source for Taps {
             Family::Process => None,
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
+            Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
         })
     }
 

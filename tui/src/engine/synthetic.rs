@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
+use fluoro_shared::drop::{self, DropRecord};
 use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
@@ -137,6 +138,13 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
         },
         Family::Syscall => match SyscallRecord::read_from_prefix(bytes) {
             Ok((record, _)) => (record.task, None, true),
+            Err(_) => (Task::NONE, None, true),
+        },
+        Family::Drop => match DropRecord::read_from_bytes(bytes) {
+            Ok(record) => {
+                let ports = Some([record.source_port, record.destination_port]);
+                (record.owner, ports, record.header.kind != drop::KIND_OWNER)
+            }
             Err(_) => (Task::NONE, None, true),
         },
         Family::Flow => match FlowRecord::read_from_bytes(bytes) {

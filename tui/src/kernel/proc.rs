@@ -129,6 +129,14 @@ impl Proc {
         self.of(pid, "ns/net")
     }
 
+    /// Inodes of the UDP sockets in the network namespace of a process, by their ports.
+    pub fn udp_ports(&self, pid: u32) -> Option<HashMap<u16, u64>> {
+        let read = |file| fs::read_to_string(self.of(pid, file)).ok();
+        let four = read("net/udp")?;
+        let six = read("net/udp6").unwrap_or_default();
+        Some(four.lines().chain(six.lines()).filter_map(parse_udp).collect())
+    }
+
     /// Which process holds each socket open, by the socket's inode: the holder with the lowest pid.
     pub fn socket_holders(&self) -> HashMap<u64, u32> {
         let mut holders = HashMap::new();
@@ -146,6 +154,14 @@ impl Proc {
         }
         holders
     }
+}
+
+/// Port and inode of a line of `net/udp`.
+fn parse_udp(line: &str) -> Option<(u16, u64)> {
+    let mut fields = line.split_ascii_whitespace();
+    // sl, local_address, .. inode is the tenth.
+    let (_, port) = fields.nth(1)?.rsplit_once(':')?;
+    Some((u16::from_str_radix(port, 16).ok()?, fields.nth(7)?.parse().ok()?))
 }
 
 /// `net:[4026531840]` and the like.
@@ -206,6 +222,13 @@ mod tests {
     fn a_name_may_hold_parentheses_and_newlines() {
         let stat = b"42 (a) b\n(c)) S 7 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
         assert_eq!(parse_stat(stat), Some((b"a) b\n(c)".to_vec(), 7, 12345)));
+    }
+
+    #[test]
+    fn a_line_of_udp_sockets_has_port_and_inode() {
+        let line = " 4187: 0100007F:1B5A 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12345 2 0 0";
+        assert_eq!(parse_udp(line), Some((7002, 12345)));
+        assert_eq!(parse_udp("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when"), None);
     }
 
     #[test]

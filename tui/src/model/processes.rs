@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::model::{Ancestor, Executable, Identity, Owner};
 use crate::records::process::{Record, What};
-use crate::records::{BootTime, CgroupId, Gid, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime};
+use crate::records::{
+    BootTime, CgroupId, Gid, NetnsId, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime,
+};
 
 /// A process as somebody other than a record describes it (/proc, a fixture).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,31 @@ pub trait Lookup {
     fn user(&mut self, uid: Uid) -> Option<Arc<str>>;
     /// The wall time of a moment of the event clock.
     fn wall(&self, at: BootTime) -> WallTime;
+
+    /// The kernel's word for a value of its `enum skb_drop_reason`, if it has that.
+    fn drop_reason(&self, _code: u32) -> Option<&str> {
+        None
+    }
+
+    /// The function of the kernel that lies at this distance from `_stext`.
+    fn function(&mut self, _offset: i64) -> Option<&str> {
+        None
+    }
+
+    /// Name of an interface.
+    fn interface(&mut self, _netns: NetnsId, _index: u32) -> Option<Outside> {
+        None
+    }
+
+    /// The process that holds the socket with this inode.
+    fn socket_holder(&mut self, _inode: u64) -> Option<ProcKey> {
+        None
+    }
+
+    /// The process that has a UDP socket at this port.
+    fn port_holder(&mut self, _netns: NetnsId, _port: u16) -> Option<ProcKey> {
+        None
+    }
 }
 
 /// Identities by process.

@@ -26,10 +26,18 @@ impl View {
         match (self, family) {
             (Self::Flows, Family::Flow)
             | (Self::Syscalls, Family::Syscall)
+            | (Self::Failures, Family::Flow | Family::Drop)
             | (Self::Processes, Family::Process) => true,
             (Self::Events, family) => !family.on_demand(),
-            (Self::Failures, _) => matches!(family, Family::Flow),
-            (Self::Overview | Self::Flows | Self::Syscalls | Self::Processes | Self::Probes, _) => false,
+            (
+                Self::Overview
+                | Self::Flows
+                | Self::Syscalls
+                | Self::Processes
+                | Self::Failures
+                | Self::Probes,
+                _,
+            ) => false,
         }
     }
 
@@ -44,6 +52,7 @@ impl View {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
             Family::Syscall => matches!(self, Self::Syscalls),
+            Family::Drop => matches!(self, Self::Events | Self::Failures),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::super::columns;
 use super::{Gifted, ProcessRow};
 use crate::columns::{Column, Row, RowId, Value};
-use crate::families::process::columns;
 use crate::model::Owner;
 
 /// All that the processes of one owner come to.
