@@ -91,6 +91,16 @@ impl Collector {
         self.programs.values().flatten()
     }
 
+    /// Why an attached family cannot do what it is for, if it cannot.
+    pub fn broken(&self, family: Family) -> Option<String> {
+        self.programs().filter(|program| program.family == family).find_map(|program| {
+            match &program.standing.status {
+                Status::Unsupported { reason } if program.standing.program.essential => Some(reason.clone()),
+                _ => None,
+            }
+        })
+    }
+
     pub fn map_bytes(&self, family: Family) -> Option<u64> {
         self.sources.get(family).map(Source::map_bytes)
     }

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::columns::RowId;
+use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
+use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
+
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
@@ -18,8 +22,8 @@ use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
 use crate::families::{file, flow, process, syscall};
-use crate::model::{Event, EventDraft, Lookup, Processes, View};
-use crate::records::{BootTime, Outside, Tgid, WallOffset};
+use crate::model::{Event, EventDraft, Latency, Lookup, Processes, View};
+use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
 pub const SETTLE: Duration = Duration::from_millis(2);
@@ -302,6 +306,12 @@ impl Core {
         self.process.rows(&self.processes, self.machine.now(), of_interval, given)
     }
 
+    /// Who made a process, and who made that, as they were then.
+    pub fn line(&self, id: RowId) -> Option<Vec<(Outside, u64)>> {
+        let line = self.processes.get(process_of(id))?.line.as_ref()?;
+        Some(line.iter().map(|one| (one.comm.clone(), u64::from(one.key.tgid.0))).collect())
+    }
+
     /// Looks up what these processes use.
     pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<process::model::ProcessRow>>) {
         self.usage.fill(rows, self.machine.as_mut());
@@ -316,6 +326,33 @@ impl Core {
         self.syscall.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
 
+    /// Durations of the interval that the last tick closed, by the id of the process's row.
+    pub fn latencies(&self) -> Vec<(RowId, Latency)> {
+        let flow = self.flow.new_distributions().filter_map(|(series, durations)| {
+            let (_, what) = FLOW_CHARTS.iter().find(|(kind, _)| *kind == series.what)?;
+            Some((row_id(series.process), Latency { what, durations: durations.clone() }))
+        });
+        let file = self.file.new_durations().into_iter().filter_map(|((process, kind), durations)| {
+            let (_, what) = FILE_CHARTS.iter().find(|(known, _)| *known == kind)?;
+            Some((row_id(process), Latency { what, durations }))
+        });
+        flow.chain(file).collect()
+    }
+
+    /// Durations of a process since its families were attached.
+    pub fn durations(&self, id: RowId) -> Vec<Latency> {
+        let process = process_of(id);
+        let flow = FLOW_CHARTS.iter().filter_map(|(kind, what)| {
+            let durations = self.flow.distribution(process, *kind)?.clone();
+            Some(Latency { what, durations })
+        });
+        let file = FILE_CHARTS.iter().filter_map(|(kind, what)| {
+            let durations = self.file.durations(process, *kind);
+            (durations.count() > 0).then_some(Latency { what, durations })
+        });
+        flow.chain(file).collect()
+    }
+
     pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
         self.file.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
@@ -327,4 +364,20 @@ impl Core {
     pub fn failure_rows(&self, of_interval: bool) -> Vec<Arc<FailureRow>> {
         self.failures.rows(of_interval, self.machine.offset())
     }
+}
+
+/// What the kernel side counts the durations of, and how people call it.
+const FLOW_CHARTS: [(u16, &str); 3] =
+    [(WHAT_CONNECT, "connect"), (WHAT_FIRST_BYTE, "wait for the first byte"), (WHAT_RTT, "round trip")];
+
+const FILE_CHARTS: [(u16, &str); 4] =
+    [(WHAT_OPEN, "open"), (WHAT_READ, "read"), (WHAT_WRITE, "write"), (WHAT_SYNC, "fsync")];
+
+/// The id of a process's row, and back.
+const fn row_id(process: ProcKey) -> RowId {
+    RowId(process.tgid.0 as u64, process.start.0)
+}
+
+const fn process_of(RowId(tgid, start): RowId) -> ProcKey {
+    ProcKey { tgid: Tgid(tgid as u32), start: StartTime(start) }
 }

@@ -104,6 +104,18 @@ impl Distribution {
         other.counts.iter().for_each(|&(bucket, count)| self.add(bucket, count));
     }
 
+    /// Takes out what another has; what it has not is not there.
+    pub fn remove(&mut self, other: &Self) {
+        for &(bucket, count) in &other.counts {
+            if let Ok(at) = self.counts.binary_search_by_key(&bucket, |&(bucket, _)| bucket)
+                && let Some((_, sum)) = self.counts.get_mut(at)
+            {
+                *sum = sum.saturating_sub(count);
+            }
+        }
+        self.counts.retain(|&(_, count)| count > 0);
+    }
+
     pub fn count(&self) -> u64 {
         self.counts.iter().map(|(_, count)| count).sum()
     }

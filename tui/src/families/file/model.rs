@@ -245,6 +245,15 @@ impl FileModel {
         }
     }
 
+    /// How long each process's calls of each kind took in the interval, over all files.
+    pub fn new_durations(&self) -> HashMap<(ProcKey, u16), Distribution> {
+        let mut all: HashMap<_, Distribution> = HashMap::new();
+        for (series, some) in self.histograms.iter_interval() {
+            all.entry((series.process, series.what)).or_default().merge(some);
+        }
+        all
+    }
+
     /// How long a process's calls of one kind took, over all files, since the family was attached.
     pub fn durations(&self, process: ProcKey, what: u16) -> Distribution {
         let mut all = Distribution::default();
