@@ -6,6 +6,7 @@ mod alternatives;
 mod blind;
 mod bytes;
 mod checks;
+mod churn;
 mod doctor;
 mod event;
 mod failures;
@@ -93,6 +94,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("failures-first", failures_first::play),
     ("failures", failures::play),
     ("bytes", bytes::play),
+    ("churn", churn::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("top", top::play),
