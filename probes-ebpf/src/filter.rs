@@ -29,6 +29,21 @@ fn is_member(set: u32, value: u64) -> bool {
     unsafe { MEMBERS.get(&key) }.is_some()
 }
 
+/// What can be said of an event before its task is described, which takes longer than a call.
+#[inline(always)]
+pub fn stance(tgid: u32) -> Verdict {
+    let Some(config) = FILTER.get(0) else { return Verdict::Wanted };
+    if (config.own_tgid != 0 && config.own_tgid == tgid)
+        || (config.sets & SET_PIDS != 0 && !is_member(SET_PIDS, u64::from(tgid)))
+    {
+        Verdict::Filtered
+    } else if config.muted != 0 {
+        Verdict::Muted
+    } else {
+        Verdict::Wanted
+    }
+}
+
 /// `ports`: local and peer port of a flow, `None` where the family has none.
 #[inline(always)]
 pub fn verdict(task: &Task, ports: Option<(u16, u16)>) -> Verdict {

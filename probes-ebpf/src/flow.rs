@@ -102,18 +102,7 @@ pub fn flow_accept_syscall(ctx: TracePointContext) -> u32 {
     const RET: usize = 16;
     // SAFETY: inside the tracepoint's record.
     let Ok(fd) = (unsafe { ctx.read_at::<i64>(RET) }) else { return 0 };
-    if fd < 0 {
-        return 0;
-    }
-    let files: Kptr = Helper::read(Helper::current_task(), offset!(task_files));
-    let table: Kptr = Helper::read(files, offset!(files_fdt));
-    if fd >= i64::from(Helper::read::<u32>(table, offset!(fdtable_max))) {
-        return 0;
-    }
-    let fds: Kptr = Helper::read(table, offset!(fdtable_fd));
-    let file: Kptr = Helper::read(fds.wrapping_add(fd as usize * 8), 0);
-    let socket: Kptr = Helper::read(file, offset!(file_private));
-    on_accept::<Helper>(Helper::read(socket, offset!(socket_sk))) as u32
+    on_accept::<Helper>(Helper::read(task::open_socket(fd), offset!(socket_sk))) as u32
 }
 
 /// Which of the programs on one hook this is.

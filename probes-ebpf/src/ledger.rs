@@ -49,6 +49,13 @@ pub fn sample(kept: bool) {
     }
 }
 
+/// Adds to a number of map memory, aligned to 4.
+#[inline(always)]
+pub fn add32(number: *mut u32, by: u32) {
+    // SAFETY: as said.
+    unsafe { atomic_xadd::<u32, u32, { Relaxed }>(number, by) };
+}
+
 /// The next sequence number of this CPU.
 #[inline(always)]
 pub fn next_seq() -> u64 {

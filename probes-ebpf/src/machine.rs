@@ -16,6 +16,17 @@ pub static MACHINE: Machine = Machine {
     read_kernel: 1,
     exit_group_dead: ABSENT,
     sock_done: 0,
+    stamp_mask: 0,
+    drop_reason: ABSENT,
+    drop_rx_sk: ABSENT,
+    udp_fail_skb: ABSENT,
+    drop_not_yet: ABSENT,
+    drop_consumed: ABSENT,
+    drop_unspecified: ABSENT,
+    skb_csum_done: ABSENT,
+    skb_csum_valid: ABSENT,
+    text_low: 0,
+    text_high: 0,
     retransmit_error: ABSENT,
 };
 
@@ -43,4 +54,23 @@ macro_rules! getters {
     };
 }
 
-getters!(cgroup_subsys, ring_mask, socket_cookie, read_kernel, exit_group_dead, sock_done, retransmit_error);
+getters!(
+    cgroup_subsys,
+    ring_mask,
+    socket_cookie,
+    read_kernel,
+    exit_group_dead,
+    sock_done,
+    stamp_mask,
+    drop_reason,
+    drop_rx_sk,
+    udp_fail_skb,
+    drop_not_yet,
+    drop_consumed,
+    drop_unspecified,
+    skb_csum_done,
+    skb_csum_valid,
+    text_low,
+    text_high,
+    retransmit_error
+);

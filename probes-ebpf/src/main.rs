@@ -7,14 +7,17 @@
 #![feature(core_intrinsics)]
 
 mod access;
+mod drop;
 mod filter;
 mod flow;
 mod histogram;
+mod inflight;
 mod ledger;
 mod machine;
 mod path;
 mod process;
 mod ring;
+mod syscall;
 mod task;
 
 /// The kernel's licence check reads this section.

@@ -5,7 +5,7 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray};
-use fluoro_shared::process::PATH_MAX;
+use fluoro_shared::process::{ARGS_MAX, PATH_MAX};
 
 use crate::{
     access::{Access, Helper, Kptr},
@@ -15,8 +15,8 @@ use crate::{
 /// Components and mount crossings one walk takes: 25,000 verifier instructions.
 const STEPS: usize = 128;
 
-/// Room behind the path for the record's fixed part.
-pub const TAIL: usize = 128;
+/// Room behind the path for the arguments and the record's fixed part.
+pub const TAIL: usize = 2 * ARGS_MAX + 128;
 
 /// Longest name of a component.
 const NAME_MAX: u32 = 255;
@@ -61,6 +61,13 @@ pub fn claim() -> Option<*mut Scratch> {
 pub fn release(scratch: *mut Scratch) {
     // SAFETY: claimed above.
     unsafe { write_volatile(&raw mut (*scratch).busy, 0) }
+}
+
+/// Where a record begins that has no path in front.
+#[inline(always)]
+pub fn head(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: inside the scratch.
+    unsafe { (&raw mut (*scratch).bytes).cast::<u8>() }
 }
 
 /// Where the record's fixed part goes.

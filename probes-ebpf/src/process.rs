@@ -1,14 +1,20 @@
 //! `process`: fork, exec and exit. All in process context, so the current task is the subject.
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+    helpers::{
+        bpf_get_current_uid_gid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+        generated::bpf_probe_read_user,
+    },
     macros::{btf_tracepoint, kprobe, map, raw_tracepoint},
     maps::LruHashMap,
     programs::{BtfTracePointContext, ProbeContext, RawTracePointContext},
 };
 use fluoro_shared::{
     offsets::ABSENT,
-    process::{ExitKey, FLAG_PATH_TRUNCATED, KIND_EXEC, KIND_EXIT, KIND_FORK, PATH_MAX, ProcessRecord},
+    process::{
+        ARGS_MAX, ExitKey, FLAG_OOM, FLAG_PATH_TRUNCATED, KIND_EXEC, KIND_EXIT, KIND_FORK, PATH_MAX,
+        ProcessRecord,
+    },
     record::{Header, Task},
 };
 
@@ -87,7 +93,7 @@ fn on_fork<A: Access>(child: Kptr) -> i32 {
     let tid: u32 = A::read(child, offset!(task_pid));
     let tgid: u32 = A::read(child, offset!(task_tgid));
     if tid == tgid {
-        announce(task::child_of_current::<A>(child), KIND_FORK, 0);
+        announce(task::child_of_current::<A>(child), KIND_FORK);
     }
     0
 }
@@ -118,7 +124,12 @@ fn on_exit<A: Access>(group_dead: Option<bool>) -> i32 {
         let leader: Kptr = A::read(current, offset!(task_leader));
         A::read(leader, offset!(task_exit_code))
     };
-    announce(subject, KIND_EXIT, status);
+    let oom = offset!(signal_oom_mm) != ABSENT && A::read::<u64>(signal, offset!(signal_oom_mm)) != 0;
+    if is_due(&subject) {
+        let mut record = record(subject, KIND_EXIT, status);
+        record.header.flags = if oom { FLAG_OOM } else { 0 };
+        settle(ring::send((&raw const record).cast(), size_of::<ProcessRecord>() as u64, record.header.cpu));
+    }
     0
 }
 
@@ -126,7 +137,7 @@ fn on_exit<A: Access>(group_dead: Option<bool>) -> i32 {
 fn on_exec<A: Access>() -> i32 {
     let subject = task::current::<A>();
     if machine::read_kernel() == 0 {
-        announce(subject, KIND_EXEC, 0);
+        announce(subject, KIND_EXEC);
         return 0;
     }
     if !is_due(&subject) {
@@ -145,22 +156,35 @@ fn on_exec<A: Access>() -> i32 {
     if truncated {
         record.header.flags = FLAG_PATH_TRUNCATED;
     }
-    // SAFETY: the tail has room for the record.
-    unsafe { path::put(path::tail(scratch), &record) };
+    record.args_len = arguments::<A>(mm, path::tail(scratch));
+    let behind = u64::from(record.args_len + 7) & (2 * ARGS_MAX as u64 - 8);
+    // SAFETY: the tail has room for arguments and record.
+    unsafe { path::put(path::tail(scratch).add(behind as usize), &record) };
+    let len = behind + size_of::<ProcessRecord>() as u64;
     let sent = match path::start(scratch) {
-        Some((bytes, len)) => ring::send(bytes, len + size_of::<ProcessRecord>() as u64, record.header.cpu),
-        None => ring::send(path::tail(scratch), size_of::<ProcessRecord>() as u64, record.header.cpu),
+        Some((bytes, path)) => ring::send(bytes, path + len, record.header.cpu),
+        None => ring::send(path::tail(scratch), len, record.header.cpu),
     };
     path::release(scratch);
     settle(sent);
     0
 }
 
+/// Copies the arguments of the program that begins; how many bytes. Exec has just written them: they are resident.
+#[inline(always)]
+fn arguments<A: Access>(mm: Kptr, to: *mut u8) -> u32 {
+    let from: u64 = A::read(mm, offset!(mm_arg_start));
+    let len = A::read::<u64>(mm, offset!(mm_arg_end)).wrapping_sub(from);
+    let len = if len < ARGS_MAX as u64 { len as u32 } else { ARGS_MAX as u32 } & (2 * ARGS_MAX as u32 - 1);
+    // SAFETY: the tail has room for so many; the helper says whether it could read them.
+    if from != 0 && unsafe { bpf_probe_read_user(to.cast(), len, from as *const _) } == 0 { len } else { 0 }
+}
+
 /// An event of fixed size.
 #[inline(always)]
-fn announce(subject: Task, kind: u16, wait_status: u32) {
+fn announce(subject: Task, kind: u16) {
     if is_due(&subject) {
-        let record = record(subject, kind, wait_status);
+        let record = record(subject, kind, 0);
         settle(ring::send((&raw const record).cast(), size_of::<ProcessRecord>() as u64, record.header.cpu));
     }
 }
@@ -187,7 +211,8 @@ fn record(subject: Task, kind: u16, wait_status: u32) -> ProcessRecord {
     // SAFETY: no arguments.
     let (at_ns, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
     let header = Header { at_ns, seq: ledger::next_seq(), cpu, kind, flags: 0 };
-    ProcessRecord { header, task: subject, wait_status, pad: 0 }
+    let gid = (bpf_get_current_uid_gid() >> 32) as u32;
+    ProcessRecord { header, task: subject, wait_status, gid, args_len: 0, pad: 0 }
 }
 
-const _: () = assert!(PATH_MAX.is_power_of_two() && size_of::<ProcessRecord>() <= path::TAIL);
+const _: () = assert!(PATH_MAX.is_power_of_two() && 2 * ARGS_MAX + size_of::<ProcessRecord>() <= path::TAIL);

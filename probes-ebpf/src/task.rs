@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
 use fluoro_shared::{offsets::ABSENT, record::Task};
 
 use crate::{
-    access::{Access, Kptr},
+    access::{Access, Helper, Kptr},
     machine::{self, offset},
 };
 
@@ -65,4 +65,17 @@ fn cgroup_of<A: Access>(task: Kptr) -> u64 {
     };
     let kn: Kptr = A::read(cgroup, offset!(cgroup_kn));
     A::read(kn, offset!(kernfs_id))
+}
+
+/// The `struct socket` behind a descriptor of the current task; null where there is none.
+#[inline(always)]
+pub fn open_socket(fd: i64) -> Kptr {
+    let files: Kptr = Helper::read(Helper::current_task(), offset!(task_files));
+    let table: Kptr = Helper::read(files, offset!(files_fdt));
+    if fd < 0 || fd >= i64::from(Helper::read::<u32>(table, offset!(fdtable_max))) {
+        return core::ptr::null();
+    }
+    let fds: Kptr = Helper::read(table, offset!(fdtable_fd));
+    let file: Kptr = Helper::read(fds.wrapping_add(fd as usize * 8), 0);
+    Helper::read(file, offset!(file_private))
 }

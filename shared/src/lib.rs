@@ -4,13 +4,16 @@
 //! the const asserts beside each type are the proof.
 #![no_std]
 
+pub mod drop;
 pub mod filter;
 pub mod flow;
 pub mod histogram;
+pub mod inflight;
 pub mod ledger;
 pub mod offsets;
 pub mod process;
 pub mod record;
+pub mod syscall;
 
 /// Rings of one family: chosen by CPU, `min(possible CPUs, RINGS)` of them in use.
 pub const RINGS: usize = 8;

@@ -48,11 +48,15 @@ offsets! {
     task_cgroups: "task_struct"."cgroups",
     task_signal: "task_struct"."signal",
     task_exit_code: "task_struct"."exit_code",
+    task_status: "task_struct"."thread_info.status",
     signal_live: "signal_struct"."live",
     signal_flags: "signal_struct"."flags",
     signal_threads: "signal_struct"."nr_threads",
     signal_group_exit_code: "signal_struct"."group_exit_code",
+    signal_oom_mm: "signal_struct"."oom_mm",
     mm_exe_file: "mm_struct"."exe_file",
+    mm_arg_start: "mm_struct"."arg_start",
+    mm_arg_end: "mm_struct"."arg_end",
     file_path: "file"."f_path",
     file_private: "file"."private_data",
     path_mnt: "path"."mnt",
@@ -75,6 +79,8 @@ offsets! {
     cgroup_kn: "cgroup"."kn",
     kernfs_id: "kernfs_node"."id",
     socket_sk: "socket"."sk",
+    socket_inode: "socket_alloc"."vfs_inode.i_ino",
+    sock_socket: "sock"."sk_socket",
     sock_family: "sock"."__sk_common.skc_family",
     sock_state: "sock"."__sk_common.skc_state",
     sock_num: "sock"."__sk_common.skc_num",
@@ -97,6 +103,30 @@ offsets! {
     tcp_retransmits: "tcp_sock"."total_retrans",
     tcp_snd_una: "tcp_sock"."snd_una",
     tcp_write_seq: "tcp_sock"."write_seq",
+    regs_orig_ax: "pt_regs"."orig_ax",
+    regs_bx: "pt_regs"."bx",
+    regs_cx: "pt_regs"."cx",
+    regs_dx: "pt_regs"."dx",
+    regs_si: "pt_regs"."si",
+    regs_di: "pt_regs"."di",
+    regs_bp: "pt_regs"."bp",
+    regs_r8: "pt_regs"."r8",
+    regs_r9: "pt_regs"."r9",
+    regs_r10: "pt_regs"."r10",
+    skb_sk: "sk_buff"."sk",
+    skb_dev: "sk_buff"."dev",
+    skb_iif: "sk_buff"."skb_iif",
+    skb_dst: "sk_buff"."_skb_refdst",
+    skb_head: "sk_buff"."head",
+    skb_data: "sk_buff"."data",
+    skb_network: "sk_buff"."network_header",
+    skb_protocol: "sk_buff"."protocol",
+    skb_len: "sk_buff"."len",
+    skb_users: "sk_buff"."users",
+    dst_dev: "dst_entry"."dev",
+    dev_ifindex: "net_device"."ifindex",
+    dev_name: "net_device"."name",
+    dev_net: "net_device"."nd_net",
 }
 
 /// Facts of the machine that prune code before it is verified.
@@ -115,8 +145,27 @@ pub struct Machine {
     pub exit_group_dead: u32,
     /// Value of the bit `SOCK_DONE` in `sk_flags`.
     pub sock_done: u32,
+    /// Stamps of calls under way minus one: a mask for thread ids.
+    pub stamp_mask: u32,
+    /// Index of the `reason` argument of kfree_skb; [`ABSENT`] before 5.17.
+    pub drop_reason: u32,
+    /// Index of its `rx_sk` argument; [`ABSENT`] before 6.11.
+    pub drop_rx_sk: u32,
+    /// Index of the `skb` argument of udp_fail_queue_rcv_skb, which then comes before kfree_skb; [`ABSENT`] before 6.10.
+    pub udp_fail_skb: u32,
+    /// Values of `enum skb_drop_reason` that are no drop; [`ABSENT`] where there is none.
+    pub drop_not_yet: u32,
+    pub drop_consumed: u32,
+    /// The value that says nothing; [`ABSENT`]: all do not.
+    pub drop_unspecified: u32,
+    /// Bits from the beginning of `sk_buff` to `csum_complete_sw` and `csum_valid`; [`ABSENT`]: there are none.
+    pub skb_csum_done: u32,
+    pub skb_csum_valid: u32,
+    /// Address of `_stext`, lower and upper half; 0: not known.
+    pub text_low: u32,
+    pub text_high: u32,
     /// Index of the `err` argument of tcp_retransmit_skb; [`ABSENT`] where only what was sent is told.
     pub retransmit_error: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 28);
+const _: () = assert!(size_of::<Machine>() == 72);

@@ -89,7 +89,7 @@ enum Output {
 
 #[derive(Debug, Args)]
 struct Observe {
-    /// Families to observe [default: process flow]
+    /// Families to observe [default: process flow drop]
     #[arg(value_name = "FAMILY", value_parser = parse_family)]
     families: Vec<Family>,
     /// Only events that match
@@ -107,6 +107,9 @@ struct Observe {
     /// Print the ledger as the last JSON line
     #[arg(long)]
     stats: bool,
+    /// Print the arguments of processes: they may hold secrets
+    #[arg(long)]
+    args: bool,
     /// Exit with 4 when anything was lost
     #[arg(long)]
     fail_on_loss: bool,
@@ -115,6 +118,7 @@ struct Observe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
     Flows,
+    Syscalls,
     Processes,
     Failures,
 }
@@ -143,7 +147,7 @@ struct Top {
     /// The table
     #[arg(value_enum)]
     table: Table,
-    /// Of flows: take connections together
+    /// Of flows: take connections together; of processes: owner
     #[arg(long, value_enum)]
     by: Option<Grouping>,
     /// Only rows that match; with --by only connections that match
@@ -155,6 +159,9 @@ struct Top {
     /// Rows an interval
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
+    /// Print the arguments of processes: they may hold secrets
+    #[arg(long)]
+    args: bool,
     /// Time between tables
     #[arg(short = 'd', long, value_name = "D", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,

@@ -24,6 +24,10 @@ pub enum Value<'a> {
     Ip(IpAddr),
     Socket(SocketAddr),
     Time(WallTime),
+    /// Arguments, each with its NUL: separated by spaces wherever they are shown.
+    Args(&'a Outside),
+    /// Numbers by name, of fluoro's own vocabulary: an object in JSON.
+    Counts(&'a [(&'static str, u64)]),
     /// A process as people name it: `nginx(4242)`.
     Process(&'a Outside, u32),
 }

@@ -2,6 +2,7 @@
 
 mod collector;
 mod core;
+mod details;
 mod handle;
 mod intake;
 mod list;
@@ -12,6 +13,7 @@ mod service;
 mod signals;
 mod source;
 pub mod synthetic;
+mod usage;
 mod world;
 
 pub use collector::{Attachment, Collector, ProgramState};
@@ -23,4 +25,5 @@ pub use machine::Machine;
 pub use service::start;
 pub use signals::Signals;
 pub use source::{Frame, Source, Sources};
+pub use usage::is_usage;
 pub use world::World;

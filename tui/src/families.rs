@@ -1,33 +1,38 @@
 //! The families: one subject the kernel is asked about, under one name in every layer. Adding one adds a folder
 //! and a line in [`Family::ALL`].
 
+pub mod drop;
 pub mod failure;
 pub mod flow;
 pub mod identity;
 pub mod process;
+pub mod syscall;
 
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::program::Program;
-use crate::columns::{Info, infos};
+use crate::columns::{Column, Info, infos};
 
 /// One family. The order is the order in which records are fed to models: identities first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     Process,
     Flow,
+    Drop,
+    Syscall,
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow];
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Drop, Self::Syscall];
 
     /// Families that contribute to the table of failures.
-    pub const FAILING: &'static [Self] = &[Self::Flow];
+    pub const FAILING: &'static [Self] = &[Self::Flow, Self::Drop];
 
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
-            Self::Process => &[],
+            Self::Process | Self::Syscall => &[],
             Self::Flow => &["flow_receive", "flow_send"],
+            Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
         }
     }
 
@@ -36,7 +41,14 @@ impl Family {
         match self {
             Self::Process => "process",
             Self::Flow => "flow",
+            Self::Syscall => "syscall",
+            Self::Drop => "drop",
         }
+    }
+
+    /// So dear that it is attached only where it is asked for by name.
+    pub const fn on_demand(self) -> bool {
+        matches!(self, Self::Syscall)
     }
 
     pub fn from_stem(stem: &str) -> Option<Self> {
@@ -48,6 +60,17 @@ impl Family {
         match self {
             Self::Process => process::probe::PROGRAMS,
             Self::Flow => flow::probe::PROGRAMS,
+            Self::Drop => drop::probe::PROGRAMS,
+            Self::Syscall => syscall::probe::PROGRAMS,
+        }
+    }
+
+    /// What it adds to the rows of processes and of their owners.
+    pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
+        match self {
+            Self::Process | Self::Drop => Vec::new(),
+            Self::Flow => flow::columns::contributed(),
+            Self::Syscall => syscall::columns::contributed(),
         }
     }
 
@@ -56,6 +79,8 @@ impl Family {
         match self {
             Self::Process => process::probe::maps(budget),
             Self::Flow => flow::probe::maps(budget),
+            Self::Syscall => syscall::probe::maps(budget),
+            Self::Drop => drop::probe::maps(budget),
         }
     }
 
@@ -64,6 +89,8 @@ impl Family {
         match self {
             Self::Process => infos::<process::model::ProcessRow>(),
             Self::Flow => infos::<flow::model::FlowRow>(),
+            Self::Syscall => infos::<syscall::model::SyscallRow>(),
+            Self::Drop => infos::<drop::row::DropRow>(),
         }
     }
 }

@@ -173,6 +173,14 @@ fn leaf(out: &mut Vec<u8>, name: &str, value: &Value<'_>) -> bool {
                 put(out, format_args!(",\"{name}_base64\":\"{}\"", BASE64.encode(raw)));
             }
         }
+        Value::Args(args) => {
+            let args = args.spaced();
+            let (lossy, raw) = args.json();
+            text(out, &lossy);
+            if let Some(raw) = raw {
+                put(out, format_args!(",\"{name}_base64\":\"{}\"", BASE64.encode(raw)));
+            }
+        }
         Value::Word(word) => text(out, word),
         Value::Uint(n) => integer(out, *n),
         Value::Int(n) => put(out, format_args!("{n}")),
@@ -180,6 +188,17 @@ fn leaf(out: &mut Vec<u8>, name: &str, value: &Value<'_>) -> bool {
         Value::Bool(yes) => put(out, format_args!("{yes}")),
         Value::Id(id) => put(out, format_args!("\"{id}\"")),
         Value::Ip(address) => put(out, format_args!("\"{address}\"")),
+        Value::Counts(counts) => {
+            out.push(b'{');
+            let mut first = true;
+            for (name, n) in *counts {
+                comma(out, &mut first);
+                text(out, name);
+                out.push(b':');
+                integer(out, *n);
+            }
+            out.push(b'}');
+        }
         Value::Socket(address) => put(out, format_args!("\"{address}\"")),
         Value::Time(at) => time(out, *at),
         Value::Missing | Value::Real(_) => {

@@ -3,7 +3,9 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod drop_reasons;
 pub mod facts;
+pub mod kallsyms;
 pub mod owner;
 pub mod proc;
 pub mod sock_diag;

@@ -1,6 +1,7 @@
 //! Pure state: identities, events, ledgers, snapshots and the questions asked of them. Time is a
 //! parameter; nothing here does I/O.
 
+mod errno;
 mod event;
 mod failure;
 mod histogram;
@@ -11,12 +12,13 @@ mod processes;
 mod query;
 mod snapshot;
 
+pub use errno::errno_name;
 pub use event::{Event, EventDraft, EventRow};
 pub use failure::{Failure, Subject};
 pub use histogram::{Distribution, Histograms, Series};
-pub use identity::{Container, Executable, Identity, Owner};
+pub use identity::{Ancestor, Container, Executable, Identity, Owner};
 pub use ledger::{Aggregates, Books, Ledger};
 pub use probe::{ProbeRow, Status};
 pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};
-pub use snapshot::{Coverage, HostFacts, Note, Snapshot, Totals};
+pub use snapshot::{Coverage, HostFacts, More, MoreFact, Note, Snapshot, Totals};

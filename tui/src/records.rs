@@ -1,14 +1,16 @@
 //! Decoded facts: identities, clocks, bytes that come from outside, and the records of each family. Knows neither
 //! kernel nor screen; decoding validates and never trusts.
 
+pub mod drop;
 pub mod flow;
 mod ids;
 mod outside;
 pub mod process;
+pub mod syscall;
 mod task;
 
 pub use ids::{
-    BootTime, CgroupId, FlowId, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
+    BootTime, CgroupId, FlowId, Gid, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
 };
 pub use outside::{Outside, Shown};
 pub use task::TaskFacts;

@@ -26,6 +26,12 @@ pub fn event_line(out: &mut Vec<u8>, event: &Event) {
     let process = show("process").unwrap_or_else(|| "-".to_owned());
     // Writing into a string cannot fail.
     let _ = write!(line, " {}", pad(&fmt::fit(&process, 24), 24, false));
+    if let Some(call) = show("call") {
+        let took = show("duration").map(|took| format!(" <{took}>")).unwrap_or_default();
+        let _ = writeln!(line, " {call}{took}");
+        out.extend_from_slice(line.as_bytes());
+        return;
+    }
     if let (Some(local), Some(arrow)) = (show("local"), show("direction")) {
         let arrow = if arrow == "inbound" { "<-" } else { "->" };
         let _ = write!(line, " {local} {arrow} {}", show("peer").unwrap_or_default());

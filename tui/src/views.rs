@@ -32,7 +32,7 @@ pub struct Face {
 
 /// Digits are those of the finished console, so that hands need not learn twice; what does not exist
 /// yet is not shown.
-pub static FACES: [Face; 5] = [
+pub static FACES: [Face; 6] = [
     Face {
         view: View::Flows,
         digit: '2',
@@ -41,6 +41,15 @@ pub static FACES: [Face; 5] = [
         waiting: "No connection yet. The next one appears here by itself.",
         nouns: ("flow", "flows"),
         sort: Some(Sort { column: "rx", descending: true }),
+    },
+    Face {
+        view: View::Syscalls,
+        digit: '4',
+        title: "Syscalls",
+        about: "calls into the kernel: what each process asks for, how often, how long it waits",
+        waiting: "No call has returned yet.",
+        nouns: ("call", "calls"),
+        sort: Some(Sort { column: "time", descending: true }),
     },
     Face {
         view: View::Processes,
@@ -114,6 +123,6 @@ mod tests {
     fn neighbours_go_around_both_ends() {
         assert_eq!(neighbour(View::Flows, -1), View::Probes);
         assert_eq!(neighbour(View::Probes, 1), View::Flows);
-        assert_eq!(neighbour(View::Flows, 1), View::Processes);
+        assert_eq!(neighbour(View::Flows, 1), View::Syscalls);
     }
 }

@@ -8,7 +8,7 @@ use fluoro::engine::{Core, Frame, Sources};
 use fluoro::families::Family;
 use fluoro::families::flow;
 use fluoro::model::ProcFacts;
-use fluoro::records::{BootTime, Outside, ProcKey, StartTime, Tgid, Uid};
+use fluoro::records::{BootTime, Gid, Outside, ProcKey, StartTime, Tgid, Uid};
 use fluoro_shared::flow::WHAT_CONNECT;
 use fluoro_shared::histogram::{HistogramKey, bucket_of};
 
@@ -30,6 +30,8 @@ fn counts_of_a_process_are_kept_as_long_as_it_is_known() {
         comm: Outside::new(b"member"),
         executable: None,
         uid: Uid(0),
+        gid: Gid(0),
+        args: None,
         cgroup: None,
         owner: fluoro::model::Owner::default(),
     };

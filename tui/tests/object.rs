@@ -8,11 +8,14 @@ use aya_obj::Object;
 use fluoro::collect::object::OBJECT;
 use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
+use fluoro_shared::drop::DropKey;
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::histogram::HistogramKey;
+use fluoro_shared::inflight::Stamp;
 use fluoro_shared::ledger::Counts;
 use fluoro_shared::process::ProcessRecord;
+use fluoro_shared::syscall::{Cell, CellKey, Control};
 
 fn object() -> Object {
     Object::parse(OBJECT).expect("the object is one")
@@ -60,7 +63,14 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("LEDGER", 4, size_of::<Counts>()),
         ("FLOWS", 8, size_of::<FlowEntry>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
+        ("DROPS", size_of::<DropKey>(), 8),
         ("MINT", 4, 8),
+        ("CELLS", size_of::<CellKey>(), size_of::<Cell>()),
+        ("BLANK", 4, size_of::<Cell>()),
+        ("CONTROL", 4, size_of::<Control>()),
+        ("WINDOW", 4, 16),
+        ("STAMPS", 4, size_of::<Stamp>()),
+        ("COLLISIONS", 4, 8),
         ("RECOVERED", 4, 8),
         ("SPARED", 4, 4),
     ];
@@ -81,7 +91,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         .map(String::as_str)
         .filter(|name| !seen.contains(name) && !name.starts_with(".rodata"))
         .collect();
-    assert_eq!(others, BTreeSet::from(["CLOSED", "EXITED", "SCRATCH"]));
+    assert_eq!(others, BTreeSet::from(["CLOSED", "EXITED", "LAST", "OWNERS", "REFUSED", "SCRATCH"]));
 }
 
 #[test]

@@ -7,12 +7,16 @@ use fluoro::families::Family;
 use fluoro::filter::{Filter, Keys};
 
 const FILTER: &str = include_str!("../../docs/filter.md");
+const DROP: &str = include_str!("../../docs/drop.md");
 const FLOW: &str = include_str!("../../docs/flow.md");
+const SYSCALL: &str = include_str!("../../docs/syscall.md");
 const PROCESS: &str = include_str!("../../docs/process.md");
 
 const fn page(family: Family) -> &'static str {
     match family {
         Family::Flow => FLOW,
+        Family::Syscall => SYSCALL,
+        Family::Drop => DROP,
         Family::Process => PROCESS,
     }
 }
@@ -65,7 +69,11 @@ fn the_table_of_keys_is_the_keys_of_each_family() {
         let mut cells = line.split('|').skip(1).map(str::trim);
         let (names, families) = (cells.next().unwrap(), cells.next().unwrap());
         for key in quoted(names) {
-            told.entry(key).or_default().extend(families.split(", "));
+            let all = Family::ALL.iter().map(|family| family.stem());
+            match families {
+                "all" => told.entry(key).or_default().extend(all),
+                some => told.entry(key).or_default().extend(some.split(", ")),
+            }
         }
     }
     let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

@@ -12,7 +12,7 @@ use fluoro::families::Family;
 use fluoro::filter::{Filter, Keys};
 use fluoro::json;
 use fluoro::model::ProcFacts;
-use fluoro::records::{BootTime, Outside, ProcKey, StartTime, Tgid, Uid};
+use fluoro::records::{BootTime, Gid, Outside, ProcKey, StartTime, Tgid, Uid};
 use fluoro_shared::flow::{self, FlowRecord};
 use fluoro_shared::process::{self, ProcessRecord};
 use fluoro_shared::record::{COMM_LEN, Header, Task};
@@ -152,7 +152,8 @@ impl Kernel {
     }
 
     fn process(&mut self, kind: u16, task: Task, path: &str) {
-        let record = ProcessRecord { header: self.header(kind), task, wait_status: 0, pad: 0 };
+        let record =
+            ProcessRecord { header: self.header(kind), task, wait_status: 0, gid: 0, args_len: 0, pad: 0 };
         let mut bytes = path.as_bytes().to_vec();
         bytes.extend_from_slice(record.as_bytes());
         self.records.entry(Family::Process).or_default().push((BootTime(self.now), bytes));
@@ -263,6 +264,8 @@ fn machine(clock: &Clock) -> Described {
         comm: Outside::from_padded(&task.comm),
         executable: Some(Outside::from(PATHS[0])),
         uid: Uid(task.uid),
+        gid: Gid(0),
+        args: None,
         cgroup: Some(Outside::from(GROUPS[0])),
         owner: Described::owner_of(GROUPS[0].as_bytes()),
     });

@@ -13,18 +13,24 @@ use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::group::{By, GroupRow};
-use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::families::process::model::{Activity, ProcessRow, Usage};
+use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
 use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
 use fluoro::records::flow::{Direction, End};
 use fluoro::records::process::Exit;
-use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime};
+use fluoro::records::syscall::Abi;
+use fluoro::records::{
+    BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
+};
+use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
     KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, MINTED, end,
 };
 use fluoro_shared::process::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcessRecord};
 use fluoro_shared::record::{Header, Task};
+use fluoro_shared::syscall::{self, SyscallRecord};
 use jsonschema::Validator;
 use serde_json::{Value as Json, json};
 use zerocopy::{FromZeros, IntoBytes};
@@ -70,7 +76,7 @@ fn task(pid: u32, name: &[u8]) -> Task {
 
 fn process(kind: u16, at_ns: u64, wait_status: u32, path: &[u8]) -> Vec<u8> {
     let header = Header { at_ns, seq: 1, cpu: 0, kind, flags: 0 };
-    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, pad: 0 };
+    let record = ProcessRecord { header, task: task(7, b"a\xffb"), wait_status, gid: 0, args_len: 0, pad: 0 };
     [path, record.as_bytes()].concat()
 }
 
@@ -84,6 +90,17 @@ fn flow(kind: u16, at_ns: u64, id: u64, direction: u8, owner: Task) -> FlowRecor
     record.peer_address = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
     (record.local_port, record.peer_port) = (80, 50_000);
     record.direction = direction;
+    record
+}
+
+fn packet(at_ns: u64, owner: Task) -> DropRecord {
+    let mut record = DropRecord::new_zeroed();
+    record.header = Header { at_ns, seq: at_ns, cpu: 0, kind: KIND_PACKET, flags: FLAG_RECEIVED };
+    record.owner = owner;
+    record.source_address = "::ffff:127.0.0.1".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.destination_address = record.source_address;
+    (record.source_port, record.destination_port) = (50_000, 9);
+    (record.protocol, record.ethertype) = (17, 0x800);
     record
 }
 
@@ -124,10 +141,26 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     ] {
         flows.push((BootTime(now), record.as_bytes().to_vec()));
     }
+    let (mut full, mut other) = (packet(now + 1, known), packet(now + 2, Task::NONE));
+    (full.ifindex, full.netns, full.len) = (1, 4_026_531_833, 60);
+    full.interface[..3].copy_from_slice(b"eth");
+    full.interface[3] = 0xff;
+    (other.protocol, other.ethertype) = (255, 0x806);
+    let drops = [full, other].map(|record| (BootTime(now), record.as_bytes().to_vec())).to_vec();
     let clock = Clock::default();
     clock.set(BootTime(now));
     let mut sources = Sources::default();
-    for (family, records) in [(Family::Process, processes), (Family::Flow, flows)] {
+    let mut call = SyscallRecord::new_zeroed();
+    call.header = Header { at_ns: now + 9, seq: 1, cpu: 0, kind: syscall::KIND_EXIT, flags: 0 };
+    (call.task, call.number, call.result) = (known, 257, -2);
+    let calls = vec![(BootTime(now), call.as_bytes().to_vec())];
+    let all = [
+        (Family::Process, processes),
+        (Family::Flow, flows),
+        (Family::Drop, drops),
+        (Family::Syscall, calls),
+    ];
+    for (family, records) in all {
         sources.open(family, Box::new(Script::new(family, clock.clone(), records)));
     }
     core.drain(&mut sources);
@@ -148,6 +181,8 @@ fn identity() -> Arc<Identity> {
         parent: Some(Tgid(1)),
         uid: Some(Uid(33)),
         user: Some("www-data".into()),
+        gid: Some(Gid(33)),
+        args: Some(Outside::new(b"nginx\0-g\0\xff\0")),
         cgroup: Some(Outside::new(b"/system.slice/\xff")),
         owner: Owner {
             unit: Some(Outside::new(b"\xff.service")),
@@ -213,7 +248,47 @@ fn full_failure(subject: Subject) -> FailureRow {
 
 fn full_process(exit: Option<Exit>) -> ProcessRow {
     let activity = Some(Activity { forks: 1, execs: 2 });
-    ProcessRow { identity: identity(), tid: Some(Tid(4242)), exit, age_ns: Some(9), activity }
+    let usage = Some(Usage { cpu_share: Some(0.5), resident_bytes: 4096, threads: 2, fds: Some(9) })
+        .filter(|_| activity.is_some());
+    ProcessRow {
+        tid: Some(Tid(4242)),
+        exit,
+        oom: true,
+        age_ns: Some(9),
+        activity,
+        usage,
+        ..ProcessRow::of(identity())
+    }
+}
+
+/// Calls as a table shows them, and one as an event line does.
+fn full_syscalls() -> [SyscallRow; 2] {
+    let figures = Figures {
+        calls: 5,
+        errors: 3,
+        errnos: vec![("EAGAIN", 2), ("EINTR", 1)],
+        sum_ns: 900,
+        quantiles_ns: Some([100, 200, 300]),
+        max_ns: Some(400),
+    };
+    let event = Traced {
+        arguments: Some(Outside::new(b"\"/tmp/\xff\"")),
+        path: Some(Outside::new(b"/tmp/\xff")),
+        result: Some(-2),
+        error: Some("ENOENT"),
+        duration_ns: Some(700),
+        text: Outside::default(),
+    };
+    let call = Call { abi: Abi::I386, number: 5 };
+    let row = SyscallRow {
+        identity: identity(),
+        tid: None,
+        call,
+        name: call.name(),
+        figures: Some(figures),
+        event: None,
+    };
+    [row.clone(), SyscallRow { tid: Some(Tid(7)), figures: None, event: Some(event), ..row }]
 }
 
 fn table<R: Row>(rows: Vec<R>, totals: &[(&str, Option<f64>)]) -> Vec<u8> {
@@ -293,7 +368,14 @@ fn rows_with_every_column_filled_are_valid() {
         facts: Arc::new(full_process(Some(Exit::Signal(9)))),
     };
     json::event_line(&mut out, &event);
+    let [calls, call] = full_syscalls();
+    let totals = [("calls", Some(5.0)), ("errors", Some(3.0)), ("duration_ns", Some(900.0))];
+    out.extend(table(vec![calls], &totals));
+    let event = Event { name: "syscall.exit", family: "syscall", facts: Arc::new(call), ..event };
+    json::event_line(&mut out, &event);
     let lines = assert_valid(&out);
+    assert_eq!(lines[4]["rows"][0]["errors_by_type"], json!({ "EAGAIN": 2, "EINTR": 1 }));
+    assert_eq!(lines[5]["syscall"]["path_base64"], "L3RtcC//");
     assert_eq!(lines[3]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
     assert_eq!(lines[0]["rows"][0]["container"]["id_base64"], "d2Vi/w==");
 }
@@ -335,7 +417,9 @@ fn lines_that_break_the_contract_are_refused() {
     json::stats_line(&mut stats, &[("flow", Ledger::default())]);
     let stats: Json = serde_json::from_slice(&stats).unwrap();
     let table: Json = serde_json::from_slice(&table(vec![full_flow()], &[("flows", Some(1.0))])).unwrap();
-    let wrong: [(&Json, &str, Json); 22] = [
+    let wrong: [(&Json, &str, Json); 24] = [
+        (one("drop.packet"), "/drop/reason", Json::Null),
+        (one("drop.packet"), "/network/io/direction", json!("in")),
         (one("flow.open"), "/schema", json!(2)),
         (one("flow.open"), "/event_name", json!("flow.opened")),
         (one("flow.open"), "/time", json!("2026-01-01T00:00:00Z")),
@@ -421,7 +505,8 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
             if info.faces != Faces::TopOnly {
                 places.extend(event.clone());
             }
-            if info.faces != Faces::EventOnly {
+            // Drops have no table of their own.
+            if info.faces != Faces::EventOnly && row != "drop_row" {
                 places.push(row.clone());
             }
             for place in places {
@@ -439,13 +524,16 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
                             "{twin} is not in {place}"
                         );
                     }
-                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond) => {
+                    (Kind::Number, Unit::BytesPerSecond | Unit::PerSecond | Unit::Share) => {
                         assert_eq!(kind, "number", "{path}");
                     }
                     (Kind::Number, _) => {
                         assert_eq!(kind, if path.ends_with("time") { "string" } else { "integer" }, "{path}");
                     }
-                    (Kind::Word | Kind::Address, _) => assert!(["string", "word"].contains(&kind), "{path}"),
+                    // Counts by name are an object.
+                    (Kind::Word | Kind::Address, _) => {
+                        assert!(["string", "word", "object"].contains(&kind), "{path}");
+                    }
                 }
             }
             let unit = match info.unit {
@@ -475,10 +563,24 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
     let schema = schema();
     let written: BTreeSet<&str> =
         Family::ALL.iter().flat_map(|family| family.infos()).filter_map(|info| info.json).collect();
-    for root in ["process", "systemd", "container", "k8s", "network", "flow", "error"] {
+    for root in [
+        "process",
+        "systemd",
+        "container",
+        "k8s",
+        "network",
+        "packet",
+        "flow",
+        "drop",
+        "error",
+        "syscall",
+        "result",
+        "duration",
+    ] {
         let mut found = Vec::new();
         leaves(&schema, &schema["$defs"][root], root, &mut found);
         for path in found {
+            let path = path.replacen("packet.", "network.", 1);
             let path = path.strip_suffix("_base64").unwrap_or(&path);
             assert!(written.contains(path), "{path} is in the schema, but no column writes it");
         }

@@ -2,6 +2,7 @@
 //! take turns, medians are compared. A table on stdout, the same as JSON in target/bench.json. Never a test: nothing
 //! here fails.
 
+mod calls;
 mod console;
 mod load;
 mod median;
@@ -18,6 +19,7 @@ type Benchmark = fn(&Place, &mut Report) -> Result<()>;
 
 const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("storm", load::storm),
+    ("calls", calls::play),
     ("bulk", load::bulk),
     ("console", console::standing),
     ("start", console::start),

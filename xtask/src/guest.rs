@@ -38,18 +38,25 @@ fn play(words: &[String]) -> Result<()> {
     furnish()?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
     say(&json!({ "ready": release }));
+    let (mut names, mut hooks) = (Vec::new(), Vec::new());
+    let mut words = words.iter().cloned();
+    while let Some(word) = words.next() {
+        if word == "--hook" { hooks.extend(words.next()) } else { names.push(word) }
+    }
     let place = Place {
         fluoro: PathBuf::from("/fluoro"),
         xtask: PathBuf::from("/init"),
         divide: DIVIDE,
-        hooks: Vec::new(),
+        hooks,
         guest: Some(release),
     };
-    if words.is_empty() {
+    if names.is_empty() || names.iter().any(|name| name == "hooks") {
         say(&json!({ "support": prove::support(&place)? }));
+    }
+    if names.is_empty() {
         prove::everything(&place, &mut |outcome| say(&as_json(outcome)));
     } else {
-        prove::run(words, &place, &mut |outcome| say(&as_json(outcome)));
+        prove::run(&names, &place, &mut |outcome| say(&as_json(outcome)));
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ const COMMANDS: &[(&str, &str, &str, Run)] = &[
     ("prove", "[--hook P=A] [--divide N] [NAME ..]", "play scenarios on this machine", prove::main),
     (
         "vm",
-        "[--special] [--kernel SERIES ..] [NAME ..]",
+        "[--special] [--kernel SERIES ..] [--hook P=A ..] [NAME ..]",
         "play scenarios on Debian's kernels in QEMU",
         vm::main,
     ),

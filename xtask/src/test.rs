@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -67,20 +68,10 @@ pub fn main(_: &[String]) -> Result<()> {
     });
     unit(&mut counts)?;
     if nix::unistd::geteuid().is_root() {
-        let missing = programs();
-        counts.step("programs that the tests use", move || missing);
+        counts.step("programs that the tests use", programs);
         match Place::host() {
-            Ok(place) => prove::everything(&place, &mut |outcome| counts.tell(outcome)),
+            Ok(place) => kernels(&mut counts, &place),
             Err(error) => counts.step("the programs under test", || Err(error)),
-        }
-        if tool::find("qemu-system-x86_64").is_some() {
-            match vm::matrix(vm::SERIES, &[], vm::Boots::Test) {
-                Ok(outcomes) => outcomes.iter().for_each(|outcome| counts.add(outcome)),
-                Err(error) => counts.step("kernel matrix", || Err(error)),
-            }
-        } else {
-            counts
-                .skip("kernel matrix", "needs qemu-system-x86_64 (Debian: apt-get install qemu-system-x86)");
         }
     } else {
         counts.skip("prove and kernel matrix", "need root: sudo -E cargo xtask test");
@@ -91,6 +82,24 @@ pub fn main(_: &[String]) -> Result<()> {
         bail!("{} failed", counts.failed);
     }
     Ok(())
+}
+
+/// This machine's kernel and those of the matrix at the same time: scenarios wait much of theirs.
+fn kernels(counts: &mut Counts, place: &Place) {
+    let has_qemu = tool::find("qemu-system-x86_64").is_some();
+    std::thread::scope(|scope| {
+        let (playing, beside) = channel();
+        let matrix = has_qemu.then(|| scope.spawn(|| vm::matrix(vm::SERIES, &[], vm::Boots::Test, beside)));
+        prove::everything(place, &mut |outcome| counts.tell(outcome));
+        drop(playing);
+        match matrix.map(std::thread::ScopedJoinHandle::join) {
+            None => counts
+                .skip("kernel matrix", "needs qemu-system-x86_64 (Debian: apt-get install qemu-system-x86)"),
+            Some(Ok(Ok(outcomes))) => outcomes.iter().for_each(|outcome| counts.add(outcome)),
+            Some(Ok(Err(error))) => counts.step("kernel matrix", || Err(error)),
+            Some(Err(_)) => counts.step("kernel matrix", || bail!("it panicked")),
+        }
+    });
 }
 
 fn cargo(args: &[&str]) -> Command {

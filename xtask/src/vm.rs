@@ -1,5 +1,6 @@
-//! `cargo xtask vm [--kernel SERIES ..] [SCENARIO ..]`: the kernel matrix. Each Debian kernel boots in QEMU's software
-//! emulation with xtask itself as the first process, which plays the scenarios against fluoro.
+//! `cargo xtask vm [--kernel SERIES ..] [--hook PROGRAM=ALTERNATIVE ..] [SCENARIO ..]`: the kernel matrix. Each Debian
+//! kernel boots in QEMU's software emulation with xtask itself as the first process, which plays the scenarios against
+//! fluoro.
 
 mod boot;
 mod kernels;
@@ -7,6 +8,7 @@ mod support;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -22,6 +24,9 @@ pub const SERIES: &[&str] = &["5.10", "6.1", "6.12", "6.18", "7"];
 /// them what depends on the kernel. `cargo xtask vm` plays everything everywhere.
 const BRIEF: &[&str] = &["6.1", "6.18"];
 
+/// What holds where kernel memory is read by direct loads alone.
+const LOCKED_DOWN: &[&str] = &["ground", "processes", "flows", "storm", "hooks", "doctor"];
+
 /// One boot.
 #[derive(Debug, Clone)]
 pub struct Guest {
@@ -30,6 +35,8 @@ pub struct Guest {
     kernel: Kernel,
     /// More of QEMU's `-smp`.
     cpus: &'static str,
+    /// More of the kernel's command line.
+    parameters: &'static str,
     /// Scenarios to play; none: everything that this kernel can do.
     scenarios: Vec<String>,
 }
@@ -57,11 +64,12 @@ pub fn main(args: &[String]) -> Result<()> {
             scenarios.push(word.clone());
         }
     }
-    let whole = series.is_empty() && scenarios.is_empty();
+    let whole = series.is_empty() && (scenarios.is_empty() || scenarios == ["hooks"]);
     // The special boots alone.
     let special = scenarios.iter().any(|word| word == "--special");
     if special {
-        (series, scenarios) = (vec!["6.12"], Vec::new());
+        series = vec!["6.12"];
+        scenarios.retain(|word| word != "--special");
     }
     if series.is_empty() {
         series.extend(SERIES);
@@ -76,6 +84,7 @@ pub fn main(args: &[String]) -> Result<()> {
         } else {
             Boots::Plain
         },
+        channel().1,
     )?;
     let failed = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).count();
     if failed > 0 {
@@ -89,7 +98,7 @@ pub fn main(args: &[String]) -> Result<()> {
 pub enum Boots {
     /// One of each kernel.
     Plain,
-    /// 128 possible CPUs.
+    /// 128 possible CPUs; lockdown=confidentiality.
     Special,
     /// Both; and the page docs/kernel-support.md is written.
     All,
@@ -97,18 +106,28 @@ pub enum Boots {
     Test,
 }
 
-/// Boots every kernel, two at a time, and prints each outcome as it comes.
-pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec<Outcome>> {
+/// Boots every kernel, two at a time, and prints each outcome as it comes. While something else is played (its sender
+/// is there) one at a time, so that no guest is slower than beside another.
+pub fn matrix(
+    series: &[&str],
+    scenarios: &[String],
+    boots: Boots,
+    beside: Receiver<()>,
+) -> Result<Vec<Outcome>> {
     let kernels = kernels::provision(series)?;
     let binaries = binaries::build()?;
     let guests = guests(&kernels, scenarios, boots);
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
+        let (one, other) = (None, Some(beside));
+        for wait in [one, other] {
+            let (guests, next, all, binaries) = (&guests, &next, &all, &binaries);
+            scope.spawn(move || {
+                // The sender is dropped, never used.
+                wait.map(|wait| wait.recv());
                 while let Some(guest) = guests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let told = boot::play(guest, &binaries);
+                    let told = boot::play(guest, binaries);
                     if let Ok(mut all) = all.lock() {
                         all.push((guest.label.clone(), told));
                     }
@@ -130,6 +149,7 @@ fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> 
         label: kernel.series.clone(),
         kernel: kernel.clone(),
         cpus: "",
+        parameters: "",
         scenarios: if boots == Boots::Test && BRIEF.contains(&kernel.series.as_str()) {
             some(PER_KERNEL)
         } else {
@@ -140,10 +160,17 @@ fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> 
     if boots != Boots::Plain
         && let Some(kernel) = kernels.iter().find(|kernel| kernel.series == "6.12")
     {
+        let played = |names| if scenarios.is_empty() { some(names) } else { scenarios.to_vec() };
         guests.push(Guest {
             label: "6.12 with 128 possible CPUs".to_owned(),
             cpus: ",maxcpus=128",
-            scenarios: some(&["ground", "flows", "storm"]),
+            scenarios: played(&["ground", "flows", "storm"]),
+            ..plain(kernel)
+        });
+        guests.push(Guest {
+            label: "6.12 under lockdown=confidentiality".to_owned(),
+            parameters: "lockdown=confidentiality",
+            scenarios: played(LOCKED_DOWN),
             ..plain(kernel)
         });
     }

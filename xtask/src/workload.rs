@@ -3,11 +3,14 @@
 //! guest needs no other program than this one. They know nothing of fluoro.
 
 pub mod actor;
+pub mod calls;
 pub mod crowd;
+pub mod drops;
 pub mod exchange;
 pub mod failing;
 pub mod hold;
 pub mod namespace;
+pub mod nft;
 pub mod spawner;
 pub mod storm;
 pub mod trouble;
@@ -38,9 +41,12 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("spawner", "COUNT EXECUTABLE ..", "starts short programs and waits for each", spawner::play),
     ("exit", "CODE|signal:N [MILLISECONDS]", "ends as told", spawner::exit),
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
+    ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
     ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),
+    ("calls", "THREADS COUNT", "known calls into the kernel, each time it is told", calls::play),
+    ("wait", "THREADS MILLISECONDS", "threads that block in read, all for as long", calls::wait),
     ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
     ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),

@@ -164,7 +164,7 @@ pub fn help_reach(state: &State) -> (usize, usize) {
 pub fn details_reach(state: &State) -> (usize, usize) {
     let area = details_area(state);
     let reach = state.snapshot().zip(state.place().selected).and_then(|(snapshot, selected)| {
-        let entries = entries(snapshot.sheet.row(selected.index)?);
+        let entries = entries(snapshot, selected.index)?;
         Some(Card { entries: &entries, scroll: 0 }.reach(area))
     });
     (reach.unwrap_or(0), usize::from(area.height))

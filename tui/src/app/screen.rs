@@ -181,8 +181,7 @@ fn draw_details(state: &State, layout: &Layout, cells: &mut Buffer) {
         let _ = Line::new().own(" Details ", Role::Title).draw(indent(pane, 1), cells);
     }
     let row = state.snapshot().zip(state.place().selected);
-    let Some(entries) = row.and_then(|(s, selected)| Some(views::entries(s.sheet.row(selected.index)?)))
-    else {
+    let Some(entries) = row.and_then(|(s, selected)| views::entries(s, selected.index)) else {
         let _ = Line::new().own("No row is selected.", Role::Quiet).draw(inner, cells);
         return;
     };

@@ -84,6 +84,7 @@ pub struct State {
     /// When the frozen picture was taken.
     pub frozen_at: Option<WallTime>,
     pub own: bool,
+    pub by_owner: bool,
     pub mouse: bool,
     /// Something to draw.
     pub dirty: bool,
@@ -91,6 +92,8 @@ pub struct State {
     serial: u64,
     heard: Duration,
     stale: bool,
+    /// The open row and the rows in sight, in the last question.
+    asked: (Option<RowId>, (usize, usize)),
     remark: Option<(String, Duration)>,
     /// The last press of the button: when, and on which row.
     pub(super) press: Option<(Duration, RowId)>,
@@ -107,12 +110,14 @@ impl State {
             paused: false,
             frozen_at: None,
             own: false,
+            by_owner: false,
             mouse,
             dirty: true,
             places: HashMap::new(),
             serial: 0,
             heard: Duration::ZERO,
             stale: false,
+            asked: (None, (0, 0)),
             remark: None,
             press: None,
         }
@@ -183,6 +188,7 @@ impl State {
     /// The question that this state stands for, under a new serial number.
     pub fn question(&mut self) -> Query {
         self.serial += 1;
+        self.asked = (self.opened(), self.sight());
         let place = self.place();
         Query {
             view: self.view,
@@ -190,8 +196,31 @@ impl State {
             filter: place.filter,
             sort: place.sort,
             paused: self.paused,
+            open: self.asked.0,
+            by_owner: self.by_owner,
+            sight: self.asked.1,
             own: self.own,
         }
+    }
+
+    /// The engine does not know what is in front of the reader now.
+    pub fn has_turned(&self) -> bool {
+        self.serial > 0 && self.asked != (self.opened(), self.sight())
+    }
+
+    /// The rows on the screen, where the engine looks more up for them.
+    fn sight(&self) -> (usize, usize) {
+        if self.view == View::Processes {
+            (self.place().offset, usize::from(self.layout().rows.height))
+        } else {
+            (0, 0)
+        }
+    }
+
+    /// The row whose details are open, where the engine knows more of it than its columns say.
+    pub fn opened(&self) -> Option<RowId> {
+        let open = self.view.has_more() && self.details().is_some();
+        self.place().selected.filter(|_| open).map(|selected| selected.id)
     }
 
     /// Takes a snapshot in.

@@ -14,7 +14,7 @@ use crate::app::overlay;
 use crate::app::state::{FilterEdit, Layer, State};
 use crate::columns::Info;
 use crate::filter::{self, Filter, Keys};
-use crate::model::{Query, Snapshot, Sort};
+use crate::model::{Query, Snapshot, Sort, View};
 use crate::views::{FACES, neighbour};
 use crate::widgets;
 
@@ -57,6 +57,15 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     if !matches!(msg, Msg::Tick(_)) {
         state.dirty = true;
     }
+    let mut effects = apply(state, msg);
+    // Other rows are in front of the reader than the engine was told.
+    if state.has_turned() && !effects.iter().any(|effect| matches!(effect, Effect::Ask(_))) {
+        effects.extend(ask(state));
+    }
+    effects
+}
+
+fn apply(state: &mut State, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Tick(now) => state.pass(now),
         Msg::Key(event) if event.kind == KeyEventKind::Release => {}
@@ -106,6 +115,11 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
             return ask(state);
         }
         Act::Neighbour(steps) => return self::act(state, Act::Show(neighbour(state.view, steps))),
+        Act::ByOwner => {
+            state.by_owner = !state.by_owner;
+            state.view = View::Processes;
+            return ask(state);
+        }
         Act::Details => details(state),
         Act::Back => return back(state),
         Act::Filter if state.place().infos.is_empty() => {

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::run::{self, CANNOT, DEGRADED, FINE, Stage};
 use super::{Common, Doctor, Output};
+use crate::collect::ground::read_btf;
 use crate::collect::loader::{Attached, Ground, Standing, Trial, try_all};
 use crate::collect::{attach_types, machine, object};
 use crate::families::Family;
@@ -24,7 +25,8 @@ pub fn run(options: &Doctor, common: &Common) -> ExitCode {
         standings: Family::ALL.iter().map(|&family| (family, stand(family, &ground))).collect(),
         trials: options.try_all.then(|| trials(&ground)),
     };
-    let types = attach_types::check(ground.btf.as_deref());
+    let btf = ground.btf.as_deref().and_then(|file| read_btf(file).ok());
+    let types = attach_types::check(btf.as_deref());
     let missing = if ground.btf.is_some() { machine::missing(&ground.offsets) } else { Vec::new() };
     let cgroups = world.describe_cgroups();
     let text = match options.output {
@@ -180,6 +182,9 @@ fn as_text(
     line("", &format!("missing: {}", none_or(&lacking.join(", "))));
     line("cgroup", cgroups);
     let tracefs = match (&facts.tracefs, ground.tracefs) {
+        (_, false) if facts.lockdown_confidentiality() => {
+            "empty under lockdown=confidentiality: boot with lockdown=integrity".to_owned()
+        }
         (Some(at), _) => format!("mounted at {at}"),
         (None, true) => "not mounted; fluoro mounts its own, for itself alone".to_owned(),
         (None, false) => "not mounted and cannot be: run as root (CAP_SYS_ADMIN)".to_owned(),

@@ -51,6 +51,7 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
         Ok(collector) => collector,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
+    collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, &families) {
         return fail(CANNOT, &message);
@@ -89,7 +90,9 @@ pub fn keys(families: &[Family]) -> Keys {
 
 /// What was asked for, in the order of the families.
 fn requested(asked: &[Family]) -> Vec<Family> {
-    Family::ALL.iter().copied().filter(|family| asked.is_empty() || asked.contains(family)).collect()
+    let wanted =
+        |family: &Family| if asked.is_empty() { !family.on_demand() } else { asked.contains(family) };
+    Family::ALL.iter().copied().filter(wanted).collect()
 }
 
 /// Why a requested family cannot be observed.

@@ -49,13 +49,14 @@ pub fn prepare(common: &Common) -> Stage {
 
 fn prepare_with(choices: &Choices) -> Stage {
     let root = std::path::Path::new("/");
+    ground::give_memory_back();
     // Before anything is mounted: doctor tells what the system has.
     let facts = Facts::gather(root);
     ground::raise_memlock();
-    let tracefs = ground::prepare_mounts();
+    let tracefs = ground::prepare_mounts(&facts);
     let hierarchy = Hierarchy::detect(root);
     let ground = Arc::new(ground::survey(choices, &facts, hierarchy.as_ref(), tracefs));
-    let world = World::live(root, hierarchy);
+    let world = World::live(root, hierarchy).with_words(ground.drop_reasons.clone(), ground.text);
     Stage { facts, ground, world }
 }
 

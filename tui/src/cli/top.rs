@@ -7,15 +7,17 @@ use std::time::Instant;
 
 use super::observe::refusal;
 use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
-use super::{Common, Output, Table, Top};
+use super::{Common, Grouping, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
-use crate::engine::{Collector, Core, Signals, list};
+use crate::engine::{Collector, Core, Signals, is_usage, list};
 use crate::families::Family;
 use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
-use crate::families::flow::row::group::GroupRow;
+use crate::families::flow::row::group::{By, GroupRow};
 use crate::families::process::model::ProcessRow;
+use crate::families::process::model::owner::{OwnerRow, group};
+use crate::families::syscall::model::SyscallRow;
 use crate::filter::{Filter, Keys};
 use crate::json;
 use crate::model::{Sort, View};
@@ -23,16 +25,24 @@ use crate::model::{Sort, View};
 pub fn run(options: &Top, common: &Common) -> ExitCode {
     let (view, families, columns): (View, &[Family], &'static [Info]) = match options.table {
         Table::Flows => (View::Flows, &[Family::Flow], infos::<FlowRow>()),
+        Table::Syscalls => (View::Syscalls, &[Family::Syscall], infos::<SyscallRow>()),
         Table::Processes => (View::Processes, &[Family::Process], infos::<ProcessRow>()),
         Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
     };
     let known = Keys::of(columns);
     let by = match options.by {
-        Some(_) if options.table != Table::Flows => return fail(USAGE, "--by is for top flows"),
-        by => by.map(super::Grouping::by),
+        Some(Grouping::Owner) if options.table == Table::Processes => Some(By::Owner),
+        Some(_) if options.table != Table::Flows => {
+            return fail(USAGE, "--by is for top flows, and top processes --by owner");
+        }
+        by => by.map(Grouping::by),
     };
     // What is sorted are the groups.
-    let columns = if by.is_some() { infos::<GroupRow>() } else { columns };
+    let columns = match (by, options.table) {
+        (Some(_), Table::Processes) => infos::<OwnerRow>(),
+        (Some(_), _) => infos::<GroupRow>(),
+        (None, _) => columns,
+    };
     let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &known)).transpose() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
@@ -50,11 +60,14 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Ok(collector) => collector,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
-    let own = KernelFilter { own: Some(std::process::id()), ..KernelFilter::default() };
+    // Of what is on demand only the counts are wanted.
+    let muted = families.iter().all(|family| family.on_demand());
+    let own = KernelFilter { own: Some(std::process::id()), muted, ..KernelFilter::default() };
     let mut wanted = vec![(Family::Process, KernelFilter::default())];
     wanted.extend(
         families.iter().filter(|family| **family != Family::Process).map(|&family| (family, own.clone())),
     );
+    collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, families) {
         return fail(CANNOT, &message);
@@ -94,8 +107,26 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             Table::Failures => {
                 Box::new(list(collector.core.failure_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
+            Table::Syscalls => {
+                Box::new(list(collector.core.syscall_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
             Table::Processes => {
-                Box::new(list(collector.core.process_rows(true), filter.as_ref(), sort, own_hidden).0)
+                // What a filter, the order or a sum asks for must be known of all; else of what is printed.
+                let mut rows = collector.core.process_rows(true);
+                let all = by.is_some() || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                if all {
+                    collector.core.look_at(rows.iter_mut());
+                }
+                let mut listing = list(rows, filter.as_ref(), sort.filter(|_| by.is_none()), own_hidden).0;
+                if by.is_some() {
+                    Box::new(list(group(&listing.rows), None, sort, |_| false).0)
+                } else {
+                    if !all {
+                        let shown = options.rows.unwrap_or(usize::MAX);
+                        collector.core.look_at(listing.rows.iter_mut().take(shown));
+                    }
+                    Box::new(listing)
+                }
             }
         };
         let lost = families.iter().map(|&family| collector.ledger(family).lost).sum();

@@ -14,6 +14,7 @@ use crate::families::Family;
 use crate::kernel::btf::Btf;
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::facts::Facts;
+use crate::kernel::{drop_reasons, kallsyms};
 
 /// `--btf`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,10 +43,16 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// Gives this process mounts of its own and mounts tracefs in them where the system has not. Later mounts of the
 /// host still arrive; nothing that happens here leaves. Must run before threads start. True: tracefs can be read.
-pub fn prepare_mounts() -> bool {
+///
+/// Under lockdown=confidentiality tracefs is empty, and nothing else holds it mounted: giving the mount back is a BUG in
+/// the kernel (6.12.117: list_del corruption in tracefs_destroy_inode).
+pub fn prepare_mounts(facts: &Facts) -> bool {
     let mounted = || Path::new(TRACEFS).join("events").is_dir();
     if mounted() {
         return true;
+    }
+    if facts.lockdown_confidentiality() {
+        return false;
     }
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).is_ok()
@@ -53,6 +60,17 @@ pub fn prepare_mounts() -> bool {
         && mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, none)
             .is_ok()
         && mounted()
+}
+
+/// Has memory that was needed for a moment (the kernel's types: tens of megabytes) go back to the system. Left alone,
+/// glibc raises both thresholds to the largest block that was ever freed, and keeps as much in each thread's arena.
+pub fn give_memory_back() {
+    // SAFETY: no pointers; before threads start.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 512 << 10);
+    }
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; raising it takes CAP_SYS_RESOURCE and is not needed later.
@@ -67,8 +85,8 @@ pub fn raise_memlock() {
 
 /// Gathers what loading needs.
 pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, tracefs: bool) -> Ground {
-    let (btf_bytes, btf_reason) = read_btf(&choices.btf);
-    let (parsed, btf_reason) = match btf_bytes.as_deref().map(Btf::parse) {
+    let (file, bytes, btf_reason) = find_btf(&choices.btf);
+    let (parsed, btf_reason) = match bytes.as_deref().map(Btf::parse) {
         Some(Ok(btf)) => (Some(btf), btf_reason),
         Some(Err(error)) => (None, format!("the BTF cannot be read: {error}; try --btf FILE")),
         None => (None, btf_reason),
@@ -77,19 +95,30 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let refusals = refusals(facts);
     let subsys = hierarchy.and_then(Hierarchy::subsys);
     let offsets = parsed.as_ref().map_or(Offsets::ABSENT, |btf| machine::offsets(Some(btf)));
-    let machine = machine::machine(parsed.as_ref(), subsys, possible_cpus, refusals.read_kernel.is_none());
+    let map_budget = choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus));
+    let stamps = machine::stamps(facts.pid_max, map_budget);
+    let read_kernel = refusals.read_kernel.is_none();
+    let text = kallsyms::base(Path::new("/"));
+    let machine =
+        machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel, text.unwrap_or(0));
+    let drop_reasons = parsed.as_ref().map(drop_reasons::read).unwrap_or_default();
+    if text.is_none() {
+        crate::log::line(kallsyms::HIDDEN);
+    }
     let usable = parsed.is_some();
     drop(parsed);
     Ground {
         offsets,
         machine,
-        btf: btf_bytes.filter(|_| usable),
+        btf: file.filter(|_| usable),
         btf_reason,
         possible_cpus,
         forced: choices.hooks.clone(),
-        map_budget: choices.map_budget.unwrap_or_else(|| default_budget(possible_cpus)),
+        map_budget,
         tracefs,
         refusals,
+        drop_reasons,
+        text,
     }
 }
 
@@ -98,27 +127,33 @@ fn default_budget(possible_cpus: usize) -> u64 {
     (64 + (possible_cpus.saturating_sub(2) as u64 * 192) / 126).min(256) * MIB
 }
 
-fn read_btf(choice: &BtfChoice) -> (Option<Vec<u8>>, String) {
-    let read = |path: &Path| match std::fs::read(path) {
-        Ok(bytes) => match crate::kernel::btf::extract(bytes) {
-            Ok(raw) => (Some(raw), String::new()),
-            Err(error) => (None, format!("{}: {error}", path.display())),
-        },
-        Err(error) => (
-            None,
-            format!(
-                "no kernel BTF ({}: {error}): use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE",
-                path.display()
-            ),
-        ),
-    };
-    match choice {
-        BtfChoice::Kernel => read(Path::new("/sys/kernel/btf/vmlinux")),
-        BtfChoice::File(path) => read(path),
+fn find_btf(choice: &BtfChoice) -> (Option<PathBuf>, Option<Vec<u8>>, String) {
+    let path = match choice {
+        BtfChoice::Kernel => Path::new("/sys/kernel/btf/vmlinux"),
+        BtfChoice::File(path) => path,
         BtfChoice::None => {
-            (None, "no kernel BTF (--btf none): leave the flag out, or give --btf FILE".to_owned())
+            return (
+                None,
+                None,
+                "no kernel BTF (--btf none): leave the flag out, or give --btf FILE".to_owned(),
+            );
         }
+    };
+    match read_btf(path) {
+        Ok(bytes) => (Some(path.to_owned()), Some(bytes), String::new()),
+        Err(reason) => (None, None, reason),
     }
+}
+
+/// Raw BTF out of the kernel's file or another: megabytes that nobody should keep.
+pub fn read_btf(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        format!(
+            "no kernel BTF ({}: {error}): use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE",
+            path.display()
+        )
+    })?;
+    crate::kernel::btf::extract(bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn refusals(facts: &Facts) -> Refusals {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
@@ -11,6 +12,7 @@ use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
+use crate::collect::ground::read_btf;
 use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
@@ -23,8 +25,8 @@ use crate::model::Status;
 pub struct Ground {
     pub offsets: Offsets,
     pub machine: Machine,
-    /// Raw BTF of the running kernel; without it only hooks that need no kernel type remain.
-    pub btf: Option<Vec<u8>>,
+    /// File with the BTF of the running kernel; without it only hooks that need no kernel type remain.
+    pub btf: Option<PathBuf>,
     /// Why there is none.
     pub btf_reason: String,
     pub possible_cpus: usize,
@@ -36,6 +38,10 @@ pub struct Ground {
     pub tracefs: bool,
     /// What a refusal by this kernel most likely comes from, by kind of hook.
     pub refusals: Refusals,
+    /// The kernel's words for the values of its `enum skb_drop_reason`.
+    pub drop_reasons: HashMap<u32, String>,
+    /// Address of `_stext`; `None` where addresses are hidden.
+    pub text: Option<u64>,
 }
 
 /// Known causes for which a kind of hook is refused here, said instead of a bare errno.
@@ -124,18 +130,22 @@ impl Attached {
 
     /// What the kernel says of each program in use, in the order of `standings`.
     pub fn info(&self) -> Vec<Option<ProgramInfo>> {
+        let by_kprobe =
+            |standing: &Standing| matches!(standing.alternative.map(|a| a.hook), Some(Hook::Kprobe(_)));
+        let kprobes =
+            if self.standings.iter().any(by_kprobe) { bpf::kprobe_misses() } else { HashMap::new() };
         let of = |alternative: &Alternative| {
             let mut info = info(&self.bpf, alternative.entry)?;
-            // A probe that is hit inside another is skipped before any program is asked; before 6.7 the kernel
-            // counts no skipped run of a perf event's program at all (trace_call_bpf).
-            let counted = match alternative.hook {
-                Hook::Kprobe(_) => false,
-                Hook::Tracepoint(_) => {
-                    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 7, 0))
-                }
-                _ => true,
+            // Before 6.7 the kernel counts no skipped run of a perf event's program (trace_call_bpf). A kprobe that is
+            // hit inside another is skipped before any program is asked.
+            let before = match alternative.hook {
+                Hook::Kprobe(_) => kprobes.get(&info.id).copied(),
+                Hook::Tracepoint(_) => KernelVersion::current()
+                    .is_ok_and(|version| version >= KernelVersion::new(6, 7, 0))
+                    .then_some(0),
+                _ => Some(0),
             };
-            info.recursion_misses = info.recursion_misses.filter(|_| counted);
+            info.recursion_misses = info.recursion_misses.zip(before).map(|(missed, before)| missed + before);
             let spares: Vec<_> =
                 alternative.spares.iter().filter_map(|spare| self::info(&self.bpf, spare)).collect();
             if !spares.is_empty() {
@@ -191,7 +201,10 @@ pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Ve
 /// Creates the family's maps, those of other families at their smallest.
 fn load(family: Family, ground: &Ground, sizes: &[MapSize]) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
-    loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+    // aya loads a refused program once more, with a log. The verifier writes its complaint at any level; at this one
+    // no instructions, which took tens of seconds. (With none the second attempt fails for the log, whatever the first
+    // failed for.)
+    loader.btf(None).verifier_log_level(VerifierLogLevel::STATS);
     let (offsets, machine) = (GlobalBytes(ground.offsets), GlobalBytes(ground.machine));
     loader.override_global("OFFSETS", &offsets, true).override_global("MACHINE", &machine, true);
     for MapSize { name, entries, .. } in sizes {
@@ -219,10 +232,15 @@ fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
     const RING_NAMES: [&str; fluoro_shared::RINGS] =
         ["RING0", "RING1", "RING2", "RING3", "RING4", "RING5", "RING6", "RING7"];
     let rings = machine::rings(ground.possible_cpus);
-    // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two.
+    // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two. 1 MiB holds what
+    // comes in 150 ms at 20,000 connections a second, and a ring is resident twice: it is mapped twice over.
     let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
-    let ring = 1 << share.clamp(256 << 10, 2 << 20).ilog2();
-    let budget = Budget { bytes: ground.map_budget, possible_cpus: ground.possible_cpus };
+    let ring = 1 << share.clamp(256 << 10, 1 << 20).ilog2();
+    let budget = Budget {
+        bytes: ground.map_budget,
+        possible_cpus: ground.possible_cpus,
+        stamps: ground.machine.stamp_mask + 1,
+    };
     RING_NAMES
         .into_iter()
         .take(rings)
@@ -247,7 +265,7 @@ impl<'a> KernelTypes<'a> {
         self.parsed
             .get_or_insert_with(|| match &ground.btf {
                 None => Err(ground.btf_reason.clone()),
-                Some(bytes) => AyaBtf::parse(bytes, aya::Endianness::default())
+                Some(file) => AyaBtf::parse(&read_btf(file)?, aya::Endianness::default())
                     .map_err(|error| format!("the kernel's BTF cannot be read: {error}")),
             })
             .as_ref()
@@ -270,6 +288,8 @@ fn settle(bpf: &mut Ebpf, program: &'static Spec, ground: &Ground, types: &mut K
             let mut reasons: Vec<String> =
                 trials.iter().filter_map(|t| t.outcome.as_ref().err()).cloned().collect();
             reasons.extend(alternative.blind.map(str::to_owned));
+            let unread = ground.refusals.read_kernel.as_ref().zip(alternative.without_helper());
+            reasons.extend(unread.map(|(why, what)| format!("{what}: {why}")));
             let status = match (forced, reasons.is_empty()) {
                 (None, false) => Status::Degraded { hook, reason: reasons.join("; ") },
                 (Some(_), _) if program.alternatives.first() != Some(alternative) => {
@@ -431,14 +451,27 @@ fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
         return reason.clone();
     }
     match (errno, error) {
-        (Some(code), ProgramError::LoadError { .. }) => {
-            format!("the kernel refused the program ({})", nix::errno::Errno::from_raw(code).desc())
+        (Some(code), ProgramError::LoadError { verifier_log, .. }) => {
+            let refused =
+                format!("the kernel refused the program ({})", nix::errno::Errno::from_raw(code).desc());
+            match complaint(&verifier_log.to_string()) {
+                Some(why) => format!("{refused}: {why}"),
+                None => refused,
+            }
         }
         (Some(code), _) => {
             format!("the kernel refused to attach ({})", nix::errno::Errno::from_raw(code).desc())
         }
         (None, other) => other.to_string(),
     }
+}
+
+/// What the verifier ended with, without its statistics.
+fn complaint(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "peak_states "];
+    log.lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !STATISTICS.iter().any(|begin| line.starts_with(begin)))
 }
 
 fn errno(error: &ProgramError) -> Option<i32> {
@@ -450,4 +483,18 @@ fn errno(error: &ProgramError) -> Option<i32> {
         source = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn the_complaint_of_a_verifier_is_its_last_line_that_is_no_statistic() {
+        let log = "func 'f' arg0 has btf_id 5\nunknown func bpf_x#158\nverification time 60 usec\nstack depth 0\n\
+                   processed 9 insns (limit 1000000) max_states_per_insn 0\n";
+        assert_eq!(complaint(log), Some("unknown func bpf_x#158"));
+        assert_eq!(complaint("processed 9 insns\n"), None);
+        assert_eq!(complaint(""), None);
+    }
 }

@@ -1,10 +1,12 @@
 //! What the kernel programs must know of this machine before they are loaded: member offsets from BTF, and the
 //! facts that prune code.
 
+use fluoro_shared::inflight::Stamp;
 use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
 use zerocopy::FromBytes;
 
 use crate::kernel::btf::Btf;
+use crate::kernel::drop_reasons;
 
 /// The offsets of all wanted members, [`ABSENT`] for those that this kernel does not have.
 pub fn offsets(btf: Option<&Btf>) -> Offsets {
@@ -32,9 +34,29 @@ pub fn missing(offsets: &Offsets) -> Vec<&'static str> {
         .collect()
 }
 
-/// The facts that prune code. `subsys` is the index of the cgroup v1 controller that identifies tasks.
-pub fn machine(btf: Option<&Btf>, subsys: Option<u32>, possible_cpus: usize, read_kernel: bool) -> Machine {
+/// The facts that prune code. `subsys` is the index of the cgroup v1 controller that identifies tasks, `stamps` a power
+/// of two, `text` the address of `_stext`, 0 where that is not told.
+pub fn machine(
+    btf: Option<&Btf>,
+    subsys: Option<u32>,
+    possible_cpus: usize,
+    stamps: u32,
+    read_kernel: bool,
+    text: u64,
+) -> Machine {
     let proto_args = |name: &str| btf.and_then(|b| b.func_proto(name)).map(|p| p.params.len());
+    // The first parameter of a tracepoint's prototype is `void *ctx`.
+    let arg = |name: &str, index: u32| match proto_args(name) {
+        Some(params) if params > index as usize + 1 => index,
+        _ => ABSENT,
+    };
+    let reason = |label: &str| {
+        btf.and_then(|b| b.enum_value(drop_reasons::CORE, label)).map_or(ABSENT, |value| value as u32)
+    };
+    let bit = |member: &str| {
+        btf.and_then(|b| b.member_offset("sk_buff", member))
+            .map_or(ABSENT, |at| at.byte_offset * 8 + at.bit_offset)
+    };
     Machine {
         cgroup_subsys: subsys.unwrap_or(ABSENT),
         ring_mask: rings(possible_cpus) as u32 - 1,
@@ -44,9 +66,27 @@ pub fn machine(btf: Option<&Btf>, subsys: Option<u32>, possible_cpus: usize, rea
         // void *ctx, task, group_dead
         exit_group_dead: if proto_args("btf_trace_sched_process_exit") == Some(3) { 1 } else { ABSENT },
         sock_done: btf.and_then(|b| b.enum_value("sock_flags", "SOCK_DONE")).map_or(0, |bit| 1 << bit),
+        stamp_mask: stamps.saturating_sub(1),
+        drop_reason: arg("btf_trace_kfree_skb", 2),
+        drop_rx_sk: arg("btf_trace_kfree_skb", 3),
+        udp_fail_skb: arg("btf_trace_udp_fail_queue_rcv_skb", 2),
+        drop_not_yet: reason("SKB_NOT_DROPPED_YET"),
+        drop_consumed: reason("SKB_CONSUMED"),
+        drop_unspecified: reason("SKB_DROP_REASON_NOT_SPECIFIED"),
+        skb_csum_done: bit("csum_complete_sw"),
+        skb_csum_valid: bit("csum_valid"),
+        text_low: text as u32,
+        text_high: (text >> 32) as u32,
         // void *ctx, sk, skb, err
         retransmit_error: if proto_args("btf_trace_tcp_retransmit_skb") == Some(4) { 2 } else { ABSENT },
     }
+}
+
+/// Stamps of calls under way: one a thread id, as far as a sixteenth of the budget reaches.
+pub fn stamps(pid_max: u32, map_budget: u64) -> u32 {
+    let room = (map_budget / 16 / size_of::<Stamp>() as u64).clamp(1 << 10, 1 << 22) as u32;
+    let room = 1 << room.ilog2();
+    pid_max.clamp(1, room).next_power_of_two()
 }
 
 /// Rings in use: a power of two, one a CPU up to the contract's number.

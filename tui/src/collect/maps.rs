@@ -1,4 +1,4 @@
-//! What an attached family counts in the kernel: its hash maps by name, read as a whole.
+//! What an attached family counts in the kernel: its maps by name, read as a whole.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +21,21 @@ pub struct MapSize {
     pub counted: bool,
 }
 
+impl MapSize {
+    /// Room in which records with paths are built: two a CPU, for a program that is preempted keeps one.
+    pub const fn scratch(budget: &Budget) -> Self {
+        Self { name: "SCRATCH", entries: 2, entry_bytes: 9392 * budget.possible_cpus as u64, counted: false }
+    }
+}
+
 /// What families size their maps by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// All maps of all families.
     pub bytes: u64,
     pub possible_cpus: usize,
+    /// One for each thread id, as far as the budget reaches: of a family that times calls.
+    pub stamps: u32,
 }
 
 impl Budget {
@@ -58,8 +67,10 @@ impl Maps {
         for MapSize { name, .. } in sizes.iter().filter(|size| size.counted) {
             let missing = || MapError::InvalidName { name: (*name).to_owned() };
             let (map, cpus) = match bpf.take_map(name).ok_or_else(missing)? {
-                Map::HashMap(map) | Map::LruHashMap(map) => (map, None),
-                Map::PerCpuHashMap(map) | Map::PerCpuLruHashMap(map) => (map, Some(possible_cpus)),
+                Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map) => (map, None),
+                Map::PerCpuHashMap(map) | Map::PerCpuLruHashMap(map) | Map::PerCpuArray(map) => {
+                    (map, Some(possible_cpus))
+                }
                 _ => return Err(missing()),
             };
             let told = bpf::map_sizes(map.fd().as_fd()).map_err(MapError::IoError)?;
@@ -93,6 +104,15 @@ impl Maps {
                 Some((key, value))
             })
             .collect())
+    }
+
+    /// Sets one entry of the map `name`.
+    pub fn write(&mut self, name: &str, key: &[u8], value: &[u8]) -> io::Result<()> {
+        let Some(held) = self.by_name.get(name) else { return Ok(()) };
+        if (key.len(), value.len()) != (held.size.key, held.size.value) {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        bpf::update(held.fd(), key, value)
     }
 
     /// Takes entries out of the map `name`; `keys` stand one behind the other.

@@ -42,7 +42,16 @@ pub enum Hook {
     Tracepoint(&'static [(&'static str, &'static str)]),
 }
 
+/// Of entry points that do without the helper that reads kernel memory: what they then do not see.
+pub const WITHOUT_HELPER: &[(&str, &str)] =
+    &[("process_exec_btf", "executables are read from /proc, which is too late for short-lived processes")];
+
 impl Alternative {
+    /// What is not seen by it where kernel memory may not be read by helper.
+    pub fn without_helper(&self) -> Option<&'static str> {
+        WITHOUT_HELPER.iter().find(|(entry, _)| *entry == self.entry).map(|(_, what)| *what)
+    }
+
     /// Every entry point in the object, in the order in which they run.
     pub fn entries(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.entry).chain(self.spares.iter().copied())

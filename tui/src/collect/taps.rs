@@ -49,6 +49,8 @@ pub struct Taps {
     members: HashMap<MapData, Plain<Member>, u8>,
     /// What is counted.
     pub maps: Maps,
+    /// Members of the filter in force.
+    told: Vec<Member>,
     /// Bytes of all the family's maps.
     pub map_bytes: u64,
 }
@@ -72,6 +74,7 @@ impl Taps {
             ledger: PerCpuArray::try_from(take("LEDGER")?)?,
             filter: Array::try_from(take("FILTER")?)?,
             members: HashMap::try_from(take("MEMBERS")?)?,
+            told: Vec::new(),
             maps,
             map_bytes: sizes.iter().map(|size| u64::from(size.entries) * size.entry_bytes).sum(),
         })
@@ -125,14 +128,22 @@ impl Taps {
             (SET_PORTS, widen(wanted.ports.as_deref())),
             (OUT_CGROUPS, (!excluded.is_empty()).then_some(excluded)),
         ];
+        let before = std::mem::take(&mut self.told);
         for (set, values) in sets {
             let Some(values) = values.filter(|values| values.len() <= LIMIT) else { continue };
             for value in values {
-                self.members.insert(Plain(Member { value, set, pad: 0 }), 1, 0)?;
+                let member = Member { value, set, pad: 0 };
+                self.members.insert(Plain(member), 1, 0)?;
+                self.told.push(member);
             }
             config.sets |= set;
         }
-        self.filter.set(0, Plain(config), 0)
+        self.filter.set(0, Plain(config), 0)?;
+        // Members of the filter before would let through what this one does not.
+        for member in before.iter().filter(|member| !self.told.contains(member)) {
+            self.members.remove(&Plain(*member))?;
+        }
+        Ok(())
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Collector {
     spent: BTreeMap<&'static str, (Instant, u64)>,
     shares: BTreeMap<&'static str, f64>,
     filters: BTreeMap<Family, KernelFilter>,
+    /// Everything is being detached: what the sources hold is still wanted.
+    ending: bool,
 }
 
 /// How often the rings are looked into: nobody is woken for a record.
@@ -68,6 +70,7 @@ impl Collector {
             spent: BTreeMap::new(),
             shares: BTreeMap::new(),
             filters: BTreeMap::new(),
+            ending: false,
         })
     }
 
@@ -162,6 +165,7 @@ impl Collector {
         match answer {
             Answer::Attached { family, taps, standings, complete } => {
                 self.sources.open(family, taps);
+                self.core.begin(family);
                 if let Some(filter) = self.filters.get(&family).cloned() {
                     self.tell_filter(family, &filter);
                 }
@@ -180,6 +184,10 @@ impl Collector {
             }
             Answer::Detached { family, missed } => {
                 self.missed.insert(family, missed);
+                if !self.ending {
+                    self.core.drain(&mut self.sources);
+                    self.sources.close(family);
+                }
                 self.attachments.insert(family, Attachment::Detached);
                 for state in self.programs.get_mut(&family).into_iter().flatten() {
                     state.standing.status = Status::Detached;
@@ -239,6 +247,7 @@ impl Collector {
 
     /// Detaches everything, waits for running programs and drains what they left. Rings and ledgers stay readable.
     pub fn detach_all(&mut self) {
+        self.ending = true;
         let attached: Vec<Family> = self.sources.families().collect();
         for &family in &attached {
             self.attachments.insert(family, Attachment::Attaching);

@@ -1,20 +1,24 @@
 //! The models behind one door: records in, events and rows out. Knows no thread, no ring and no screen, so recorded
 //! and synthetic sources go the same way as live ones.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
+use crate::engine::usage::Looks;
 use crate::families::Family;
+use crate::families::drop::model::DropModel;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
-use crate::families::{flow, process};
+use crate::families::syscall::model::SyscallModel;
+use crate::families::{flow, process, syscall};
 use crate::model::{Event, EventDraft, Lookup, Processes, View};
-use crate::records::{BootTime, WallOffset};
+use crate::records::{BootTime, Outside, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
 pub const SETTLE: Duration = Duration::from_millis(2);
@@ -27,6 +31,10 @@ pub struct Core {
     pub processes: Processes,
     pub process: ProcessModel,
     pub flow: FlowModel,
+    pub syscall: SyscallModel,
+    untracked_calls: u64,
+    usage: Looks,
+    pub drop: DropModel,
     pub failures: Failures,
     intake: Intake,
     drafts: Vec<EventDraft>,
@@ -44,6 +52,10 @@ impl Core {
             processes: Processes::default(),
             process: ProcessModel::default(),
             flow: FlowModel::default(),
+            syscall: SyscallModel::default(),
+            untracked_calls: 0,
+            usage: Looks::default(),
+            drop: DropModel::default(),
             failures: Failures::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
@@ -71,17 +83,22 @@ impl Core {
     /// Feeds what happened up to `until`, in the order in which it happened, identities first.
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
-        let (processes, flows) = self.intake.order(until);
-        self.backlog = processes > most || flows > most;
-        // No connection before its process.
-        let flows = if processes > most { 0 } else { flows.min(most) };
-        let processes = processes.min(most);
+        let due = self.intake.order(until);
+        self.backlog = [due.process, due.flow, due.drop, due.syscall].iter().any(|&due| due > most);
+        // Nothing before its process.
+        let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
-        for record in self.intake.process.drain(..processes) {
+        for record in self.intake.process.drain(..due.process.min(most)) {
             self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
         }
-        for record in self.intake.flow.drain(..flows) {
+        for record in self.intake.flow.drain(..due.flow.min(others)) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for record in self.intake.drop.drain(..due.drop.min(others)) {
+            self.drop.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for record in self.intake.syscall.drain(..due.syscall.min(others)) {
+            self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
         }
         self.take_failures();
     }
@@ -103,18 +120,24 @@ impl Core {
         !self.intake.is_empty()
     }
 
-    /// Releases openings that have waited long enough for their owner: by the time up to which records were taken, for
-    /// the one that names the owner may lie behind many.
+    /// Releases what has waited long enough for its owner: by the time up to which records were taken, for the one that
+    /// names the owner may lie behind many.
     pub fn flush(&mut self) {
         if !self.backlog {
             self.flow.flush(self.settled, &mut self.drafts);
+            self.flush_drops(self.settled);
         }
+    }
+
+    fn flush_drops(&mut self, until: BootTime) {
+        self.drop.flush(until, &mut self.processes, self.machine.as_mut(), &mut self.drafts);
     }
 
     /// Feeds and releases everything that is held back.
     pub fn finish(&mut self) {
         self.feed(BootTime(u64::MAX), usize::MAX);
         self.flow.finish(&mut self.drafts);
+        self.flush_drops(BootTime(u64::MAX));
     }
 
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
@@ -147,14 +170,33 @@ impl Core {
                     let gone = self.flow.histograms().forget(is_known);
                     sources.forget(Family::Flow, "HISTOGRAMS", &gone);
                 }
+                Frame::Syscall(frame) => {
+                    let gone = self.syscall.count(&frame, &mut self.processes, self.machine.as_mut());
+                    sources.forget(Family::Syscall, "CELLS", &gone);
+                    self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
+                }
+                Frame::Drop(frame) => {
+                    let now = self.machine.now();
+                    let (failures, gone) =
+                        self.drop.count(&frame, now, &self.processes, self.machine.as_mut());
+                    failures.into_iter().for_each(|failure| self.failures.add(failure));
+                    sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
+                }
             }
+        }
+    }
+
+    /// The family has been attached anew: its maps are empty.
+    pub fn begin(&mut self, family: Family) {
+        if family == Family::Syscall {
+            self.syscall = SyscallModel::default();
         }
     }
 
     /// Marks processes as ended whose exit was lost.
     pub fn sweep_processes(&mut self) {
         let now = self.machine.now();
-        let alive = self.machine.pids().into_iter().map(crate::records::Tgid).collect();
+        let alive = self.machine.pids().into_iter().map(Tgid).collect();
         self.processes.sweep(&alive, now);
     }
 
@@ -164,6 +206,7 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.syscall.tick(interval);
         self.take_failures();
         self.failures.tick();
         self.processes.tick(now);
@@ -171,6 +214,17 @@ impl Core {
 
     /// The figures above a table.
     pub fn totals(&self, view: View) -> Vec<(&'static str, Option<f64>)> {
+        if view == View::Syscalls {
+            let totals = self.syscall.totals();
+            return vec![
+                ("calls", Some(totals.calls as f64)),
+                ("calls_per_s", totals.calls_per_s),
+                ("errors", Some(totals.errors as f64)),
+                ("duration_ns", Some(totals.sum_ns as f64)),
+                ("untracked", Some(self.untracked_calls as f64)),
+                ("collisions", Some(totals.collisions as f64)),
+            ];
+        }
         if view == View::Processes {
             let live = self.processes.iter().filter(|identity| !identity.ended).count();
             return vec![("processes", Some(live as f64)), ("execs_per_s", self.process.execs_per_s())];
@@ -218,7 +272,24 @@ impl Core {
 
     /// `of_interval`: leave out what ended before the interval that the last tick closed.
     pub fn process_rows(&self, of_interval: bool) -> Vec<Arc<process::model::ProcessRow>> {
-        self.process.rows(&self.processes, self.machine.now(), of_interval)
+        let mut given = HashMap::new();
+        self.flow.give(&mut given);
+        self.syscall.give(&mut given);
+        self.process.rows(&self.processes, self.machine.now(), of_interval, given)
+    }
+
+    /// Looks up what these processes use.
+    pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<process::model::ProcessRow>>) {
+        self.usage.fill(rows, self.machine.as_mut());
+    }
+
+    /// Where a process stands.
+    pub fn working_directory(&self, process: Tgid) -> Option<Outside> {
+        self.machine.working_directory(process)
+    }
+
+    pub fn syscall_rows(&self, of_interval: bool) -> Vec<Arc<syscall::model::SyscallRow>> {
+        self.syscall.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

@@ -8,6 +8,17 @@ use crate::records::{self, BootTime, Malformed};
 pub struct Intake {
     pub(super) process: Vec<records::process::Record>,
     pub(super) flow: Vec<records::flow::Record>,
+    pub(super) syscall: Vec<records::syscall::Record>,
+    pub(super) drop: Vec<records::drop::Record>,
+}
+
+/// How many records of each family it is the turn of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub process: usize,
+    pub flow: usize,
+    pub syscall: usize,
+    pub drop: usize,
 }
 
 impl Intake {
@@ -16,22 +27,28 @@ impl Intake {
         match family {
             Family::Process => self.process.push(records::process::Record::decode(bytes)?),
             Family::Flow => self.flow.push(records::flow::Record::decode(bytes)?),
+            Family::Syscall => self.syscall.push(records::syscall::Record::decode(bytes)?),
+            Family::Drop => self.drop.push(records::drop::Record::decode(bytes)?),
         }
         Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.process.is_empty() && self.flow.is_empty()
+        self.process.is_empty() && self.flow.is_empty() && self.drop.is_empty() && self.syscall.is_empty()
     }
 
     /// Brings the records into the order in which they happened. How many of each family are due at `until`.
-    pub(super) fn order(&mut self, until: BootTime) -> (usize, usize) {
+    pub(super) fn order(&mut self, until: BootTime) -> Due {
         self.process.sort_by_key(|record| record.at);
         self.flow.sort_by_key(|record| record.at);
-        (
-            self.process.partition_point(|record| record.at <= until),
-            self.flow.partition_point(|record| record.at <= until),
-        )
+        self.drop.sort_by_key(|record| record.at);
+        self.syscall.sort_by_key(|record| record.at);
+        Due {
+            process: self.process.partition_point(|record| record.at <= until),
+            flow: self.flow.partition_point(|record| record.at <= until),
+            drop: self.drop.partition_point(|record| record.at <= until),
+            syscall: self.syscall.partition_point(|record| record.at <= until),
+        }
     }
 }
 

@@ -2,7 +2,17 @@
 
 use crate::families::flow::model::SocketFacts;
 use crate::model::{Lookup, ProcFacts};
-use crate::records::{BootTime, WallOffset};
+use crate::records::{BootTime, Outside, ProcKey, Tgid, WallOffset};
+
+/// What a process uses at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Of all threads since it started.
+    pub cpu_ns: u64,
+    pub resident_bytes: u64,
+    pub threads: u64,
+    pub fds: Option<u64>,
+}
 
 /// What exists, what time it is, and what records lack.
 pub trait Machine: Lookup + Send {
@@ -19,6 +29,16 @@ pub trait Machine: Lookup + Send {
 
     /// Pids of every process there is.
     fn pids(&self) -> Vec<u32>;
+
+    /// What a process uses; `None`: it is gone, or cannot be asked.
+    fn usage(&mut self, _process: ProcKey) -> Option<Used> {
+        None
+    }
+
+    /// Where a process stands.
+    fn working_directory(&self, _process: Tgid) -> Option<Outside> {
+        None
+    }
 
     /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
     /// read, and nothing can be said of what is missing in it.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::kernel::proc::Proc;
 
+#[derive(Clone, Copy)]
 pub struct Own {
     pid: u32,
     /// Both ends of the SSH connection, from this machine's side.

@@ -12,17 +12,22 @@ use crate::collect::taps::KernelFilter;
 use crate::columns::{Facts, Listing, Row, Sheet, Value, infos};
 use crate::engine::collector::{Attachment, Collector};
 use crate::engine::core::Core;
+use crate::engine::details;
 use crate::engine::handle::{Handle, Service};
 use crate::engine::list::list;
 use crate::engine::own::Own;
+use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::failure::row::FailureRow;
 use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
+use crate::families::process::model::owner::group;
+use crate::families::syscall::model::{SyscallRow, pid_of};
 use crate::model::{
-    Coverage, Event, EventRow, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
+    Coverage, Event, EventRow, HostFacts, More, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
 };
+use crate::records::{ProcKey, StartTime, Tgid};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,6 +63,7 @@ pub fn start(
 #[derive(Clone, Default)]
 struct Picture {
     flows: Vec<Arc<FlowRow>>,
+    syscalls: Vec<Arc<SyscallRow>>,
     processes: Vec<Arc<ProcessRow>>,
     events: Vec<Arc<EventRow>>,
     failures: Vec<Arc<FailureRow>>,
@@ -114,6 +120,7 @@ impl Console {
     }
 
     fn run(mut self) {
+        self.collector.core.processes.keeps_args = true;
         self.attach_what_is_needed();
         let mut ticked = Instant::now();
         let mut next = ticked + Duration::from_millis(250);
@@ -146,6 +153,9 @@ impl Console {
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
         self.attach_what_is_needed();
+        for &family in Family::ALL.iter().filter(|family| family.on_demand()) {
+            self.collector.set_filter(family, self.kernel_filter(family));
+        }
         true
     }
 
@@ -156,7 +166,7 @@ impl Console {
             let needed = self.query.view.needs(family);
             match self.collector.attachment(family) {
                 Attachment::Detached if needed => {
-                    self.collector.attach(family, KernelFilter::default());
+                    self.collector.attach(family, self.kernel_filter(family));
                     self.primed.remove(&family);
                 }
                 Attachment::Attached { .. } if !needed => {
@@ -172,6 +182,43 @@ impl Console {
                 _ => {}
             }
         }
+    }
+
+    /// What a family's stream is wanted of: of those on demand, the process whose details are open.
+    fn kernel_filter(&self, family: Family) -> KernelFilter {
+        let traced = self.traced();
+        if family.on_demand() {
+            KernelFilter {
+                pids: traced.map(|pid| vec![pid.0]),
+                muted: traced.is_none(),
+                ..KernelFilter::default()
+            }
+        } else {
+            KernelFilter::default()
+        }
+    }
+
+    /// The process whose calls are traced.
+    fn traced(&self) -> Option<Tgid> {
+        self.query.open.filter(|_| self.query.view == View::Syscalls).map(pid_of)
+    }
+
+    /// What is known of the open row beyond its columns.
+    fn more(&self) -> Option<Arc<More>> {
+        let row = self.query.open?;
+        let facts = match self.query.view {
+            View::Syscalls => {
+                let trace = self.events.iter().rev().filter(|event| event.family == Family::Syscall.stem());
+                details::syscall(row, self.collector.core.syscall.durations(row), trace)
+            }
+            View::Processes => {
+                let key = ProcKey { tgid: Tgid(row.0 as u32), start: StartTime(row.1) };
+                let identity = self.collector.core.processes.get(key)?;
+                details::process(identity, self.collector.core.working_directory(key.tgid))
+            }
+            _ => return None,
+        };
+        Some(Arc::new(More { row, facts }))
     }
 
     fn prime_what_is_new(&mut self) -> bool {
@@ -279,6 +326,7 @@ impl Console {
     fn picture(&self) -> Picture {
         Picture {
             flows: self.collector.core.flow_rows(false),
+            syscalls: self.collector.core.syscall_rows(false),
             processes: self.collector.core.process_rows(false),
             events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
             failures: self.collector.core.failure_rows(false),
@@ -301,25 +349,46 @@ impl Console {
             probes: Arc::clone(&self.probes),
             coverage,
             notes: Arc::new(self.notes()),
+            more: self.more(),
             own_hidden,
         };
         self.service.publish(Arc::new(snapshot));
     }
 
-    fn answer(&self) -> (Arc<dyn Sheet>, usize) {
-        let filter = self.query.filter.as_deref();
+    fn answer(&mut self) -> (Arc<dyn Sheet>, usize) {
+        let filter = self.query.filter.clone();
+        let filter = filter.as_deref();
         let sort = self.query.sort.or_else(|| self.query.view.default_sort());
         let shown_own = self.query.own;
-        let hide = |pid: u32| !shown_own && self.own.is(pid);
+        let own = self.own;
+        let hide = |pid: u32| !shown_own && own.is(pid);
         let picture = self.frozen.clone().unwrap_or_else(|| self.picture());
         match self.query.view {
             View::Flows => {
-                let own = |row: &FlowRow| !shown_own && self.own.is_session(row.local, row.peer);
-                let (mine, rows): (Vec<_>, Vec<_>) = picture.flows.iter().cloned().partition(|row| own(row));
+                let mine = |row: &FlowRow| !shown_own && own.is_session(row.local, row.peer);
+                let (mine, rows): (Vec<_>, Vec<_>) = picture.flows.iter().cloned().partition(|row| mine(row));
                 let (listing, hidden) = list(rows, filter, sort, hide);
                 (Arc::new(listing), hidden + mine.len())
             }
-            View::Processes => shared(list(picture.processes.clone(), filter, sort, hide)),
+            View::Syscalls => shared(list(picture.syscalls.clone(), filter, sort, hide)),
+            View::Processes => {
+                let mut rows = picture.processes;
+                let grouped = self.query.by_owner;
+                let all = grouped || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+                if all && !self.query.paused {
+                    self.collector.core.look_at(rows.iter_mut());
+                }
+                let (mut listing, hidden) = list(rows, filter, sort.filter(|_| !grouped), hide);
+                if grouped {
+                    let (listing, _) = list(group(&listing.rows), None, self.query.sort, |_| false);
+                    return (Arc::new(listing), hidden);
+                }
+                if !all && !self.query.paused {
+                    let (first, shown) = self.query.sight;
+                    self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
+                }
+                (Arc::new(listing), hidden)
+            }
             View::Events => {
                 let total = picture.events.len();
                 let mut rows = picture.events.clone();

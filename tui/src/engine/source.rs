@@ -8,13 +8,15 @@ use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
-use crate::families::{Family, flow};
+use crate::families::{Family, drop, flow, syscall};
 use crate::model::{Books, Ledger};
 
 /// What a family's maps hold at one moment.
 #[derive(Debug, Clone)]
 pub enum Frame {
     Flow(flow::model::Frame),
+    Syscall(syscall::model::Frame),
+    Drop(drop::model::Frame),
 }
 
 /// The records and books of one family.
@@ -59,6 +61,8 @@ impl Source for Taps {
         Ok(match self.family {
             Family::Process => None,
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
+            Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
+            Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
         })
     }
 
@@ -75,6 +79,8 @@ impl Source for Taps {
 #[derive(Default)]
 pub struct Sources {
     open: BTreeMap<Family, Box<dyn Source>>,
+    /// Books of sources that were closed.
+    closed: BTreeMap<Family, Books>,
     /// Lines that user space refused.
     refused: BTreeMap<Family, u64>,
     /// Of them, those whose process nobody knew.
@@ -84,9 +90,19 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Opens a source; the one that the family had before is closed.
+    /// Opens a source; the one that the family had before is closed, its books stay.
     pub fn open(&mut self, family: Family, source: Box<dyn Source>) {
+        self.close(family);
         self.open.insert(family, source);
+    }
+
+    /// Closes the family's source, which gives its maps back; its books stay.
+    pub fn close(&mut self, family: Family) {
+        let Some(source) = self.open.remove(&family) else { return };
+        let last = source.books().unwrap_or_default();
+        let sum = self.closed.entry(family).or_default();
+        sum.ledger = sum.ledger.plus(&last.ledger);
+        sum.supplements_lost += last.supplements_lost;
     }
 
     pub fn get(&self, family: Family) -> Option<&dyn Source> {
@@ -152,7 +168,10 @@ impl Sources {
     /// A line that was refused because the record that names its process was lost is itself lost.
     pub fn ledger(&self, family: Family) -> Ledger {
         let told = self.get(family).and_then(|source| source.books().ok());
-        let Books { mut ledger, supplements_lost } = told.unwrap_or_default();
+        let told = told.unwrap_or_default();
+        let before = self.closed.get(&family).copied().unwrap_or_default();
+        let mut ledger = before.ledger.plus(&told.ledger);
+        let supplements_lost = before.supplements_lost + told.supplements_lost;
         let of = |counts: &BTreeMap<Family, u64>| counts.get(&family).copied().unwrap_or(0);
         let malformed = of(&self.malformed).min(ledger.submitted);
         ledger.submitted -= malformed;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
+use fluoro_shared::drop::{self, DropRecord};
 use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
+use fluoro_shared::syscall::SyscallRecord;
 use zerocopy::FromBytes;
 
 use crate::collect::taps::KernelFilter;
@@ -132,6 +134,17 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
     let (task, ports, is_event) = match family {
         Family::Process => match ProcessRecord::read_from_suffix(bytes) {
             Ok((_, record)) => (record.task, None, true),
+            Err(_) => (Task::NONE, None, true),
+        },
+        Family::Syscall => match SyscallRecord::read_from_prefix(bytes) {
+            Ok((record, _)) => (record.task, None, true),
+            Err(_) => (Task::NONE, None, true),
+        },
+        Family::Drop => match DropRecord::read_from_bytes(bytes) {
+            Ok(record) => {
+                let ports = Some([record.source_port, record.destination_port]);
+                (record.owner, ports, record.header.kind != drop::KIND_OWNER)
+            }
             Err(_) => (Task::NONE, None, true),
         },
         Family::Flow => match FlowRecord::read_from_bytes(bytes) {

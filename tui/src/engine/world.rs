@@ -1,24 +1,28 @@
 //! The live machine: over /proc, cgroupfs, sock_diag and the kernel's clocks.
 
+mod holders;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collect::taps::KernelFilter;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, Used};
 use crate::families::Family;
 use crate::families::flow::model::{Live, Queue, SocketFacts, State};
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
+use crate::kernel::kallsyms::Symbols;
 use crate::kernel::owner;
 use crate::kernel::proc::{Proc, Process};
 use crate::kernel::sock_diag;
 use crate::kernel::users::Users;
 use crate::model::{Container, Lookup, Owner, ProcFacts};
 use crate::records::{
-    BootTime, CgroupId, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
+    BootTime, CgroupId, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
 };
+use holders::Holders;
 
 pub struct World {
     proc: Proc,
@@ -32,6 +36,11 @@ pub struct World {
     namespaces: HashMap<u32, u32>,
     listed: Option<Instant>,
     own_netns: Option<u32>,
+    drop_reasons: HashMap<u32, String>,
+    /// Address of `_stext`, until functions are asked for; then they are read, once.
+    text: Option<u64>,
+    symbols: Option<Symbols>,
+    holders: Holders,
 }
 
 /// Directories are read again for an unknown group, but that takes at most this share of the time.
@@ -54,7 +63,19 @@ impl World {
             offset: wall_offset(),
             namespaces: HashMap::new(),
             listed: None,
+            drop_reasons: HashMap::new(),
+            text: None,
+            symbols: None,
+            holders: Holders::new(root),
         }
+    }
+
+    /// With the kernel's own words: for its `enum skb_drop_reason`, and for what lies behind `_stext`.
+    #[must_use]
+    pub fn with_words(mut self, drop_reasons: HashMap<u32, String>, text: Option<u64>) -> Self {
+        self.drop_reasons = drop_reasons;
+        self.text = text;
+        self
     }
 
     /// How cgroups are mounted and which hierarchy tells processes apart.
@@ -78,6 +99,8 @@ impl World {
             comm: Outside::new(&process.comm),
             executable: process.executable.map(|path| Outside::new(&path)),
             uid: Uid(process.uid),
+            gid: Gid(process.gid),
+            args: (!process.args.is_empty()).then(|| Outside::new(&process.args)),
             cgroup: cgroup.map(|path| Outside::new(&path)),
             owner,
         }
@@ -115,6 +138,20 @@ impl Machine for World {
 
     fn pids(&self) -> Vec<u32> {
         self.proc.pids()
+    }
+
+    fn usage(&mut self, process: ProcKey) -> Option<Used> {
+        let usage = self.proc.usage(process.tgid.0, process.start.0)?;
+        Some(Used {
+            cpu_ns: usage.cpu_ns,
+            resident_bytes: usage.resident_pages * page_bytes(),
+            threads: usage.threads,
+            fds: usage.fds,
+        })
+    }
+
+    fn working_directory(&self, process: Tgid) -> Option<Outside> {
+        self.proc.working_directory(process.0).map(|path| Outside::new(&path))
     }
 
     fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
@@ -208,6 +245,32 @@ impl Lookup for World {
     fn wall(&self, at: BootTime) -> WallTime {
         self.offset.wall(at)
     }
+
+    fn drop_reason(&self, code: u32) -> Option<&str> {
+        self.drop_reasons.get(&code).map(String::as_str)
+    }
+
+    fn function(&mut self, offset: i64) -> Option<&str> {
+        let text = self.text?;
+        let symbols = self.symbols.get_or_insert_with(|| Symbols::read(Path::new("/"), text));
+        symbols.find(offset).map(|(name, _)| name)
+    }
+
+    fn interface(&mut self, netns: NetnsId, index: u32) -> Option<Outside> {
+        if self.own_netns != Some(netns.0) {
+            return None;
+        }
+        let name = nix::net::if_::if_indextoname(index).ok()?;
+        Some(Outside::new(name.as_bytes()))
+    }
+
+    fn socket_holder(&mut self, inode: u64) -> Option<ProcKey> {
+        self.holders.of_inode(inode)
+    }
+
+    fn port_holder(&mut self, netns: NetnsId, port: u16) -> Option<ProcKey> {
+        self.holders.of_port(netns, port)
+    }
 }
 
 /// The part of a filter that the kernel side can apply to a family, given the users by what is wanted of their names, and the
@@ -257,4 +320,9 @@ fn wall_offset() -> WallOffset {
     let boot = clock(libc::CLOCK_BOOTTIME);
     let wall = clock(libc::CLOCK_REALTIME);
     WallOffset(wall.cast_signed().wrapping_sub(boot.cast_signed()))
+}
+
+fn page_bytes() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096, |bytes| bytes as u64)
 }

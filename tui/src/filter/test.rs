@@ -46,6 +46,8 @@ fn with_text(value: &Value<'_>, ask: impl Fn(&[u8]) -> bool) -> bool {
     match value {
         Value::Text(text) | Value::Process(text, _) => ask(text.bytes()),
         Value::Word(word) => ask(word.as_bytes()),
+        Value::Args(args) => ask(args.spaced().bytes()),
+        Value::Counts(counts) => counts.iter().any(|(name, _)| ask(name.as_bytes())),
         Value::Socket(address) => ask(address.to_string().as_bytes()),
         Value::Ip(address) => ask(address.to_string().as_bytes()),
         _ => false,

@@ -35,6 +35,8 @@ pub struct Facts {
     pub host: String,
     pub possible_cpus: usize,
     pub online_cpus: usize,
+    /// No thread id reaches it.
+    pub pid_max: u32,
     /// `none`, `integrity`, `confidentiality`, or `unknown` where securityfs is not mounted.
     pub lockdown: String,
     pub lsm: Option<String>,
@@ -76,6 +78,7 @@ impl Facts {
                 .and_then(|list| cpu_count(&list))
                 .unwrap_or(1),
             online_cpus: online,
+            pid_max: number("proc/sys/kernel/pid_max").and_then(|n| u32::try_from(n).ok()).unwrap_or(1 << 15),
             lockdown: lockdown(root),
             lsm: text("sys/kernel/security/lsm"),
             tracefs: mounted_tracefs(root),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,26 @@ pub struct Process {
     pub executable: Option<Vec<u8>>,
     /// Real user id.
     pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Each argument with its NUL, up to a bound.
+    pub args: Vec<u8>,
     /// Lines of /proc/PID/cgroup.
     pub cgroups: Vec<u8>,
+}
+
+/// Bytes of arguments that are kept, as of those that the kernel side reads.
+const ARGS_MAX: u64 = 512;
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// In user and kernel space, all threads, also those that have ended; in steps of 10 ms.
+    pub cpu_ns: u64,
+    pub resident_pages: u64,
+    pub threads: u64,
+    /// `None`: reading it is denied.
+    pub fds: Option<u64>,
 }
 
 /// A /proc, or a folder that looks like one.
@@ -53,8 +72,33 @@ impl Proc {
             comm,
             executable: fs::read_link(self.of(pid, "exe")).ok().map(|path| path.into_os_string().into_vec()),
             uid: status_field(&status, b"Uid:")?,
+            gid: status_field(&status, b"Gid:").unwrap_or(0),
+            args: self.args(pid),
             cgroups: fs::read(self.of(pid, "cgroup")).unwrap_or_default(),
         })
+    }
+
+    fn args(&self, pid: u32) -> Vec<u8> {
+        let mut args = Vec::new();
+        if let Ok(file) = fs::File::open(self.of(pid, "cmdline")) {
+            // What could not be read is not there.
+            let _ = file.take(ARGS_MAX).read_to_end(&mut args);
+        }
+        args
+    }
+
+    /// What a process uses now; `None` when the one that started then is gone.
+    pub fn usage(&self, pid: u32, start: u64) -> Option<Usage> {
+        let stat = fs::read(self.of(pid, "stat")).ok()?;
+        let usage = parse_usage(&stat)?;
+        let is_it = parse_stat(&stat).is_some_and(|(_, _, started)| started == start);
+        let fds = || fs::read_dir(self.of(pid, "fd")).ok().map(|entries| entries.count() as u64);
+        is_it.then(|| Usage { fds: fds(), ..usage })
+    }
+
+    /// Where a process stands.
+    pub fn working_directory(&self, pid: u32) -> Option<Vec<u8>> {
+        fs::read_link(self.of(pid, "cwd")).ok().map(|path| path.into_os_string().into_vec())
     }
 
     /// Ids of all processes.
@@ -85,6 +129,14 @@ impl Proc {
         self.of(pid, "ns/net")
     }
 
+    /// Inodes of the UDP sockets in the network namespace of a process, by their ports.
+    pub fn udp_ports(&self, pid: u32) -> Option<HashMap<u16, u64>> {
+        let read = |file| fs::read_to_string(self.of(pid, file)).ok();
+        let four = read("net/udp")?;
+        let six = read("net/udp6").unwrap_or_default();
+        Some(four.lines().chain(six.lines()).filter_map(parse_udp).collect())
+    }
+
     /// Which process holds each socket open, by the socket's inode: the holder with the lowest pid.
     pub fn socket_holders(&self) -> HashMap<u64, u32> {
         let mut holders = HashMap::new();
@@ -102,6 +154,14 @@ impl Proc {
         }
         holders
     }
+}
+
+/// Port and inode of a line of `net/udp`.
+fn parse_udp(line: &str) -> Option<(u16, u64)> {
+    let mut fields = line.split_ascii_whitespace();
+    // sl, local_address, .. inode is the tenth.
+    let (_, port) = fields.nth(1)?.rsplit_once(':')?;
+    Some((u16::from_str_radix(port, 16).ok()?, fields.nth(7)?.parse().ok()?))
 }
 
 /// `net:[4026531840]` and the like.
@@ -122,6 +182,20 @@ fn parse_stat(stat: &[u8]) -> Option<(Vec<u8>, u32, u64)> {
     let parent = fields.nth(1)?.parse().ok()?;
     let start = fields.nth(17)?.parse().ok()?;
     Some((comm, parent, start))
+}
+
+fn parse_usage(stat: &[u8]) -> Option<Usage> {
+    let close = stat.iter().rposition(|&b| b == b')')?;
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    let fields: Vec<u64> = rest.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    // From the state, which is the third of all: utime 14, stime 15, num_threads 20, rss 24.
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Usage {
+        cpu_ns: (field(14)? + field(15)?) * 10_000_000,
+        resident_pages: field(24)?,
+        threads: field(20)?,
+        fds: None,
+    })
 }
 
 fn status_field(status: &[u8], name: &[u8]) -> Option<u32> {
@@ -148,6 +222,13 @@ mod tests {
     fn a_name_may_hold_parentheses_and_newlines() {
         let stat = b"42 (a) b\n(c)) S 7 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
         assert_eq!(parse_stat(stat), Some((b"a) b\n(c)".to_vec(), 7, 12345)));
+    }
+
+    #[test]
+    fn a_line_of_udp_sockets_has_port_and_inode() {
+        let line = " 4187: 0100007F:1B5A 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12345 2 0 0";
+        assert_eq!(parse_udp(line), Some((7002, 12345)));
+        assert_eq!(parse_udp("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when"), None);
     }
 
     #[test]

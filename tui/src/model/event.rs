@@ -83,7 +83,9 @@ impl From<Event> for EventRow {
             _ => None,
         };
         let mut summary: Vec<u8> = Vec::new();
-        for id in SUMMARY {
+        // A call says all of itself.
+        let ids = if value("call") == Value::Missing { SUMMARY } else { &["call"] };
+        for id in ids {
             let text: Vec<u8> = match value(id) {
                 Value::Text(text) => text.bytes().to_vec(),
                 Value::Word("outbound") => b"->".to_vec(),

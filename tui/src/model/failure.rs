@@ -38,4 +38,5 @@ pub enum Subject {
     },
     Listener(SocketAddr),
     Path(Outside),
+    Interface(Outside),
 }

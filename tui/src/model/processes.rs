@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::model::{Executable, Identity, Owner};
+use crate::model::{Ancestor, Executable, Identity, Owner};
 use crate::records::process::{Record, What};
-use crate::records::{BootTime, CgroupId, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime};
+use crate::records::{
+    BootTime, CgroupId, Gid, NetnsId, Outside, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime,
+};
 
 /// A process as somebody other than a record describes it (/proc, a fixture).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,9 @@ pub struct ProcFacts {
     pub comm: Outside,
     pub executable: Option<Outside>,
     pub uid: Uid,
+    pub gid: Gid,
+    /// Each argument with its NUL.
+    pub args: Option<Outside>,
     /// Path in the hierarchy that identifies processes.
     pub cgroup: Option<Outside>,
     pub owner: Owner,
@@ -28,6 +33,31 @@ pub trait Lookup {
     fn user(&mut self, uid: Uid) -> Option<Arc<str>>;
     /// The wall time of a moment of the event clock.
     fn wall(&self, at: BootTime) -> WallTime;
+
+    /// The kernel's word for a value of its `enum skb_drop_reason`, if it has that.
+    fn drop_reason(&self, _code: u32) -> Option<&str> {
+        None
+    }
+
+    /// The function of the kernel that lies at this distance from `_stext`.
+    fn function(&mut self, _offset: i64) -> Option<&str> {
+        None
+    }
+
+    /// Name of an interface.
+    fn interface(&mut self, _netns: NetnsId, _index: u32) -> Option<Outside> {
+        None
+    }
+
+    /// The process that holds the socket with this inode.
+    fn socket_holder(&mut self, _inode: u64) -> Option<ProcKey> {
+        None
+    }
+
+    /// The process that has a UDP socket at this port.
+    fn port_holder(&mut self, _netns: NetnsId, _port: u16) -> Option<ProcKey> {
+        None
+    }
 }
 
 /// Identities by process.
@@ -41,6 +71,8 @@ pub struct Processes {
     /// Of them, those of the interval that runs, and of the interval before.
     ending: HashSet<ProcKey>,
     just_ended: HashSet<ProcKey>,
+    /// Arguments are asked for: they may hold secrets.
+    pub keeps_args: bool,
 }
 
 struct Known {
@@ -57,6 +89,25 @@ const ENDED_MAX: usize = 65_536;
 impl Processes {
     pub fn get(&self, key: ProcKey) -> Option<&Arc<Identity>> {
         self.known.get(&key).map(|known| &known.identity)
+    }
+
+    /// The process, or all that can be said of one that is not known: it has ended.
+    pub fn get_or_bare(&self, key: ProcKey, lookup: &dyn Lookup) -> Arc<Identity> {
+        self.get(key).cloned().unwrap_or_else(|| {
+            Arc::new(Identity { ended: true, ..Identity::bare(key, lookup.wall(started(key))) })
+        })
+    }
+
+    /// Whether it lives, as far as is known; the machine is asked about one that was never seen.
+    pub fn is_live(&mut self, key: ProcKey, lookup: &mut dyn Lookup) -> bool {
+        if let Some(identity) = self.get(key) {
+            return !identity.ended;
+        }
+        let found = lookup.process(key.tgid).filter(|facts| facts.key == key);
+        found.is_some_and(|facts| {
+            self.prime(facts, lookup);
+            true
+        })
     }
 
     /// The process that has this pid now.
@@ -90,6 +141,9 @@ impl Processes {
                     parent: Some(facts.parent),
                     uid: Some(facts.uid),
                     user,
+                    gid: Some(facts.gid),
+                    args: facts.args.filter(|_| self.keeps_args),
+                    line: None,
                     cgroup: facts.cgroup,
                     owner: facts.owner,
                     ended: false,
@@ -98,6 +152,27 @@ impl Processes {
             );
         }
         key
+    }
+
+    /// Gives everybody who has none his line of descent, from the parents of now. After priming, when all are known.
+    pub fn trace_lines(&mut self) {
+        let without: Vec<ProcKey> =
+            self.known.values().filter(|k| k.identity.line.is_none()).map(|k| k.identity.key).collect();
+        for key in without {
+            self.line_of(key, 0);
+        }
+    }
+
+    fn line_of(&mut self, key: ProcKey, depth: usize) -> Option<Arc<Ancestor>> {
+        let identity = Arc::clone(self.get(key)?);
+        if identity.line.is_some() || depth > 64 {
+            return identity.line.clone();
+        }
+        let parent = *self.current.get(&identity.parent?).filter(|parent| **parent != key)?;
+        self.line_of(parent, depth + 1);
+        let line = self.get(parent)?.begets();
+        Arc::make_mut(&mut self.known.get_mut(&key)?.identity).line = Some(Arc::clone(&line));
+        Some(line)
     }
 
     /// The identity behind a record's task. The machine is asked once for a process never seen before; then nothing
@@ -119,6 +194,8 @@ impl Processes {
         let seen = lookup.process(task.key.tgid).filter(|facts| facts.key == task.key);
         if let Some(facts) = seen {
             identity.executable = facts.executable.map(Executable::at);
+            identity.gid = Some(facts.gid);
+            identity.args = facts.args.filter(|_| self.keeps_args);
             identity.cgroup = facts.cgroup;
             identity.owner = facts.owner;
         }
@@ -148,19 +225,22 @@ impl Processes {
     /// Takes a record in and gives the identity after it.
     pub fn apply(&mut self, record: &Record, lookup: &mut dyn Lookup) -> Arc<Identity> {
         match &record.what {
-            What::Fork => self.fork(&record.task, lookup),
-            What::Exec { executable, .. } => {
+            What::Fork => self.fork(record, lookup),
+            What::Exec { executable, args, .. } => {
                 let mut identity = (*self.identify(&record.task, lookup)).clone();
-                if let Some(path) = executable {
-                    identity.executable = Some(Executable::at(path.clone()));
-                } else if let Some(facts) =
-                    lookup.process(record.task.key.tgid).filter(|facts| facts.key == record.task.key)
-                {
-                    identity.executable = facts.executable.map(Executable::at);
-                }
+                identity.gid = Some(record.gid);
+                identity.args = args.clone().filter(|_| self.keeps_args);
+                // Without a path from the kernel the machine is asked, which may be too late: then none is told, not
+                // the one before. A process that has another name by now may run another program.
+                let path = executable.clone().or_else(|| {
+                    let facts = lookup.process(record.task.key.tgid)?;
+                    let same = facts.key == record.task.key && is_comm(&facts.comm, &record.task);
+                    facts.executable.filter(|_| same)
+                });
+                identity.executable = path.map(Executable::at);
                 self.insert(identity, record.task.cgroup)
             }
-            What::Exit(_) => {
+            What::Exit { .. } => {
                 let mut identity = (*self.identify(&record.task, lookup)).clone();
                 if !identity.ended {
                     identity.ended = true;
@@ -173,12 +253,16 @@ impl Processes {
     }
 
     /// A child begins as its parent: executable and, in the same group, owner.
-    fn fork(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {
+    fn fork(&mut self, record: &Record, lookup: &mut dyn Lookup) -> Arc<Identity> {
+        let task = &record.task;
         let Some(parent) = self.current.get(&task.parent).and_then(|key| self.known.get(key)) else {
             return self.identify(task, lookup);
         };
         let mut identity = Identity::bare(task.key, lookup.wall(started(task.key)));
         identity.executable.clone_from(&parent.identity.executable);
+        identity.args.clone_from(&parent.identity.args);
+        identity.gid = Some(record.gid);
+        identity.line = Some(parent.identity.begets());
         if parent.cgroup == task.cgroup || parent.cgroup.0 == 0 {
             identity.cgroup.clone_from(&parent.identity.cgroup);
             identity.owner = parent.identity.owner.clone();

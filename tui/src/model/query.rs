@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::columns::RowId;
 use crate::families::Family;
 use crate::filter::Filter;
 
@@ -10,6 +11,7 @@ use crate::filter::Filter;
 pub enum View {
     #[default]
     Flows,
+    Syscalls,
     Processes,
     Events,
     Failures,
@@ -20,10 +22,18 @@ impl View {
     /// Its rows come from this family.
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
-            (Self::Events, _) | (Self::Flows, Family::Flow) | (Self::Processes, Family::Process) => true,
-            (Self::Failures, _) => matches!(family, Family::Flow),
-            (Self::Flows | Self::Processes | Self::Probes, _) => false,
+            (Self::Flows, Family::Flow)
+            | (Self::Syscalls, Family::Syscall)
+            | (Self::Failures, Family::Flow | Family::Drop)
+            | (Self::Processes, Family::Process) => true,
+            (Self::Events, family) => !family.on_demand(),
+            (Self::Flows | Self::Syscalls | Self::Processes | Self::Failures | Self::Probes, _) => false,
         }
+    }
+
+    /// More is known of its rows than columns say, and looked up for the one whose details are open.
+    pub const fn has_more(self) -> bool {
+        matches!(self, Self::Syscalls | Self::Processes)
     }
 
     /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
@@ -31,6 +41,8 @@ impl View {
         match family {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
+            Family::Syscall => matches!(self, Self::Syscalls),
+            Family::Drop => matches!(self, Self::Events | Self::Failures),
         }
     }
 }
@@ -52,6 +64,12 @@ pub struct Query {
     pub sort: Option<Sort>,
     /// Answer from the state of when this was first set; counting goes on.
     pub paused: bool,
+    /// The row whose details are open.
+    pub open: Option<RowId>,
+    /// Processes as one row for each owner.
+    pub by_owner: bool,
+    /// First row in sight and how many there are: more of a process is looked up only for these.
+    pub sight: (usize, usize),
     /// Show fluoro's own process and its session's traffic too.
     pub own: bool,
 }
@@ -61,6 +79,7 @@ impl View {
     pub const fn default_sort(self) -> Option<Sort> {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
+            Self::Syscalls => Some(Sort { column: "time", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
             Self::Failures => Some(Sort { column: "count", descending: true }),
             Self::Events | Self::Probes => None,

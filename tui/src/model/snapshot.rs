@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::columns::Sheet;
+use crate::columns::{RowId, Sheet};
 use crate::model::{ProbeRow, Query};
-use crate::records::{BootTime, WallOffset};
+use crate::records::{BootTime, Outside, WallOffset};
 
 /// One answer to one [`Query`], with the header's figures of the same moment.
 #[derive(Clone)]
@@ -23,8 +23,24 @@ pub struct Snapshot {
     pub coverage: Coverage,
     /// What a reader must know before trusting the table, most important first.
     pub notes: Arc<Vec<Note>>,
+    /// What is known of the row whose details are open, beyond its columns.
+    pub more: Option<Arc<More>>,
     /// Rows of fluoro's own hidden from this sheet.
     pub own_hidden: usize,
+}
+
+/// Facts of one row that no column has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct More {
+    pub row: RowId,
+    pub facts: Vec<MoreFact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoreFact {
+    pub label: &'static str,
+    pub text: Outside,
+    pub help: &'static str,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -29,6 +29,10 @@ newtype!(
     Uid(u32)
 );
 newtype!(
+    /// Real group id.
+    Gid(u32)
+);
+newtype!(
     /// Identity of a socket: the kernel's cookie, or an id minted by the kernel side (top bit set).
     FlowId(u64)
 );

@@ -38,6 +38,13 @@ impl Outside {
         Self::new(bytes.split(|&b| b == 0).next().unwrap_or_default())
     }
 
+    /// Arguments, each with its NUL, as one text.
+    #[must_use]
+    pub fn spaced(&self) -> Self {
+        let text = self.0.strip_suffix(&[0]).unwrap_or(&self.0);
+        Self(text.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect())
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,14 +1,17 @@
 //! Records of the family `process`.
 
-use fluoro_shared::process::{FLAG_PATH_TRUNCATED, KIND_EXEC, KIND_EXIT, KIND_FORK, PATH_MAX, ProcessRecord};
+use fluoro_shared::process::{
+    FLAG_OOM, FLAG_PATH_TRUNCATED, KIND_EXEC, KIND_EXIT, KIND_FORK, PATH_MAX, ProcessRecord,
+};
 use zerocopy::FromBytes;
 
-use super::{BootTime, Malformed, Outside, TaskFacts};
+use super::{BootTime, Gid, Malformed, Outside, TaskFacts};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub at: BootTime,
     pub task: TaskFacts,
+    pub gid: Gid,
     pub what: What,
 }
 
@@ -19,8 +22,14 @@ pub enum What {
     Exec {
         executable: Option<Outside>,
         truncated: bool,
+        /// Each argument with its NUL; the last may be cut.
+        args: Option<Outside>,
     },
-    Exit(Exit),
+    Exit {
+        exit: Exit,
+        /// The kernel chose it when it ran out of memory.
+        oom: bool,
+    },
 }
 
 /// How a process ended.
@@ -45,8 +54,11 @@ impl Record {
     /// The path, if any, stands before the fixed part.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let size = Malformed::Size(bytes.len());
-        let (fixed, path) =
-            ProcessRecord::read_from_suffix(bytes).map(|(path, fixed)| (fixed, path)).map_err(|_| size)?;
+        let (front, fixed) = ProcessRecord::read_from_suffix(bytes).map_err(|_| size)?;
+        let args_len = fixed.args_len as usize;
+        let path_len = front.len().checked_sub(args_len.next_multiple_of(8)).ok_or(size)?;
+        let (path, args) = front.split_at_checked(path_len).ok_or(size)?;
+        let args = args.get(..args_len).ok_or(size)?;
         if path.len() > PATH_MAX {
             return Err(size);
         }
@@ -55,12 +67,16 @@ impl Record {
             KIND_EXEC => What::Exec {
                 executable: (!path.is_empty()).then(|| Outside::new(path)),
                 truncated: fixed.header.flags & FLAG_PATH_TRUNCATED != 0,
+                args: (!args.is_empty()).then(|| Outside::new(args)),
             },
-            KIND_EXIT => What::Exit(Exit::from_wait_status(fixed.wait_status)),
+            KIND_EXIT => What::Exit {
+                exit: Exit::from_wait_status(fixed.wait_status),
+                oom: fixed.header.flags & FLAG_OOM != 0,
+            },
             kind => return Err(Malformed::Kind(kind)),
         };
         let task = TaskFacts::decode(&fixed.task).ok_or(size)?;
-        Ok(Self { at: BootTime(fixed.header.at_ns), task, what })
+        Ok(Self { at: BootTime(fixed.header.at_ns), task, gid: Gid(fixed.gid), what })
     }
 }
 
@@ -76,6 +92,8 @@ mod tests {
             header: Header { at_ns: 5, seq: 1, cpu: 0, kind, flags: 0 },
             task: Task { start_ns: 120_000_000, tgid: 7, tid: 7, ..Task::NONE },
             wait_status,
+            gid: 0,
+            args_len: 0,
             pad: 0,
         }
     }
@@ -86,14 +104,26 @@ mod tests {
         bytes.extend_from_slice(fixed(KIND_EXEC, 0).as_bytes());
         let record = Record::decode(&bytes).unwrap();
         let executable = Some(Outside::new(b"/usr/bin/\xffx"));
-        assert_eq!(record.what, What::Exec { executable, truncated: false });
+        assert_eq!(record.what, What::Exec { executable, truncated: false, args: None });
         assert_eq!(record.task.key.start.0, 12);
+    }
+
+    #[test]
+    fn arguments_stand_between_path_and_fixed_part() {
+        let mut bytes = b"/bin/ls".to_vec();
+        bytes.extend_from_slice(b"ls\0-l\0junk!");
+        bytes.truncate(7 + 8);
+        bytes.extend_from_slice(ProcessRecord { args_len: 6, ..fixed(KIND_EXEC, 0) }.as_bytes());
+        let (executable, args) = (Some(Outside::from("/bin/ls")), Some(Outside::new(b"ls\0-l\0")));
+        assert_eq!(Record::decode(&bytes).unwrap().what, What::Exec { executable, truncated: false, args });
+        let long = ProcessRecord { args_len: u32::MAX, ..fixed(KIND_EXEC, 0) };
+        assert!(Record::decode(long.as_bytes()).is_err());
     }
 
     #[test]
     fn exits_tell_codes_from_signals() {
         let exit = |status| match Record::decode(fixed(KIND_EXIT, status).as_bytes()).unwrap().what {
-            What::Exit(exit) => exit,
+            What::Exit { exit, oom: false } => exit,
             other => panic!("{other:?}"),
         };
         assert_eq!(exit(3 << 8), Exit::Code(3));

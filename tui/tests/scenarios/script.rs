@@ -7,7 +7,7 @@ use fluoro::engine::synthetic::Described;
 use fluoro::families::Family;
 use fluoro::families::flow::model::{Live, Queue, SocketFacts, State};
 use fluoro::model::ProcFacts;
-use fluoro::records::{BootTime, FlowId, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid};
+use fluoro::records::{BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid};
 use fluoro_shared::flow::{self, FlowRecord};
 use fluoro_shared::process::{self, ProcessRecord};
 use fluoro_shared::record::{COMM_LEN, Header};
@@ -150,6 +150,8 @@ impl Task {
             comm: Outside::from(self.comm.as_str()),
             executable: self.executable.as_deref().map(Outside::from),
             uid: Uid(self.uid),
+            gid: Gid(0),
+            args: None,
             cgroup: group.map(|group| Outside::from(group.path.as_str())),
             owner: group.map(|group| Described::owner_of(group.path.as_bytes())).unwrap_or_default(),
         }
@@ -225,6 +227,7 @@ impl Step {
         let (processes, flows) = match family {
             Family::Process => (self.process.as_slice(), &[][..]),
             Family::Flow => (&[][..], self.flow.as_slice()),
+            Family::Drop | Family::Syscall => (&[][..], &[][..]),
         };
         processes.iter().map(Record::Process).chain(flows.iter().map(Record::Flow))
     }
@@ -262,6 +265,8 @@ impl Process {
             header: header(kind, 0, self.at.unwrap_or(now)),
             task: tasks[&self.task].raw(),
             wait_status: self.status,
+            gid: 0,
+            args_len: 0,
             pad: 0,
         };
         bytes.extend_from_slice(record.as_bytes());

@@ -262,6 +262,7 @@ impl Scene {
             probes: Arc::new(probes()),
             coverage: self.coverage,
             notes: Arc::new(self.notes),
+            more: None,
             own_hidden: self.own_hidden,
         })
     }

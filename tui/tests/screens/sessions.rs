@@ -187,7 +187,7 @@ fn a_heading_orders_a_tab_shows_a_double_click_opens() {
     assert!(!console.text().contains("Details"), "two slow clicks are not a double click");
     console.pass(Duration::from_millis(200)).click(5, 6);
     assert!(console.text().contains("Details"));
-    console.keys("<Esc>").click(25, 1);
+    console.keys("<Esc>").click(38, 1);
     assert_eq!(console.asked.last().unwrap().view, View::Events);
 }
 

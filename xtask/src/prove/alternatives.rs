@@ -1,6 +1,9 @@
 //! The ways in that fluoro has here, by doctor's word: each that works is played over, each that does not must be
 //! refused for the reason that doctor gives.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -17,12 +20,21 @@ pub struct Alternative {
 }
 
 /// What `doctor --try-all` says of every alternative of every program: `[{"program", "alternative", "status", ..}]`.
+///
+/// Asked once for the same hooks: in an emulated guest it takes many seconds.
 pub fn support(place: &Place) -> Result<Value> {
+    static KNOWN: Mutex<BTreeMap<Vec<String>, Value>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(support) = known.get(&place.hooks) {
+        return Ok(support.clone());
+    }
     let ran =
         run::to_the_end(&mut run::fluoro(place, &["doctor", "-o", "json", "--try-all"]), place.patience(60))?;
     let report: Value = serde_json::from_str(&ran.stdout)
         .with_context(|| format!("doctor -o json --try-all: {:?}", ran.stderr))?;
-    report.get("alternatives").cloned().context("doctor --try-all lists no alternatives")
+    let support = report.get("alternatives").cloned().context("doctor --try-all lists no alternatives")?;
+    known.insert(place.hooks.clone(), support.clone());
+    Ok(support)
 }
 
 fn all(place: &Place) -> Result<Vec<Alternative>> {

@@ -1,6 +1,9 @@
 //! What `fluoro doctor` says about this place: a criterion that a forced or missing hook makes impossible by design is
 //! read from here, so that nothing is passed over in silence.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -30,6 +33,19 @@ impl Doctor {
         Ok(Self { ran, programs })
     }
 
+    /// As it was said here before, over the same hooks: a run of doctor loads every program, which takes seconds in an
+    /// emulated guest.
+    pub fn known(place: &Place) -> Result<Arc<Self>> {
+        static KNOWN: Mutex<BTreeMap<Vec<String>, Arc<Doctor>>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(doctor) = known.get(&place.hooks) {
+            return Ok(Arc::clone(doctor));
+        }
+        let doctor = Arc::new(Self::ask(place, &[])?);
+        known.insert(place.hooks.clone(), Arc::clone(&doctor));
+        Ok(doctor)
+    }
+
     pub fn count(&self, status: &str) -> usize {
         self.programs.iter().filter(|program| program.status == status).count()
     }
@@ -40,6 +56,10 @@ impl Doctor {
             .iter()
             .find(|program| program.family == family && program.status == "unsupported")
             .map(|program| program.reason.clone())
+    }
+
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.programs.iter().find(|program| program.name == name)
     }
 
     /// Why a program cannot run here, if it cannot.

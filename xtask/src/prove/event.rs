@@ -33,6 +33,11 @@ pub struct Event {
     pub rx_bytes: Option<u64>,
     pub primed: bool,
     pub error: Option<String>,
+    pub netns: Option<u64>,
+    pub io_direction: Option<String>,
+    pub reason: Option<String>,
+    pub drop_attribution: Option<String>,
+    pub location: Option<String>,
 }
 
 impl Event {
@@ -85,6 +90,11 @@ impl Event {
             rx_bytes: number("/flow/rx_bytes"),
             primed: value.pointer("/flow/primed") == Some(&Value::Bool(true)),
             error: text(value, "/error/type"),
+            netns: number("/network/namespace/inode"),
+            io_direction: text(value, "/network/io/direction"),
+            reason: text(value, "/drop/reason"),
+            drop_attribution: text(value, "/drop/attribution"),
+            location: text(value, "/drop/location"),
         }
     }
 

@@ -79,7 +79,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     observed.check_books(checks, &["flow"])?;
     let books = observed.books("flow")?;
     checks.equal("lost", 0, books.lost);
-    compare(place, checks, &exchanged, &observed.events)
+    compare(place, checks, &exchanged, &observed.events, books.missed)
 }
 
 /// A side of a connection as an observer should tell it.
@@ -91,8 +91,14 @@ struct Side<'a> {
 
 /// Holds the events against what the programs know. Events are matched by the process's view of the connection:
 /// where two namespaces use the same ports, by the process as well. What [`Place::excused`] allows may be missing.
-pub fn compare(place: &Place, checks: &mut Checks, exchanged: &[Exchanged], events: &[Event]) -> Result<()> {
-    let no_accept = Doctor::ask(place, &[])?.unsupported("flow_accept");
+pub fn compare(
+    place: &Place,
+    checks: &mut Checks,
+    exchanged: &[Exchanged],
+    events: &[Event],
+    missed: Option<u64>,
+) -> Result<()> {
+    let no_accept = Doctor::known(place)?.unsupported("flow_accept");
     let mut by_ends: HashMap<(SocketAddr, SocketAddr), Vec<&Event>> = HashMap::new();
     // What the kernel sends again is no part of the claim.
     for event in events.iter().filter(|event| event.name != "flow.retransmit") {
@@ -124,7 +130,7 @@ pub fn compare(place: &Place, checks: &mut Checks, exchanged: &[Exchanged], even
     let connections = exchanged.iter().map(|exchange| exchange.clients.len()).sum::<usize>();
     checks.note(format!("{connections} connections in {} exchanges", exchanged.len()));
     let sides = 2 * connections as u64;
-    let missed = place.excused(2 * sides);
+    let missed = place.excused(2 * sides, missed);
     checks.short("flow.open, both sides", sides, missed, found.opens as u64);
     checks.short("flow.close, both sides", sides, missed, found.closes as u64);
     checks.few("sides without exactly one open and one close", missed, &found.not_once);

@@ -26,5 +26,5 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     observed.check_books(checks, &["flow"])?;
     let books = observed.books("flow")?;
     checks.equal("lost", 0, books.lost);
-    flows::compare(place, checks, &exchanged, &observed.events)
+    flows::compare(place, checks, &exchanged, &observed.events, books.missed)
 }

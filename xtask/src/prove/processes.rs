@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::checks::Checks;
+use super::doctor::Doctor;
 use super::event::Event;
 use super::observer::{Keep, Observer};
 use crate::workload::actor::Actor;
@@ -50,8 +51,25 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let observed = watch.finish()?;
     observed.check_books(checks, &["process"])?;
     let books = observed.books("process")?;
-    compare(checks, &children, &observed.events, books.lost + books.error + books.missed.unwrap_or(0));
+    let unaccounted = books.lost + books.error + books.missed.unwrap_or(0);
+    let walked = paths_are_walked(place, checks)?;
+    compare(checks, &children, &observed.events, unaccounted, walked);
     Ok(())
+}
+
+/// Whether the kernel side may read what a path is made of. Where it may not, doctor says so.
+fn paths_are_walked(place: &Place, checks: &mut Checks) -> Result<bool> {
+    let locked = fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|text| text.contains("[confidentiality]"));
+    if locked {
+        let doctor = Doctor::known(place)?;
+        let told = doctor.program("process_exec").map(|exec| format!("{}: {}", exec.status, exec.reason));
+        let told = told.unwrap_or_default();
+        let good = told.starts_with("degraded: ")
+            && ["executables", "/proc", "lockdown=integrity"].iter().all(|word| told.contains(word));
+        checks.that("doctor on process_exec", "degraded, why, and the remedy", &told, good);
+    }
+    Ok(!locked)
 }
 
 /// What the parents start, and the executable that each has then: of a script that is its interpreter.
@@ -98,7 +116,7 @@ fn taken(account: &Value, parent: u32, executables: &[String]) -> Result<Vec<Chi
         .context("a child without pid or executable")
 }
 
-fn compare(checks: &mut Checks, children: &[Child], events: &[Event], unaccounted: u64) {
+fn compare(checks: &mut Checks, children: &[Child], events: &[Event], unaccounted: u64, walked: bool) {
     let parents: Vec<u32> = children.iter().map(|child| child.parent).collect();
     let of: std::collections::HashSet<u32> = parents.into_iter().collect();
     // Events of one pid in the order of the lines: a pid that came round twice has its events twice.
@@ -117,6 +135,7 @@ fn compare(checks: &mut Checks, children: &[Child], events: &[Event], unaccounte
     let mut seen = HashMap::from([("process.fork", 0), ("process.exec", 0), ("process.exit", 0)]);
     let (mut missing, mut parent, mut executable, mut ending) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut told = 0;
     for child in children {
         for (name, count) in &mut seen {
             let Some(event) =
@@ -129,7 +148,14 @@ fn compare(checks: &mut Checks, children: &[Child], events: &[Event], unaccounte
             if event.parent != Some(child.parent) {
                 parent.push(format!("{name} of {}: {:?}, not {}", child.pid, event.parent, child.parent));
             }
-            if *name != "process.fork" && event.executable.as_deref() != Some(&child.executable) {
+            if *name != "process.fork" {
+                told += usize::from(event.executable.is_some());
+            }
+            // Read from /proc it may come too late, and is then not told; it is never another's.
+            if *name != "process.fork"
+                && event.executable.as_deref() != Some(&child.executable)
+                && (walked || event.executable.is_some())
+            {
                 executable.push(format!(
                     "{name} of {}: {:?}, not {}",
                     child.pid, event.executable, child.executable
@@ -172,6 +198,9 @@ fn compare(checks: &mut Checks, children: &[Child], events: &[Event], unaccounte
     checks.none("events of children that were not", &extra);
     checks.none("wrong parent", &parent);
     checks.none("wrong executable", &executable);
+    if !walked {
+        checks.at_least("executables told although no path is walked", 1, told);
+    }
     checks.none("wrong exit code or signal", &ending);
 }
 

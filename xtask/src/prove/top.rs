@@ -48,6 +48,11 @@ impl Top {
         serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))
     }
 
+    /// An object that waits already.
+    pub fn waiting(&self) -> Option<Value> {
+        serde_json::from_str(&self.heard.try_recv().ok()?).ok()
+    }
+
     /// All objects of the time to come.
     pub fn gather(&self, time: Duration) -> Result<Vec<Value>> {
         let deadline = std::time::Instant::now() + time;

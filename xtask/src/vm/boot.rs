@@ -129,10 +129,13 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
 
 fn power_on(guest: &Guest, initramfs: &Path) -> Result<Child> {
     let parameters = format!(
-        "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on -- {}",
+        "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on {} -- {}",
+        guest.parameters,
         guest.scenarios.join(" ")
     );
-    Command::new("qemu-system-x86_64")
+    // After whatever else is played at the same time: guests have patience.
+    Command::new("nice")
+        .args(["-n", "10", "qemu-system-x86_64"])
         .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024"])
         .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-net", "none"])
         .arg("-smp")

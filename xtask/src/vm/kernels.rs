@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 use crate::apt::Apt;
 use crate::tree;
 
+/// Names the modules that were kept.
+const LIST: &str = "modules.list";
+
 /// After this time a newer one is looked for.
 const FRESH: Duration = Duration::from_hours(7 * 24);
 
@@ -21,8 +24,8 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
-/// What sock_diag needs, in the order of loading.
-const MODULES: &[&str] = &["inet_diag", "tcp_diag"];
+/// What sock_diag and nftables need, in the order of loading. No kernel has all of them.
+const MODULES: &[&str] = &["inet_diag", "tcp_diag", "crc32c_generic", "libcrc32c", "nfnetlink", "nf_tables"];
 
 pub fn provision(series: &[&str]) -> Result<Vec<Kernel>> {
     series.iter().map(|series| one(series).with_context(|| format!("kernel {series}"))).collect()
@@ -33,7 +36,8 @@ fn one(series: &str) -> Result<Kernel> {
     let image = folder.join("vmlinuz");
     let fresh = fs::metadata(&image)
         .and_then(|m| m.modified())
-        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH));
+        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH))
+        && fs::read_to_string(folder.join(LIST)).is_ok_and(|list| list == MODULES.join(" "));
     if !fresh && let Err(error) = fetch(series, &folder, &image) {
         if !image.exists() {
             return Err(error);
@@ -69,7 +73,7 @@ fn fetch(series: &str, folder: &Path, image: &Path) -> Result<()> {
     keep_modules(&unpacked, &folder.join("modules"))?;
     fs::copy(inside, image)?;
     fs::remove_dir_all(&unpacked)?;
-    Ok(())
+    fs::write(folder.join(LIST), MODULES.join(" ")).context("write the list of modules")
 }
 
 /// Copies the wanted modules, uncompressed. Built into the kernel, they are not in the package.

@@ -12,13 +12,19 @@ use crate::tree;
 
 /// The page, from the boots that told.
 pub fn write(all: &[(String, Told)]) -> Result<()> {
-    let told: Vec<(&str, &Value)> =
-        all.iter().filter_map(|(_, told)| Some((told.release.as_deref()?, told.support.as_ref()?))).collect();
+    let told: Vec<(String, &Value)> = all
+        .iter()
+        .filter_map(|(label, told)| {
+            let special =
+                label.split_once(' ').map_or_else(String::new, |(_, special)| format!(" {special}"));
+            Some((format!("{}{special}", told.release.as_deref()?), told.support.as_ref()?))
+        })
+        .collect();
     let path = tree::root().join("docs/kernel-support.md");
     fs::write(&path, page(&told)).with_context(|| format!("write {}", path.display()))
 }
 
-fn page(told: &[(&str, &Value)]) -> String {
+fn page(told: &[(String, &Value)]) -> String {
     let mut reasons: Vec<String> = Vec::new();
     let mut rows: BTreeMap<(usize, String, String), Vec<String>> = BTreeMap::new();
     for (column, (_, support)) in told.iter().enumerate() {
@@ -30,7 +36,9 @@ fn page(told: &[(&str, &Value)]) -> String {
                     None => "works".to_owned(),
                 }
             } else {
+                // It begins with the hook, which the row says.
                 let reason = text("reason");
+                let reason = reason.split_once(": ").map_or(reason.clone(), |(_, why)| why.to_owned());
                 let known = reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
                     reasons.push(reason);
                     reasons.len() - 1
@@ -50,7 +58,7 @@ fn page(told: &[(&str, &Value)]) -> String {
          Written by `cargo xtask vm`: each way in (alternative) of each program was loaded and attached on each kernel.\n\
          The number is what the verifier read, in instructions. Alternatives stand in the order in which fluoro tries them.\n\n",
     );
-    let releases: Vec<&str> = told.iter().map(|(release, _)| *release).collect();
+    let releases: Vec<&str> = told.iter().map(|(release, _)| release.as_str()).collect();
     let _ = writeln!(page, "| program | alternative | {} |", releases.join(" | "));
     let _ = writeln!(page, "|---|---|{}", "---|".repeat(releases.len()));
     for ((_, program, alternative), cells) in &rows {
@@ -71,9 +79,9 @@ mod tests {
     fn a_refusal_is_a_numbered_reason() {
         let one = json!([
             {"program": "p", "alternative": "tp_btf", "status": "live", "insns": 12},
-            {"program": "p", "alternative": "kprobe", "status": "refused", "reason": "no kprobes"},
+            {"program": "p", "alternative": "kprobe", "status": "refused", "reason": "kprobe f: no kprobes"},
         ]);
-        let page = page(&[("6.18", &one)]);
+        let page = page(&[("6.18".to_owned(), &one)]);
         assert!(page.contains("| p | tp_btf | works, 12 |"));
         assert!(page.contains("| p | kprobe | no [1] |"));
         assert!(page.contains("[1] no kprobes"));

@@ -106,6 +106,20 @@ impl Actor {
         Ok(())
     }
 
+    /// Waits for its end; the code it ends with.
+    pub fn ending(&mut self, within: Duration) -> Result<Option<i32>> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().context("wait")? {
+                return Ok(status.code());
+            }
+            if Instant::now() > deadline {
+                bail!("{}: not over after {within:?}", self.name);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Everything it has yet to say; the last thing said is what it sums up.
     pub fn conclusion(self, within: Duration) -> Result<Value> {
         let name = self.name.clone();

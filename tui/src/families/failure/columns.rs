@@ -20,7 +20,7 @@ pub fn columns() -> &'static [Column<FailureRow>] {
             ),
             Column::new(
                 Info::new("errno", Kind::Word, "Why")
-                    .keys(&["errno"])
+                    .keys(&["errno", "reason"])
                     .json("error.type")
                     .cell(Cell::left("ERROR", 13, 1)),
                 |r| r.error.map_or(Value::Missing, Value::Word),
@@ -79,7 +79,16 @@ pub fn columns() -> &'static [Column<FailureRow>] {
                 },
             ),
             Column::new(
-                Info::new("subject", Kind::Text, "Peer, listener or path")
+                Info::new("interface", Kind::Text, "Interface")
+                    .keys(&["interface"])
+                    .json("network.interface.name"),
+                |r| match &r.subject {
+                    Subject::Interface(name) => Value::Text(name),
+                    _ => Value::Missing,
+                },
+            ),
+            Column::new(
+                Info::new("subject", Kind::Text, "Peer, listener, path or interface")
                     .cell(Cell::left("WITH", 30, 0).growing()),
                 |r| match &r.subject {
                     Subject::None => Value::Missing,
@@ -87,6 +96,7 @@ pub fn columns() -> &'static [Column<FailureRow>] {
                     Subject::Client { peer, .. } => Value::Ip(*peer),
                     Subject::Listener(local) => Value::Socket(*local),
                     Subject::Path(path) => Value::Text(path),
+                    Subject::Interface(name) => Value::Text(name),
                 },
             ),
             Column::new(

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use super::row::{FlowRow, Queue, State};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
+use crate::families::process::model::Gifted;
 
 fn applies(row: &FlowRow) -> bool {
     // Of a connection that nobody knew before it got into trouble no direction is known.
@@ -332,4 +333,31 @@ pub fn columns() -> &'static [Column<FlowRow>] {
         columns.extend(own);
         columns
     })
+}
+
+/// What connections add to the row of a process; only the console attaches them beside processes.
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
+    vec![
+        Column::new(
+            Info::new("flows", Kind::Number, "Connections that it has; while connections are watched")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("FLOWS", 6, 5)),
+            |r| r.given("flows"),
+        ),
+        Column::new(
+            Info::new("rx", Kind::Number, "Application bytes that its connections receive a second")
+                .unit(Unit::BytesPerSecond)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("RX/s", 7, 3)),
+            |r| r.given("rx"),
+        ),
+        Column::new(
+            Info::new("tx", Kind::Number, "Application bytes that its connections send a second")
+                .unit(Unit::BytesPerSecond)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("TX/s", 7, 3)),
+            |r| r.given("tx"),
+        ),
+    ]
 }

@@ -1,5 +1,6 @@
 //! `flow` records and sweeps of the socket table in, events, rows and failures out. Pure.
 
+mod give;
 mod groups;
 mod keep;
 mod line;
@@ -14,10 +15,10 @@ use std::sync::Arc;
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Live, Queue, Rates, State};
-use crate::model::{Distribution, EventDraft, Failure, Histograms, Lookup, Processes, Series};
+use crate::model::{Distribution, EventDraft, Failure, Histograms, Lookup, Processes, Series, errno_name};
 use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, FlowId, NetnsId, ProcKey};
-use line::{bare, draft, errno_name, own_by, row_of, uncount};
+use line::{bare, draft, own_by, row_of, uncount};
 pub use sweep::SocketFacts;
 pub use tick::FlowTotals;
 

@@ -1,10 +1,12 @@
 //! The columns of `process`.
 
+pub mod owner;
+
 use std::sync::OnceLock;
 
-use super::model::ProcessRow;
+use super::model::{ProcessRow, Usage};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
-use crate::families::identity;
+use crate::families::{Family, identity};
 use crate::records::process::Exit;
 
 pub fn columns() -> &'static [Column<ProcessRow>] {
@@ -56,6 +58,62 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                 |r| r.age_ns.map_or(Value::Missing, Value::Uint),
             ),
             Column::new(
+                Info::new(
+                    "cpu",
+                    Kind::Number,
+                    "Share of one CPU since the last look, all threads (/proc/PID/stat)",
+                )
+                .keys(&["cpu"])
+                .json("process.cpu_share")
+                .unit(Unit::Share)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("CPU", 5, 1)),
+                |r| used(r, |u| u.cpu_share.map(Value::Real)),
+            ),
+            Column::new(
+                Info::new("resident", Kind::Number, "Memory that it has in RAM (/proc/PID/stat)")
+                    .keys(&["resident"])
+                    .json("process.resident_bytes")
+                    .unit(Unit::Bytes)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("MEM", 7, 2)),
+                |r| used(r, |u| Some(Value::Uint(u.resident_bytes))),
+            ),
+            Column::new(
+                Info::new("threads", Kind::Number, "Its threads (/proc/PID/stat)")
+                    .keys(&["threads"])
+                    .json("process.threads")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("THR", 4, 5)),
+                |r| used(r, |u| Some(Value::Uint(u.threads))),
+            ),
+            Column::new(
+                Info::new("fds", Kind::Number, "File descriptors that it has open (/proc/PID/fd)")
+                    .keys(&["fds"])
+                    .json("process.fds")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("FDS", 5, 6)),
+                |r| used(r, |u| u.fds.map(Value::Uint)),
+            ),
+            Column::new(
+                Info::new("gid", Kind::Number, "Real group id").keys(&["gid"]).json("process.real_group.id"),
+                |r| r.identity.gid.map_or(Value::Missing, |gid| Value::Uint(u64::from(gid.0))),
+            ),
+            Column::new(
+                Info::new("args", Kind::Text, "Its arguments, up to 512 bytes; in lines only with --args")
+                    .keys(&["args"])
+                    .json("process.command_line"),
+                |r| r.identity.args.as_ref().map_or(Value::Missing, Value::Args),
+            ),
+            Column::new(
+                Info::new("oom", Kind::Word, "true: the kernel ended it because it ran out of memory")
+                    .keys(&["oom"])
+                    .json("process.exit.oom_killed"),
+                |r| if r.oom { Value::Bool(true) } else { Value::Missing },
+            ),
+            Column::new(
                 Info::new("exit_code", Kind::Number, "Exit code of a process that was not killed")
                     .keys(&["exit"])
                     .json("process.exit.code"),
@@ -75,6 +133,11 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
             ),
         ];
         columns.extend(own);
+        columns.extend(Family::ALL.iter().flat_map(|family| family.contributes()));
         columns
     })
+}
+
+fn used<'a>(row: &'a ProcessRow, read: impl Fn(&'a Usage) -> Option<Value<'a>>) -> Value<'a> {
+    row.usage.as_ref().and_then(read).unwrap_or(Value::Missing)
 }

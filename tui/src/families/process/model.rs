@@ -1,11 +1,13 @@
 //! `process` records in, rows out. Pure.
 
+pub mod owner;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::columns;
-use crate::columns::{Column, Row, RowId};
+use crate::columns::{Column, Row, RowId, Value};
 use crate::families::identity::HasIdentity;
 use crate::model::{EventDraft, Identity, LINGER_NS, Lookup, ProcFacts, Processes, started};
 use crate::records::process::{Exit, Record, What};
@@ -18,8 +20,27 @@ pub struct ProcessRow {
     pub tid: Option<Tid>,
     pub exit: Option<Exit>,
     pub age_ns: Option<u64>,
+    /// The kernel ended it when it ran out of memory.
+    pub oom: bool,
     /// In table rows: the interval's.
     pub activity: Option<Activity>,
+    /// Of rows that somebody looks at.
+    pub usage: Option<Usage>,
+    /// What other families say of it, by the ids of the columns that they contribute.
+    pub given: Given,
+}
+
+/// Numbers by column.
+pub type Given = Vec<(&'static str, f64)>;
+
+/// What a process uses now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Usage {
+    /// Of one CPU, since the last look.
+    pub cpu_share: Option<f64>,
+    pub resident_bytes: u64,
+    pub threads: u64,
+    pub fds: Option<u64>,
 }
 
 /// What a process did in one interval.
@@ -30,6 +51,20 @@ pub struct Activity {
 }
 
 impl ProcessRow {
+    /// A process of which nothing else is known.
+    pub const fn of(identity: Arc<Identity>) -> Self {
+        Self {
+            identity,
+            tid: None,
+            exit: None,
+            age_ns: None,
+            oom: false,
+            activity: None,
+            usage: None,
+            given: Vec::new(),
+        }
+    }
+
     pub fn state(&self) -> &'static str {
         match (self.identity.ended, self.exit) {
             (false, _) => "running",
@@ -38,6 +73,18 @@ impl ProcessRow {
             (true, Some(Exit::Code(_))) => "failed",
             (true, None) => "ended",
         }
+    }
+}
+
+/// A row to which other families give numbers.
+pub trait Gifted: 'static {
+    fn given(&self, column: &str) -> Value<'static>;
+}
+
+impl Gifted for ProcessRow {
+    fn given(&self, column: &str) -> Value<'static> {
+        let found = self.given.iter().find(|(id, _)| *id == column);
+        found.map_or(Value::Missing, |(_, number)| Value::Real(*number))
     }
 }
 
@@ -65,10 +112,18 @@ impl Row for ProcessRow {
     }
 }
 
+/// When and how a process ended.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    at: BootTime,
+    exit: Exit,
+    oom: bool,
+}
+
 /// What is known of processes beside their identity.
 #[derive(Default)]
 pub struct ProcessModel {
-    ends: HashMap<ProcKey, (BootTime, Exit)>,
+    ends: HashMap<ProcKey, End>,
     /// Of the interval that runs.
     counting: HashMap<ProcKey, Activity>,
     /// Of the interval before.
@@ -83,6 +138,7 @@ impl ProcessModel {
         for facts in facts {
             processes.prime(facts, lookup);
         }
+        processes.trace_lines();
     }
 
     /// One record, one event.
@@ -94,7 +150,7 @@ impl ProcessModel {
     ) -> EventDraft {
         let identity = processes.apply(record, lookup);
         let key = identity.key;
-        let (name, exit) = match &record.what {
+        let (name, end) = match &record.what {
             What::Fork => {
                 if let Some(parent) = processes.by_pid(record.task.parent) {
                     self.counting.entry(parent.key).or_default().forks += 1;
@@ -106,20 +162,26 @@ impl ProcessModel {
                 self.counting.entry(key).or_default().execs += 1;
                 ("process.exec", None)
             }
-            What::Exit(exit) => {
-                self.ends.insert(key, (record.at, *exit));
-                ("process.exit", Some(*exit))
+            What::Exit { exit, oom } => {
+                let end = End { at: record.at, exit: *exit, oom: *oom };
+                self.ends.insert(key, end);
+                ("process.exit", Some(end))
             }
         };
-        let age_ns = exit.map(|_| record.at.since(record.task.started));
-        let row = ProcessRow { identity, tid: Some(record.task.tid), exit, age_ns, activity: None };
+        let row = ProcessRow {
+            tid: Some(record.task.tid),
+            exit: end.map(|end| end.exit),
+            oom: end.is_some_and(|end| end.oom),
+            age_ns: end.map(|_| record.at.since(record.task.started)),
+            ..ProcessRow::of(identity)
+        };
         EventDraft { name, family: "process", at: record.at, facts: Arc::new(row) }
     }
 
     /// Ends an interval.
     pub fn tick(&mut self, now: BootTime, interval: Duration) {
         self.counted = std::mem::take(&mut self.counting);
-        self.ends.retain(|_, (at, _)| now.since(*at) < LINGER_NS);
+        self.ends.retain(|_, end| now.since(end.at) < LINGER_NS);
         let seconds = interval.as_secs_f64();
         self.execs_per_s = (seconds > 0.0).then(|| self.execs as f64 / seconds);
         self.execs = 0;
@@ -130,20 +192,26 @@ impl ProcessModel {
     }
 
     /// Every process; those that have ended stay for a while, or with `of_interval` only in the interval that the
-    /// last tick closed.
-    pub fn rows(&self, processes: &Processes, now: BootTime, of_interval: bool) -> Vec<Arc<ProcessRow>> {
+    /// last tick closed. `given` is what the other families say of them.
+    pub fn rows(
+        &self,
+        processes: &Processes,
+        now: BootTime,
+        of_interval: bool,
+        mut given: HashMap<ProcKey, Given>,
+    ) -> Vec<Arc<ProcessRow>> {
         processes
             .iter()
             .filter(|identity| !of_interval || processes.is_of_interval(identity))
             .map(|identity| {
                 let end = self.ends.get(&identity.key);
-                let until = end.map_or(now, |(at, _)| *at);
                 Arc::new(ProcessRow {
-                    identity: Arc::clone(identity),
-                    tid: None,
-                    exit: end.map(|(_, exit)| *exit),
-                    age_ns: Some(until.since(started(identity.key))),
+                    exit: end.map(|end| end.exit),
+                    oom: end.is_some_and(|end| end.oom),
+                    age_ns: Some(end.map_or(now, |end| end.at).since(started(identity.key))),
                     activity: Some(self.counted.get(&identity.key).copied().unwrap_or_default()),
+                    given: given.remove(&identity.key).unwrap_or_default(),
+                    ..ProcessRow::of(Arc::clone(identity))
                 })
             })
             .collect()

@@ -6,12 +6,7 @@ use crate::collect::program::{Alternative, Hook, Program};
 pub fn maps(budget: &Budget) -> Vec<MapSize> {
     vec![
         MapSize { name: "EXITED", entries: 1024, entry_bytes: 16 + ELEMENT, counted: false },
-        MapSize {
-            name: "SCRATCH",
-            entries: 2,
-            entry_bytes: 8400 * budget.possible_cpus as u64,
-            counted: false,
-        },
+        MapSize::scratch(budget),
     ]
 }
 

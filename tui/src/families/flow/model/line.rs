@@ -72,15 +72,3 @@ pub(super) fn uncount(row: &mut FlowRow, record: &Record) {
         row.tx_bytes = record.tx_bytes.saturating_sub(1);
     }
 }
-
-/// `ECONNREFUSED` and the like.
-pub(super) fn errno_name(code: i32) -> &'static str {
-    use std::collections::BTreeMap;
-    use std::sync::{Mutex, OnceLock, PoisonError};
-    static NAMES: OnceLock<Mutex<BTreeMap<i32, &'static str>>> = OnceLock::new();
-    let mut names = NAMES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    names.entry(code).or_insert_with(|| {
-        // Leaked once per errno, of which there are about 130.
-        format!("{:?}", nix::errno::Errno::from_raw(code)).leak()
-    })
-}

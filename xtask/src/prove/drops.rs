@@ -1,0 +1,145 @@
+//! Packets that never arrived, each under its own reason with its count and its process; what arrived is not among them.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Place;
+use super::checks::Checks;
+use super::event::Event;
+use super::observer::{Keep, Observer};
+use super::top::{Top, rows};
+use crate::workload::actor::Actor;
+
+/// What must be said of the packets to one port.
+struct Case {
+    key: &'static str,
+    reasons: &'static [&'static str],
+    /// Of a kernel that has no reasons: the function.
+    function: &'static str,
+    direction: &'static str,
+    /// How the process is known.
+    attribution: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        key: "closed",
+        reasons: &["NO_SOCKET"],
+        function: "__udp4_lib_rcv",
+        direction: "receive",
+        attribution: "inferred",
+    },
+    Case {
+        key: "full",
+        reasons: &["SOCKET_RCVBUFF"],
+        function: "SOCKET_RCVBUFF",
+        direction: "receive",
+        attribution: "exact",
+    },
+    Case {
+        key: "corrupt",
+        reasons: &["UDP_CSUM"],
+        function: "UDP_CSUM",
+        direction: "receive",
+        attribution: "inferred",
+    },
+    Case {
+        key: "out",
+        reasons: &["NETFILTER_DROP"],
+        function: "NETFILTER_DROP",
+        direction: "transmit",
+        attribution: "exact",
+    },
+    Case {
+        key: "in",
+        reasons: &["NETFILTER_DROP"],
+        function: "NETFILTER_DROP",
+        direction: "receive",
+        attribution: "inferred",
+    },
+];
+
+pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
+    let count = place.scaled(500, 25).to_string();
+    // Its socket is older than fluoro and its process, too; those of the packets are younger.
+    let mut actor = Actor::start(&place.xtask, &["drops", &count])?;
+    let pid = actor.pid();
+    let netns = actor.hear(place.patience(10))?.get("netns").and_then(Value::as_u64).context("no netns")?;
+    let top = Top::start(place, "failures", &["-f", &format!("kind:drop pid:{pid}"), "-d", "500ms"])?;
+    top.next()?;
+    let watch = Observer::start(place, &["drop"], &[], Keep::Events)?;
+    actor.tell("go")?;
+    let account = actor.hear(place.patience(20))?;
+    let tables = top.gather(place.patience(2))?;
+    watch.settle();
+    actor.end(place.patience(10))?;
+    let observed = watch.finish()?;
+    observed.check_books(checks, &["drop"])?;
+    checks.equal("lost", 0, observed.books("drop")?.lost);
+    let ours: Vec<&Event> = observed.events.iter().filter(|event| event.netns == Some(netns)).collect();
+    let word = |key: &str, member: &str| account.pointer(&format!("/{key}/{member}")).and_then(Value::as_u64);
+    if let Some(reason) = account.get("nftables").and_then(Value::as_str) {
+        checks.note(format!("no rule of nftables here: {reason}"));
+    }
+    for case in CASES {
+        let port = word(case.key, "port").context("no port")?;
+        let Some(packets) = word(case.key, "packets") else { continue };
+        check(checks, case, &ours, port, packets, pid);
+        // In the kernel's own counts are the processes that it knows exactly.
+        if case.attribution == "exact" {
+            let of = |row: &&Value| {
+                row.pointer("/error/type").and_then(Value::as_str) == case.reasons.first().copied()
+            };
+            let row = tables.iter().flat_map(rows).filter(of).next_back();
+            let total = row.and_then(|row| row.pointer("/failure/total")).and_then(Value::as_u64);
+            checks.equal(format!("{}: total in top failures", case.key), packets, total.unwrap_or(0));
+        }
+    }
+    let fine = word("fine", "port").context("no port")?;
+    let dropped: Vec<String> = ours
+        .iter()
+        .filter(|event| [event.local_port(), event.peer_port()].map(u64::from).contains(&fine))
+        .map(|event| brief(event))
+        .collect();
+    checks.none("drops of what arrived", &dropped);
+    Ok(())
+}
+
+fn check(checks: &mut Checks, case: &Case, ours: &[&Event], port: u64, packets: u64, pid: u32) {
+    let Case { key, reasons, function, direction, attribution } = case;
+    let to_port = |event: &&&Event| {
+        let end = if *direction == "receive" { event.local_port() } else { event.peer_port() };
+        u64::from(end) == port
+    };
+    let found: Vec<&Event> = ours.iter().filter(to_port).copied().collect();
+    let right = |event: &&&Event| {
+        let reason = event.reason.as_deref().unwrap_or_default();
+        reasons.contains(&reason) || reason == *function
+    };
+    checks.equal(format!("{key}: packets under {}", reasons.join(" or ")), packets, {
+        found.iter().filter(right).count() as u64
+    });
+    let others: Vec<String> = found.iter().filter(|event| !right(event)).map(|event| brief(event)).collect();
+    checks.none(format!("{key}: packets under another reason"), &others);
+    let wrong: Vec<String> = found
+        .iter()
+        .filter(|event| {
+            event.pid != Some(pid)
+                || event.drop_attribution.as_deref() != Some(attribution)
+                || event.io_direction.as_deref() != Some(direction)
+        })
+        .map(|event| brief(event))
+        .collect();
+    checks.none(format!("{key}: wrong process, attribution or direction"), &wrong);
+}
+
+fn brief(event: &Event) -> String {
+    format!(
+        "{} {} {} at {} {}",
+        event.reason.as_deref().unwrap_or("-"),
+        event.drop_attribution.as_deref().unwrap_or("-"),
+        event.io_direction.as_deref().unwrap_or("-"),
+        event.location.as_deref().unwrap_or("-"),
+        event.brief()
+    )
+}

@@ -1,0 +1,95 @@
+//! The programs on every call of the machine are there while the view of calls is open, and not before or long after.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Place;
+use super::checks::Checks;
+use super::pty::Console;
+use super::witness::{self, BpfKind};
+
+/// How long a family that no view needs stays attached.
+const LINGER: Duration = Duration::from_secs(10);
+
+pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
+    let mut console = Console::start(place, &[], &[], 50, 200)?;
+    let within = place.patience(20);
+    console.wait_until("programs are attached", within, |c| !held(c, BpfKind::Link).is_empty())?;
+    // What follows the first attachment, and the views that never attach it.
+    for key in [b"5", b"6", b"2"] {
+        console.press(key)?;
+        thread::sleep(Duration::from_millis(700));
+    }
+    let before = held(&console, BpfKind::Link);
+    let maps = held(&console, BpfKind::Map);
+    let bare = getppid_ns();
+
+    let pressed = Instant::now();
+    console.press(b"4")?;
+    console.wait_until("two links more", place.patience(5), |c| {
+        held(c, BpfKind::Link).len() >= before.len() + 2
+    })?;
+    checks.at_most("seconds to attach", place.patience(3).as_secs_f64(), pressed.elapsed().as_secs_f64());
+    checks.equal("links more while the view is open", 2, held(&console, BpfKind::Link).len() - before.len());
+    // A tick and more: the table has something to show.
+    console.wait_until("a table of calls", place.patience(10), |c| {
+        c.with_screen(|screen| {
+            ["SYSCALL", "futex"].iter().all(|word| contains(&screen.bytes, word.as_bytes()))
+        })
+    })?;
+    let during = getppid_ns();
+    let listed = witness::bpftool_ids(BpfKind::Link)?;
+
+    let left = Instant::now();
+    console.press(b"2")?;
+    console.wait_until("the links are gone", LINGER + place.patience(10), |c| {
+        held(c, BpfKind::Link).len() <= before.len()
+    })?;
+    let took = left.elapsed();
+    checks.at_least(
+        "seconds that it stays after the view was left",
+        LINGER.as_secs_f64() - 1.0,
+        took.as_secs_f64(),
+    );
+    checks.at_most("the same", (LINGER + place.patience(4)).as_secs_f64(), took.as_secs_f64());
+    checks.equal("links as before", true, held(&console, BpfKind::Link) == before);
+    console
+        .wait_until("the maps are gone", place.patience(5), |c| held(c, BpfKind::Map).len() <= maps.len())?;
+    if let (Some(during), Some(after)) = (listed, witness::bpftool_ids(BpfKind::Link)?) {
+        checks.equal("bpftool link list: gone since", 2, during.difference(&after).count());
+    }
+    let after = getppid_ns();
+    checks.note(format!("getppid: {bare} ns before, {during} ns while the view is open, {after} ns after"));
+    console.press(b"q")?;
+    console.await_end(place.patience(10))?;
+    Ok(())
+}
+
+fn held(console: &Console, kind: BpfKind) -> BTreeSet<u32> {
+    witness::bpf_ids_held(console.pid())
+        .into_iter()
+        .filter(|(held, _)| *held == kind)
+        .map(|(_, id)| id)
+        .collect()
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+/// The least of several rounds.
+fn getppid_ns() -> u128 {
+    const CALLS: u32 = 50_000;
+    let round = |_| {
+        let begin = Instant::now();
+        for _ in 0..CALLS {
+            // SAFETY: no arguments.
+            unsafe { libc::syscall(libc::SYS_getppid) };
+        }
+        begin.elapsed().as_nanos() / u128::from(CALLS)
+    };
+    (0..9).map(round).min().unwrap_or(0)
+}

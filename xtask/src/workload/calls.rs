@@ -1,0 +1,137 @@
+//! Calls into the kernel of which every one is known: how many, of which kind, how they end, how long they take.
+
+use std::fs;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{Words, voice};
+
+/// Each thread makes COUNT calls of each kind when told `go`, and again when told again, until told `end`. Says what
+/// one round was, `{"pid":..,"calls":{NAME:[CALLS, ERRORS, ERRNO or null]..}}`, and `"done"` after each.
+pub fn play(words: &mut Words) -> Result<()> {
+    let threads: u64 = words.parse("THREADS")?;
+    let count: u64 = words.parse("COUNT")?;
+    let each = threads * count;
+    voice::say(&json!({"pid": std::process::id(), "calls": {
+        "getppid": [each, 0, null], "lseek": [each, each, "ESPIPE"], "openat": [each, each, "ENOENT"],
+        "dup2": [each, each, "EBADF"], "sched_yield": [each, 0, null],
+    }}))?;
+    loop {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).context("read from stdin")?;
+        if line.trim_end() != "go" {
+            return Ok(());
+        }
+        let workers: Vec<_> = (0..threads).map(|_| thread::spawn(move || round(count))).collect();
+        for worker in workers {
+            worker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        }
+        voice::say(&json!("done"))?;
+    }
+}
+
+fn round(count: u64) -> Result<()> {
+    let (reader, _writer) = io::pipe().context("pipe")?;
+    let pipe = std::os::fd::AsRawFd::as_raw_fd(&reader);
+    for _ in 0..count {
+        // SAFETY: none of these calls touches memory but the path, which is there.
+        unsafe {
+            libc::syscall(libc::SYS_getppid);
+            libc::syscall(libc::SYS_lseek, pipe, 0, libc::SEEK_CUR);
+            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/nowhere/to/be/found".as_ptr(), libc::O_RDONLY);
+            libc::syscall(libc::SYS_dup2, -1, 100);
+            libc::syscall(libc::SYS_sched_yield);
+        }
+    }
+    Ok(())
+}
+
+/// THREADS threads wait in read(2) when told `go`, all of them for so many MILLISECONDS. Says that they wait, and how
+/// long at least and at most: `{"waiting":N}`, `{"least_ns":..,"most_ns":..}`.
+pub fn wait(words: &mut Words) -> Result<()> {
+    let threads: usize = words.parse("THREADS")?;
+    let milliseconds = words.parse("MILLISECONDS")?;
+    voice::say(&json!({"pid": std::process::id()}))?;
+    voice::wait_for("go")?;
+    let (reader, mut writer) = io::pipe().context("pipe")?;
+    let began = Instant::now();
+    let sleepers = (0..threads)
+        .map(|_| {
+            let mut reader = reader.try_clone().context("dup")?;
+            thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn(move || reader.read_exact(&mut [0]))
+                .context("start a thread")
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // A thread whose state is S waits; the last one started may not have come so far yet.
+    while waiting(Path::new("/proc/self/task"))? < threads {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let all = Instant::now();
+    voice::say(&json!({"waiting": threads}))?;
+    thread::sleep(Duration::from_millis(milliseconds));
+    let least = all.elapsed();
+    writer.write_all(&vec![0; threads]).context("write to the pipe")?;
+    for sleeper in sleepers {
+        sleeper.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
+    let most = began.elapsed();
+    voice::say(&json!({"least_ns": least.as_nanos() as u64, "most_ns": most.as_nanos() as u64}))
+}
+
+fn waiting(tasks: &Path) -> Result<usize> {
+    let state = |stat: &[u8]| stat.iter().rposition(|&b| b == b')').and_then(|at| stat.get(at + 2)).copied();
+    Ok(fs::read_dir(tasks)
+        .context("read /proc/self/task")?
+        .filter_map(|task| {
+            // Not by read(2): those of the waiting threads are counted.
+            let mut stat = [0; 512];
+            let read = fs::File::open(task.ok()?.path().join("stat")).ok()?.read_at(&mut stat, 0).ok()?;
+            state(stat.get(..read)?)
+        })
+        .filter(|&state| state == b'S')
+        .count())
+}
+
+/// getppid of the 32-bit ABI.
+pub const GETPPID_I386: u64 = 64;
+
+/// Writes a static 32-bit program that calls getppid COUNT times and exits with 7.
+pub fn write_i386(path: &Path, count: u32) -> Result<()> {
+    const BASE: u32 = 0x0804_8000;
+    const HEADERS: u32 = 52 + 32;
+    let mut code = vec![0xbe]; // mov esi, COUNT
+    code.extend_from_slice(&count.to_le_bytes());
+    code.extend_from_slice(&[0xb8, GETPPID_I386 as u8, 0, 0, 0]); // again: mov eax, 64
+    code.extend_from_slice(&[0xcd, 0x80]); // int 0x80
+    code.extend_from_slice(&[0x4e, 0x75, 0xf6]); // dec esi; jnz again
+    code.extend_from_slice(&[0xbb, 7, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]); // exit(7)
+    let size = HEADERS + code.len() as u32;
+    let mut file = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let half = |file: &mut Vec<u8>, n: u16| file.extend_from_slice(&n.to_le_bytes());
+    let word = |file: &mut Vec<u8>, n: u32| file.extend_from_slice(&n.to_le_bytes());
+    half(&mut file, 2); // ET_EXEC
+    half(&mut file, 3); // EM_386
+    word(&mut file, 1);
+    word(&mut file, BASE + HEADERS); // entry
+    word(&mut file, 52); // program headers
+    word(&mut file, 0);
+    word(&mut file, 0);
+    for n in [52, 32, 1, 0, 0, 0] {
+        half(&mut file, n);
+    }
+    // PT_LOAD of the whole file, readable and executable.
+    for n in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
+        word(&mut file, n);
+    }
+    file.extend_from_slice(&code);
+    fs::write(path, &file).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("chmod")
+}
