@@ -57,5 +57,5 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         // With so many busy processes on few CPUs fluoro itself may not get to run often enough.
         return Ok(());
     }
-    flows::compare(place, checks, &exchanged, &observed.events)
+    flows::compare(place, checks, &exchanged, &observed.events, books.missed)
 }
