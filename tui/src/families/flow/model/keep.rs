@@ -64,10 +64,10 @@ impl FlowModel {
 
     /// Drops the row that ended then. A socket may have connected again since, under the same id.
     pub(super) fn forget(&mut self, id: FlowId, ended: BootTime) {
-        if self.flows.get(&id).is_some_and(|flow| flow.ended == Some(ended)) {
-            if let Some(flow) = self.flows.remove(&id) {
-                self.folded.add(&flow.row);
-            }
+        if self.flows.get(&id).is_some_and(|flow| flow.ended == Some(ended))
+            && let Some(flow) = self.flows.remove(&id)
+        {
+            self.folded.add(&flow.row);
         }
     }
 
