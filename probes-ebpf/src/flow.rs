@@ -40,10 +40,6 @@ static MINT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SPARED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Transitions that a spare did for the first program; of this CPU, modulo 2^64.
-#[map]
-static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
 const IPPROTO_TCP: u16 = 6;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -120,13 +116,6 @@ fn spared() -> bool {
 }
 
 #[inline(always)]
-fn recovered(by: i64) {
-    if let Some(count) = RECOVERED.get_ptr_mut(0) {
-        ledger::add(count, by as u64);
-    }
-}
-
-#[inline(always)]
 fn is_tcp<A: Access>(sk: Kptr) -> bool {
     let family: u16 = A::read(sk, offset!(sock_family));
     let protocol: u16 = A::read(sk, offset!(sock_protocol));
@@ -165,7 +154,7 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
             }
             return 0;
         }
-        recovered(1);
+        ledger::recovered(1);
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
@@ -385,7 +374,7 @@ fn remember(key: u64, entry: &FlowEntry, ours: bool, turn: Turn, old: u8) -> boo
     }
     let kept = held.is_some() || FLOWS.insert(&key, entry, 0).is_ok();
     if !kept && !last {
-        recovered(-1);
+        ledger::recovered(-1);
         return false;
     }
     if matches!(entry.state, state::SYN_SENT | state::LISTEN)

@@ -33,6 +33,18 @@ count! {
     supplement_lost => supplements_lost,
 }
 
+/// Runs that a spare did for the first program; of this CPU, modulo 2^64.
+#[map]
+static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// A spare does what the kernel skipped.
+#[inline(always)]
+pub fn recovered(by: i64) {
+    if let Some(count) = RECOVERED.get_ptr_mut(0) {
+        add(count, by as u64);
+    }
+}
+
 /// Adds to a number of map memory, aligned to 8.
 #[inline(always)]
 pub fn add(number: *mut u64, by: u64) {

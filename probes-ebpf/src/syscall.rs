@@ -79,16 +79,28 @@ pub fn syscall_enter_perf(ctx: TracePointContext) -> u32 {
 }
 
 // sys_exit(struct pt_regs *regs, long ret)
-#[btf_tracepoint(function = "sys_exit")]
-pub fn syscall_exit_btf(ctx: BtfTracePointContext) -> i32 {
-    let regs: Kptr = ctx.arg(0);
-    on_exit::<Direct>(Regs::At(regs), Direct::read(regs, offset!(regs_orig_ax)), ctx.arg(1))
+// From 7.0 on programs can be preempted, and what the next task does is skipped meanwhile: the spares run after the
+// first and do it. They see it by the stamp, which is still there.
+macro_rules! on_exits {
+    ($($btf:ident, $raw:ident, $spare:literal;)+) => {
+        $(#[btf_tracepoint(function = "sys_exit")]
+        pub fn $btf(ctx: BtfTracePointContext) -> i32 {
+            let regs: Kptr = ctx.arg(0);
+            on_exit::<Direct>($spare, Regs::At(regs), Direct::read(regs, offset!(regs_orig_ax)), ctx.arg(1))
+        }
+
+        #[raw_tracepoint(tracepoint = "sys_exit")]
+        pub fn $raw(ctx: RawTracePointContext) -> i32 {
+            let regs: Kptr = ctx.arg(0);
+            on_exit::<Helper>($spare, Regs::At(regs), Helper::read(regs, offset!(regs_orig_ax)), ctx.arg(1))
+        })+
+    };
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn syscall_exit_raw(ctx: RawTracePointContext) -> i32 {
-    let regs: Kptr = ctx.arg(0);
-    on_exit::<Helper>(Regs::At(regs), Helper::read(regs, offset!(regs_orig_ax)), ctx.arg(1))
+on_exits! {
+    syscall_exit_btf, syscall_exit_raw, false;
+    syscall_exit_btf_spare1, syscall_exit_raw_spare1, true;
+    syscall_exit_btf_spare2, syscall_exit_raw_spare2, true;
 }
 
 // raw_syscalls:sys_exit: long id; long ret
@@ -96,7 +108,7 @@ pub fn syscall_exit_raw(ctx: RawTracePointContext) -> i32 {
 pub fn syscall_exit_perf(ctx: TracePointContext) -> u32 {
     // SAFETY: inside the tracepoint's record.
     let (id, result) = unsafe { (ctx.read_at(8).unwrap_or(-1), ctx.read_at(16).unwrap_or(0)) };
-    on_exit::<Helper>(Regs::None, id, result) as u32
+    on_exit::<Helper>(false, Regs::None, id, result) as u32
 }
 
 /// Where the arguments are.
@@ -143,7 +155,7 @@ fn on_enter<A: Access>(regs: Regs, id: i64) -> i32 {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if is_endless(entered) {
-        count::<A>(task, entered, 0, None, now);
+        count::<A>(task, entered, 0, None);
         trace::<A>(regs, entered, 0, None, now, FLAG_ENDLESS);
     } else {
         inflight::enter(bpf_get_current_pid_tgid() as u32, entered, now);
@@ -152,18 +164,25 @@ fn on_enter<A: Access>(regs: Regs, id: i64) -> i32 {
 }
 
 #[inline(always)]
-fn on_exit<A: Access>(regs: Regs, id: i64, result: i64) -> i32 {
+fn on_exit<A: Access>(spare: bool, regs: Regs, id: i64, result: i64) -> i32 {
+    let call = inflight::leave(bpf_get_current_pid_tgid() as u32, id);
+    if spare {
+        if call.is_none() {
+            return 0;
+        }
+        ledger::recovered(1);
+    }
     let task = A::current_task();
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let (entered, duration_ns) = match inflight::leave(bpf_get_current_pid_tgid() as u32, id) {
+    let (entered, duration_ns) = match call {
         Some(call) => (call.number, Some(now.saturating_sub(call.started_ns))),
         None => (id as u32 & !COMPAT | if is_compat::<A>(task) { COMPAT } else { 0 }, None),
     };
     if duration_ns.is_none() && is_birth(entered, result) {
         return 0;
     }
-    count::<A>(task, entered, result, duration_ns, now);
+    count::<A>(task, entered, result, duration_ns);
     trace::<A>(regs, entered, result, duration_ns, now, 0);
     0
 }
@@ -186,7 +205,7 @@ const fn abi(entered: u32) -> u8 {
 
 /// Adds one call to its cell.
 #[inline(always)]
-fn count<A: Access>(task: Kptr, entered: u32, result: i64, duration_ns: Option<u64>, _now: u64) {
+fn count<A: Access>(task: Kptr, entered: u32, result: i64, duration_ns: Option<u64>) {
     let leader: Kptr = A::read(task, offset!(task_leader));
     let short = entered & !(COMPAT | X32_BIT);
     let key = CellKey {

@@ -111,7 +111,7 @@ pub const BUCKETS: usize = 256;
 pub const FIRST_BUCKET: u16 = histogram::bucket_of(64);
 
 /// A cell's bucket of a duration.
-#[inline(always)]
+#[inline]
 pub const fn bucket(ns: u64) -> usize {
     let index = histogram::bucket_of(if ns < 64 { 64 } else { ns }) as usize - FIRST_BUCKET as usize;
     if index < BUCKETS { index } else { BUCKETS - 1 }

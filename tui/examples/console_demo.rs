@@ -60,8 +60,7 @@ fn scene(query: &Query, seq: u64) -> Scene {
             });
             Scene::of(rows.collect(), 1204)
         }
-        View::Syscalls => Scene::of(rows::hostile(), 7),
-        View::Processes => Scene::of(rows::hostile(), 7),
+        View::Syscalls | View::Processes => Scene::of(rows::hostile(), 7),
         View::Events | View::Failures => Scene::of(Vec::<rows::Flow>::new(), 0),
         View::Probes => Scene::of(rows::probes(), 5),
     };

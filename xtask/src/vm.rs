@@ -74,6 +74,8 @@ pub fn main(args: &[String]) -> Result<()> {
     if series.is_empty() {
         series.extend(SERIES);
     }
+    // The sender is dropped here: within the call it would live until the guests are over, which wait for it.
+    let (_, beside) = channel();
     let outcomes = matrix(
         &series,
         &scenarios,
@@ -84,7 +86,7 @@ pub fn main(args: &[String]) -> Result<()> {
         } else {
             Boots::Plain
         },
-        channel().1,
+        beside,
     )?;
     let failed = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).count();
     if failed > 0 {

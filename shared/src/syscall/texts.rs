@@ -1,5 +1,7 @@
 //! Which arguments of which calls are paths or names: what the kernel side reads when somebody traces.
 
+#![expect(clippy::indexing_slicing, reason = "the compiler does it, and would stop")]
+
 use super::NUMBERS;
 
 /// Bits of arguments, by number; the 32-bit ABI's behind the native ones.

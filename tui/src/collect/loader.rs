@@ -343,7 +343,7 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
         let mut map: Array<_, u32> = bpf.map_mut("SPARED")?.try_into().ok()?;
         map.set(0, spared, 0).ok()
     };
-    if alternative.spares.is_empty() || tell(bpf, 1).is_none() {
+    if alternative.spares.is_empty() || !is_skipped(alternative.hook) || tell(bpf, 1).is_none() {
         return;
     }
     let mut attached =
@@ -351,6 +351,17 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
     if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);
         unload(bpf, alternative.spares.iter().copied());
+    }
+}
+
+/// Whether this kernel skips runs on such a hook. No interrupt makes a system call: there only preemption skips, from 7.0
+/// on, and a spare would cost every call of the machine.
+fn is_skipped(hook: Hook) -> bool {
+    match hook {
+        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => {
+            KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
+        }
+        _ => true,
     }
 }
 

@@ -33,7 +33,11 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         held(c, BpfKind::Link).len() >= before.len() + 2
     })?;
     checks.at_most("seconds to attach", place.patience(3).as_secs_f64(), pressed.elapsed().as_secs_f64());
-    checks.equal("links more while the view is open", 2, held(&console, BpfKind::Link).len() - before.len());
+    checks.at_least(
+        "links more while the view is open",
+        2,
+        held(&console, BpfKind::Link).len() - before.len(),
+    );
     // A tick and more: the table has something to show.
     console.wait_until("a table of calls", place.patience(10), |c| {
         c.with_screen(|screen| {
@@ -59,7 +63,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     console
         .wait_until("the maps are gone", place.patience(5), |c| held(c, BpfKind::Map).len() <= maps.len())?;
     if let (Some(during), Some(after)) = (listed, witness::bpftool_ids(BpfKind::Link)?) {
-        checks.equal("bpftool link list: gone since", 2, during.difference(&after).count());
+        checks.at_least("bpftool link list: gone since", 2, during.difference(&after).count());
     }
     let after = getppid_ns();
     checks.note(format!("getppid: {bare} ns before, {during} ns while the view is open, {after} ns after"));

@@ -92,10 +92,9 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 fn put(out: &mut Vec<u8>, arg: Arg, value: u64) {
     match arg {
-        Int | Fd => write(out, format_args!("{}", value as i32)),
         Size => write(out, format_args!("{value}")),
         Dir if value as i32 == libc::AT_FDCWD => out.extend_from_slice(b"AT_FDCWD"),
-        Dir => write(out, format_args!("{}", value as i32)),
+        Int | Fd | Dir => write(out, format_args!("{}", value as i32)),
         Octal => write(out, format_args!("{:#05o}", value & 0xffff)),
         Address if value == 0 => out.extend_from_slice(b"NULL"),
         Address | Raw => write(out, format_args!("{value:#x}")),
@@ -134,6 +133,7 @@ fn put_flags(out: &mut Vec<u8>, flags: &Flags, value: u64) {
 }
 
 /// The arguments of the common calls, by name; 32-bit variants beside the native ones.
+#[expect(clippy::match_same_arms, reason = "a table: what belongs together stands together")]
 fn describe(name: &str) -> Option<&'static [Arg]> {
     use flags::{
         ACCESS, AT, CLOCK, CLONE, DOMAIN, EPOLL_OP, FCNTL, FUTEX, HOW, MADVISE, MAP, MSG, OPEN, PROT, RENAME,

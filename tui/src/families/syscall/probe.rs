@@ -49,14 +49,14 @@ pub const PROGRAMS: &[Program] = &[
                 name: "tp_btf",
                 entry: "syscall_exit_btf",
                 hook: Hook::BtfTracepoint("sys_exit"),
-                spares: &[],
+                spares: &["syscall_exit_btf_spare1", "syscall_exit_btf_spare2"],
                 blind: None,
             },
             Alternative {
                 name: "raw_tp",
                 entry: "syscall_exit_raw",
                 hook: Hook::RawTracepoint("sys_exit"),
-                spares: &[],
+                spares: &["syscall_exit_raw_spare1", "syscall_exit_raw_spare2"],
                 blind: None,
             },
             Alternative {
