@@ -6,6 +6,7 @@ mod alternatives;
 mod blind;
 mod bytes;
 mod checks;
+mod churn;
 mod doctor;
 mod drops;
 mod event;
@@ -111,6 +112,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("files", files::play),
     ("file-activity", file_activity::play),
     ("file-storm", file_storm::play),
+    ("churn", churn::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("drops", drops::play),

@@ -18,6 +18,9 @@ use crate::{
 /// Two processes that take turns at one socket are told of once in 2^27 ns (134 ms) at most.
 const PAUSE: u32 = 27;
 
+/// A connection is short up to this age.
+const YOUNG_NS: u64 = 200_000_000;
+
 // tcp_rcv_space_adjust(struct sock *sk): data has been copied or spliced to a program (tcp_recvmsg, tcp_read_sock,
 // tcp_zerocopy_receive), once a segment.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
@@ -68,21 +71,31 @@ fn on_data<A: Access>(sk: Kptr, received: bool) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the map's own memory. These members are nobody else's but of a socket that starts anew.
     unsafe {
-        let first = received && (*held).first_byte_us == 0 && (*held).established_at_ns != 0;
-        if (*held).mover == tgid && !first {
+        let established = (*held).established_at_ns;
+        let first = received && (*held).first_byte_us == 0 && established != 0;
+        let mover = (*held).mover;
+        if mover == tgid && !first {
             return 0;
         }
         let now = bpf_ktime_get_boot_ns();
+        let age_ns = now.wrapping_sub(established);
         if first {
-            let took_ns = now.wrapping_sub((*held).established_at_ns).max(1);
-            (*held).first_byte_us = (took_ns / 1000).clamp(1, u64::from(u32::MAX)) as u32;
+            (*held).first_byte_us = (age_ns / 1000).clamp(1, u64::from(u32::MAX)) as u32;
             if (*held).owner.is_known() {
-                ledger::sample(histogram::record(&(*held).owner, WHAT_FIRST_BYTE, 0, took_ns));
+                ledger::sample(histogram::record(&(*held).owner, WHAT_FIRST_BYTE, 0, age_ns.max(1)));
             }
-        } else if (*held).mover != 0 && (*held).told_at == (now >> PAUSE) as u32 {
+        }
+        // What the owner of a short connection moves itself goes without saying: the close tells the rest.
+        let young = established != 0 && age_ns < YOUNG_NS;
+        let expected = mover == tgid || (mover == 0 && tgid == (*held).owner.tgid);
+        if expected && young {
             return 0;
         }
-        (*held).told_at = (now >> PAUSE) as u32;
+        let tick = (now >> PAUSE) as u32;
+        if mover != 0 && mover != tgid && (*held).told_at == tick {
+            return 0;
+        }
+        (*held).told_at = tick;
         (*held).mover = tgid;
         // The record's owner is the mover here.
         tell::<A>(sk, &*held, &task::current::<A>(), KIND_DATA, 0, (*held).state, now);

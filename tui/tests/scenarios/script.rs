@@ -174,6 +174,7 @@ pub struct Process {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "words of a scenario file")]
 pub struct Flow {
     kind: String,
     #[serde(default)]

@@ -382,7 +382,7 @@ pub fn failure(n: u64, flow: Flow) -> FailureRow {
     FailureRow {
         family: "flow",
         kind: ["connect", "reset_received", "retransmit"][n as usize % 3],
-        error: (n % 3 == 0).then_some("ECONNREFUSED"),
+        error: n.is_multiple_of(3).then_some("ECONNREFUSED"),
         identity: Some(identity),
         subject: Subject::Peer(flow.peer),
         count: flow.retransmits.saturating_add(n % 4),

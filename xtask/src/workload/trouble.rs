@@ -262,8 +262,11 @@ fn send_syn(raw: &OwnedFd, from: SocketAddrV4, to: SocketAddrV4) -> Result<()> {
     let mut pseudo = [from.ip().octets(), to.ip().octets()].concat();
     pseudo.extend_from_slice(&[0, 6, 0, tcp.len() as u8]);
     pseudo.extend_from_slice(&tcp);
-    let sum: u32 =
-        pseudo.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let word = |pair: &[u8]| {
+        let mut octets = pair.iter().map(|&octet| u32::from(octet));
+        octets.next().unwrap_or(0) << 8 | octets.next().unwrap_or(0)
+    };
+    let sum: u32 = pseudo.chunks(2).map(word).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
     tcp.splice(16..18, checksum.to_be_bytes());

@@ -71,6 +71,7 @@ impl Ring {
     }
 
     /// One request, waited for.
+    #[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns what it lays out, and a page is")]
     fn one(&mut self, operation: u8, socket: BorrowedFd<'_>, address: u64, length: usize) -> Result<usize> {
         let [head, tail, mask, _, _, _, array, ..] = self.params.submission;
         let [done_head, done_tail, done_mask, _, _, done_entries, ..] = self.params.completion;

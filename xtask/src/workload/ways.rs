@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -159,7 +159,7 @@ fn receive(way: Way, mut socket: &TcpStream, bytes: usize) -> Result<()> {
     let mut left = bytes;
     let mut buffer = vec![0; 65_536];
     let (reader, writer) = pipe().context("pipe")?;
-    let mut drain = File::from(OwnedFd::from(reader));
+    let mut drain = File::from(reader);
     let mut ring = (way == Way::IoUring).then(Ring::new).transpose()?;
     while left > 0 {
         let most = left.min(buffer.len());

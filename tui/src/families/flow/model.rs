@@ -221,6 +221,10 @@ impl FlowModel {
                 uncount(&mut row, record);
             }
         }
+        // Anybody else would have been told.
+        if row.mover.is_none() && !record.untracked && row.tx_bytes + row.rx_bytes > 0 {
+            row.mover.clone_from(&row.identity);
+        }
         out.push(draft("flow.close", record.at, &row));
         self.end(row, record.at);
     }
