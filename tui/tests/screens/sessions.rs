@@ -73,10 +73,11 @@ fn movement_keys_reach_both_ends_and_go_no_further() {
 
 #[test]
 fn digits_and_tab_ask_for_their_view() {
+    use View::{Events, Failures, Overview, Probes, Processes};
+
     let mut console = showing(0..3);
     console.keys("5678<Tab><S-Tab><S-Tab>");
     let views: Vec<View> = console.asked.iter().map(|q| q.view).collect();
-    use View::{Events, Failures, Overview, Probes, Processes};
     assert_eq!(views, [Processes, Events, Failures, Probes, Overview, Probes, Failures]);
     let serials: Vec<u64> = console.asked.iter().map(|q| q.serial).collect();
     assert!(serials.windows(2).all(|s| s[0] < s[1]));
