@@ -427,9 +427,10 @@ fn device(skb: Kptr, received: bool) -> Kptr {
     if is_kernel(device) { device as Kptr } else { core::ptr::null() }
 }
 
+/// With five levels of page tables, only the top byte of every kernel address has all its bits set.
 #[inline(always)]
 const fn is_kernel(address: u64) -> bool {
-    address >> 48 == 0xffff
+    address >> 56 == 0xff
 }
 
 /// The kernel has computed the checksum and found it wrong.

@@ -29,6 +29,7 @@ count! {
     error => error,
     aggregate_seen => aggregate_seen,
     counted => counted,
+    aggregate_filtered => aggregate_filtered,
     untracked => untracked,
     supplement_lost => supplements_lost,
 }

@@ -28,6 +28,8 @@ pub static MACHINE: Machine = Machine {
     text_low: 0,
     text_high: 0,
     retransmit_error: ABSENT,
+    uring_complete: 0,
+    uring_submit: 0,
 };
 
 /// One offset by its name.
@@ -72,5 +74,6 @@ getters!(
     skb_csum_valid,
     text_low,
     text_high,
-    retransmit_error
+    retransmit_error,
+    uring_complete
 );

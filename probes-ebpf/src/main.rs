@@ -8,6 +8,7 @@
 
 mod access;
 mod drop;
+mod file;
 mod filter;
 mod flow;
 mod histogram;

@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod drop;
+pub mod file;
 pub mod filter;
 pub mod flow;
 pub mod histogram;

@@ -60,9 +60,10 @@ fn scene(query: &Query, seq: u64) -> Scene {
             });
             Scene::of(rows.collect(), 1204)
         }
-        View::Syscalls | View::Processes => Scene::of(rows::hostile(), 7),
-        View::Events | View::Failures => Scene::of(Vec::<rows::Flow>::new(), 0),
+        View::Overview => rows::overview(&(0..12).map(rows::flow).collect::<Vec<_>>(), 12),
+        View::Processes => Scene::of(rows::hostile(), 7),
         View::Probes => Scene::of(rows::probes(), 5),
+        _ => Scene::of(Vec::<rows::Flow>::new(), 0),
     };
     scene.flows = 1204;
     if query.view == View::Probes {
@@ -105,7 +106,7 @@ fn main() {
         (text, Arc::new(filter.unwrap_or_else(|error| panic!("{error}"))))
     });
     let ascii = std::env::var_os("FLUORO_DEMO_ASCII").is_some();
-    let options = Options { mouse: true, filter, ascii, ..Options::default() };
+    let options = Options { mouse: true, view: View::Flows, filter, ascii, ..Options::default() };
     if let Err(error) = run(handle, options) {
         eprintln!("fluoro: {error}");
         std::process::exit(1);

@@ -3,20 +3,25 @@
 
 mod actions;
 mod chord;
+mod copy;
 mod editor;
+mod keymap;
 mod layout;
 mod overlay;
+mod pointer;
 mod reference;
 mod runtime;
 mod screen;
 mod state;
 mod terminal;
+mod typing;
 mod update;
 
 pub use actions::{Act, Action, Mode, actions};
 pub use chord::Chord;
+pub use keymap::{Wish, name_of, parse_key, remap, suggest};
 pub use reference::keys_page;
-pub use runtime::{Options, check_terminal, run};
+pub use runtime::{Keep, Options, check_terminal, run};
 pub use screen::{Picture, draw};
 pub use state::{Layer, State};
 pub use terminal::{Painter, TerminalError};

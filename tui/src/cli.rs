@@ -1,7 +1,9 @@
 //! Arguments, and what each command does with them. Bad arguments are refused before any privilege is needed.
 
+mod config;
 mod console;
 mod doctor;
+mod generated;
 mod observe;
 mod outlet;
 mod run;
@@ -37,6 +39,15 @@ enum Command {
     Observe(Observe),
     /// Print the tables, one object an interval
     Top(Top),
+    /// The configuration of the console
+    Config(Configuration),
+    /// Print what makes a shell complete fluoro's options
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
     /// Say what this kernel and these privileges allow, and why
     Doctor(Doctor),
 }
@@ -66,6 +77,9 @@ struct Console {
     /// Only plain ASCII on the screen
     #[arg(long)]
     ascii: bool,
+    /// The configuration, or `none` [default: $XDG_CONFIG_HOME/fluoro/config.toml]
+    #[arg(long, value_name = "FILE|none")]
+    config: Option<PathBuf>,
     /// Leave the mouse to the terminal
     #[arg(long)]
     no_mouse: bool,
@@ -88,8 +102,15 @@ enum Output {
 }
 
 #[derive(Debug, Args)]
+struct Configuration {
+    /// Print a file that says what holds without one, with every setting and key
+    #[arg(long)]
+    print_default: bool,
+}
+
+#[derive(Debug, Args)]
 struct Observe {
-    /// Families to observe [default: process flow drop]
+    /// Families to observe [default: process flow file drop]
     #[arg(value_name = "FAMILY", value_parser = parse_family)]
     families: Vec<Family>,
     /// Only events that match
@@ -118,6 +139,7 @@ struct Observe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
     Flows,
+    Files,
     Syscalls,
     Processes,
     Failures,

@@ -1,6 +1,7 @@
 //! Columns as values: one list a family drives table, JSON, filter keys, help and docs.
 //! Knows rows and plain values; knows neither ratatui nor the kernel.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -30,6 +31,20 @@ pub enum Value<'a> {
     Counts(&'a [(&'static str, u64)]),
     /// A process as people name it: `nginx(4242)`.
     Process(&'a Outside, u32),
+}
+
+impl Value<'_> {
+    /// As a number to order and to add by.
+    pub const fn number(&self) -> Option<f64> {
+        match self {
+            Value::Uint(n) | Value::Id(n) => Some(*n as f64),
+            Value::Int(n) => Some(*n as f64),
+            Value::Real(n) => Some(*n),
+            Value::Bool(b) => Some(if *b { 1.0 } else { 0.0 }),
+            Value::Time(at) => Some(at.0 as f64),
+            _ => None,
+        }
+    }
 }
 
 /// What a number counts: decides how it is shown and which filter suffixes it takes.
@@ -186,6 +201,12 @@ pub trait Row: Send + Sync + 'static {
 pub trait Facts {
     fn infos(&self) -> &'static [Info];
     fn value(&self, column: usize) -> Value<'_>;
+
+    /// The value of the column with this id; for single rows.
+    fn named(&self, id: &str) -> Value<'_> {
+        let column = self.infos().iter().position(|info| info.id == id);
+        column.map_or(Value::Missing, |column| self.value(column))
+    }
 }
 
 impl<R: Row> Facts for R {
@@ -214,6 +235,28 @@ pub fn infos<R: Row>() -> &'static [Info] {
     let infos: &'static [Info] = R::columns().iter().map(|c| c.info).collect::<Vec<_>>().leak();
     made.write().unwrap_or_else(PoisonError::into_inner).insert(id, infos);
     infos
+}
+
+/// Where columns with these ids are, looked up once a kind of row.
+pub struct Finder<const N: usize> {
+    ids: [&'static str; N],
+    found: RefCell<Vec<(usize, [Option<usize>; N])>>,
+}
+
+impl<const N: usize> Finder<N> {
+    pub const fn new(ids: [&'static str; N]) -> Self {
+        Self { ids, found: RefCell::new(Vec::new()) }
+    }
+
+    pub fn of(&self, infos: &'static [Info]) -> [Option<usize>; N] {
+        let kind = infos.as_ptr() as usize;
+        if let Some((_, found)) = self.found.borrow().iter().find(|(known, _)| *known == kind) {
+            return *found;
+        }
+        let found = self.ids.map(|id| infos.iter().position(|info| info.id == id));
+        self.found.borrow_mut().push((kind, found));
+        found
+    }
 }
 
 /// A finished table: rows chosen and ordered by the engine, cells read on demand by whoever draws or prints.

@@ -3,6 +3,7 @@
 
 pub mod drop;
 pub mod failure;
+pub mod file;
 pub mod flow;
 pub mod identity;
 pub mod process;
@@ -19,10 +20,11 @@ pub enum Family {
     Flow,
     Drop,
     Syscall,
+    File,
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::Drop, Self::Syscall];
+    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::File, Self::Drop, Self::Syscall];
 
     /// Families that contribute to the table of failures.
     pub const FAILING: &'static [Self] = &[Self::Flow, Self::Drop];
@@ -30,7 +32,7 @@ impl Family {
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
-            Self::Process | Self::Syscall => &[],
+            Self::Process | Self::Syscall | Self::File => &[],
             Self::Flow => &["flow_receive", "flow_send"],
             Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
         }
@@ -43,6 +45,7 @@ impl Family {
             Self::Flow => "flow",
             Self::Syscall => "syscall",
             Self::Drop => "drop",
+            Self::File => "file",
         }
     }
 
@@ -62,13 +65,14 @@ impl Family {
             Self::Flow => flow::probe::PROGRAMS,
             Self::Drop => drop::probe::PROGRAMS,
             Self::Syscall => syscall::probe::PROGRAMS,
+            Self::File => file::probe::PROGRAMS,
         }
     }
 
     /// What it adds to the rows of processes and of their owners.
     pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
         match self {
-            Self::Process | Self::Drop => Vec::new(),
+            Self::Process | Self::File | Self::Drop => Vec::new(),
             Self::Flow => flow::columns::contributed(),
             Self::Syscall => syscall::columns::contributed(),
         }
@@ -81,6 +85,7 @@ impl Family {
             Self::Flow => flow::probe::maps(budget),
             Self::Syscall => syscall::probe::maps(budget),
             Self::Drop => drop::probe::maps(budget),
+            Self::File => file::probe::maps(budget),
         }
     }
 
@@ -91,6 +96,7 @@ impl Family {
             Self::Flow => infos::<flow::model::FlowRow>(),
             Self::Syscall => infos::<syscall::model::SyscallRow>(),
             Self::Drop => infos::<drop::row::DropRow>(),
+            Self::File => infos::<file::model::FileRow>(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! kernel nor screen; decoding validates and never trusts.
 
 pub mod drop;
+pub mod file;
 pub mod flow;
 mod ids;
 mod outside;

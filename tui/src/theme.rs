@@ -57,11 +57,88 @@ pub fn style(role: Role) -> Style {
     }
 }
 
+/// `theme` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ThemeChoice {
+    /// As the terminal's background is.
+    #[default]
+    Auto,
+    Fixed(Palette),
+}
+
+/// Which colours stand for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Palette {
+    #[default]
+    Dark,
+    Light,
+    /// None: bold, dim and reversed must do.
+    Mono,
+    /// Nothing dim, every signal bold.
+    Contrast,
+}
+
+impl ThemeChoice {
+    pub const ALL: [Self; 5] = [
+        Self::Auto,
+        Self::Fixed(Palette::Dark),
+        Self::Fixed(Palette::Light),
+        Self::Fixed(Palette::Mono),
+        Self::Fixed(Palette::Contrast),
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fixed(Palette::Dark) => "dark",
+            Self::Fixed(Palette::Light) => "light",
+            Self::Fixed(Palette::Mono) => "mono",
+            Self::Fixed(Palette::Contrast) => "contrast",
+        }
+    }
+}
+
+impl Palette {
+    /// For a background as a terminal reports it: `rgb:ffff/ffff/dddd`.
+    pub fn for_background(report: &str) -> Option<Self> {
+        let parts = report.strip_prefix("rgb:").or_else(|| report.strip_prefix("rgba:"))?;
+        let mut shares = parts.split('/').map(|part| {
+            let value = u32::from_str_radix(part, 16).ok()?;
+            let most = 16_u32.checked_pow(part.len() as u32).filter(|most| *most > 1)? - 1;
+            Some(f64::from(value) / f64::from(most))
+        });
+        let (red, green, blue) = (shares.next()??, shares.next()??, shares.next()??);
+        // How bright the eye finds the three.
+        let bright = 0.299 * red + 0.587 * green + 0.114 * blue;
+        Some(if bright > 0.5 { Self::Light } else { Self::Dark })
+    }
+
+    fn settle(self, cell: &mut ratatui::buffer::Cell) {
+        match self {
+            Self::Dark | Self::Mono => {}
+            Self::Light => {
+                cell.fg = match cell.fg {
+                    Color::Cyan => Color::Blue,
+                    Color::Yellow => Color::Magenta,
+                    other => other,
+                };
+            }
+            Self::Contrast => {
+                cell.modifier.remove(Modifier::DIM);
+                if cell.fg != Color::Reset {
+                    cell.modifier.insert(Modifier::BOLD);
+                }
+            }
+        }
+    }
+}
+
 /// What this terminal and its user will have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
     pub color: bool,
     pub unicode: bool,
+    pub palette: Palette,
 }
 
 impl Theme {
@@ -77,16 +154,19 @@ impl Theme {
         // The first of these that is set decides, as in setlocale(3).
         let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
-        Self { color, unicode: locale.contains("utf-8") || locale.contains("utf8") }
+        let unicode = locale.contains("utf-8") || locale.contains("utf8");
+        Self { color, unicode, palette: Palette::Dark }
     }
 
     /// Takes from a finished picture what will not be had: colours, or characters beyond ASCII.
     pub fn settle(self, picture: &mut Buffer) {
-        if self.color && self.unicode {
+        let color = self.color && self.palette != Palette::Mono;
+        if color && self.unicode && self.palette == Palette::Dark {
             return;
         }
         for cell in &mut picture.content {
-            if !self.color {
+            self.palette.settle(cell);
+            if !color {
                 cell.fg = Color::Reset;
                 cell.bg = Color::Reset;
             }
@@ -100,7 +180,7 @@ impl Theme {
 /// The nearest ASCII mark; `?` for text from outside.
 fn ascii(symbol: &str) -> &'static str {
     match symbol {
-        "▸" | "›" => ">",
+        "▸" | "›" | "→" => ">",
         "┃" | "│" => "|",
         "↓" | "▾" => "v",
         "↑" | "▴" => "^",
@@ -108,6 +188,11 @@ fn ascii(symbol: &str) -> &'static str {
         "·" => ".",
         "─" | "−" => "-",
         "µ" => "u",
+        "▁" | "▂" => "_",
+        "▃" | "▄" => "=",
+        "▅" | "▆" => "*",
+        "▇" | "█" => "#",
+        "←" => "<",
         _ => "?",
     }
 }
@@ -144,7 +229,7 @@ mod tests {
     fn without_unicode_every_cell_is_ascii_and_the_layout_stays() {
         let mut picture = Buffer::empty(Rect::new(0, 0, 12, 1));
         picture.set_string(0, 0, "▸ 日本 x…│é", style(Role::Bad));
-        Theme { color: false, unicode: false }.settle(&mut picture);
+        Theme { color: false, unicode: false, palette: Palette::Dark }.settle(&mut picture);
         let text: String = picture.content.iter().map(ratatui::buffer::Cell::symbol).collect();
         assert_eq!(text, "> ? ?  x~|? ");
         assert!(picture.content.iter().all(|c| c.fg == Color::Reset));

@@ -4,11 +4,13 @@
 mod details;
 mod empty;
 mod header;
+mod overview;
 mod signal;
 
-pub use details::entries;
+pub use details::details;
 pub use empty::explain;
 pub use header::{grouped, header};
+pub use overview::{Grid, overview};
 pub use signal::signal;
 
 use crate::columns::Info;
@@ -32,7 +34,16 @@ pub struct Face {
 
 /// Digits are those of the finished console, so that hands need not learn twice; what does not exist
 /// yet is not shown.
-pub static FACES: [Face; 6] = [
+pub static FACES: [Face; 8] = [
+    Face {
+        view: View::Overview,
+        digit: '1',
+        title: "Overview",
+        about: "who does most: network, files, syscalls, failures, connects, with the last minute of each",
+        waiting: "Nothing has happened yet.",
+        nouns: ("subject", "subjects"),
+        sort: None,
+    },
     Face {
         view: View::Flows,
         digit: '2',
@@ -41,6 +52,15 @@ pub static FACES: [Face; 6] = [
         waiting: "No connection yet. The next one appears here by itself.",
         nouns: ("flow", "flows"),
         sort: Some(Sort { column: "rx", descending: true }),
+    },
+    Face {
+        view: View::Files,
+        digit: '3',
+        title: "Files",
+        about: "files: who opens, reads and writes what, and how long that takes",
+        waiting: "No file has been used yet. What is opened, read or written next appears here by itself.",
+        nouns: ("file", "files"),
+        sort: Some(Sort { column: "busy", descending: true }),
     },
     Face {
         view: View::Syscalls,
@@ -95,6 +115,11 @@ pub fn face(view: View) -> &'static Face {
     FACES.iter().find(|f| f.view == view).unwrap_or(first)
 }
 
+/// The view behind a digit.
+pub fn by_digit(digit: char) -> Option<View> {
+    FACES.iter().find(|face| face.digit == digit).map(|face| face.view)
+}
+
 /// The view `steps` to the right of this one, around the ends.
 pub fn neighbour(view: View, steps: isize) -> View {
     let here = FACES.iter().position(|f| f.view == view).unwrap_or(0);
@@ -121,8 +146,8 @@ mod tests {
 
     #[test]
     fn neighbours_go_around_both_ends() {
-        assert_eq!(neighbour(View::Flows, -1), View::Probes);
-        assert_eq!(neighbour(View::Probes, 1), View::Flows);
-        assert_eq!(neighbour(View::Flows, 1), View::Syscalls);
+        assert_eq!(neighbour(View::Overview, -1), View::Probes);
+        assert_eq!(neighbour(View::Probes, 1), View::Overview);
+        assert_eq!(neighbour(View::Flows, 1), View::Files);
     }
 }

@@ -6,9 +6,11 @@
 mod card;
 mod line;
 mod prompt;
+mod spark;
 mod table;
 
 pub use card::{Card, Entry};
 pub use line::{Line, put, width, wrap};
 pub use prompt::Prompt;
+pub use spark::{spark, spark_width};
 pub use table::{Placed, Table, fit, head_at, title_of};

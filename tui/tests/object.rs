@@ -9,6 +9,7 @@ use fluoro::collect::object::OBJECT;
 use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
 use fluoro_shared::drop::DropKey;
+use fluoro_shared::file::{FileCell, FileKey, Submitted};
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::histogram::HistogramKey;
@@ -62,6 +63,8 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("MEMBERS", size_of::<Member>(), 1),
         ("LEDGER", 4, size_of::<Counts>()),
         ("FLOWS", 8, size_of::<FlowEntry>()),
+        ("FILES", size_of::<FileKey>(), size_of::<FileCell>()),
+        ("URING", 8, size_of::<Submitted>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
         ("DROPS", size_of::<DropKey>(), 8),
         ("MINT", 4, 8),

@@ -8,12 +8,14 @@ use fluoro::filter::{Filter, Keys};
 
 const FILTER: &str = include_str!("../../docs/filter.md");
 const DROP: &str = include_str!("../../docs/drop.md");
+const FILE: &str = include_str!("../../docs/file.md");
 const FLOW: &str = include_str!("../../docs/flow.md");
 const SYSCALL: &str = include_str!("../../docs/syscall.md");
 const PROCESS: &str = include_str!("../../docs/process.md");
 
 const fn page(family: Family) -> &'static str {
     match family {
+        Family::File => FILE,
         Family::Flow => FLOW,
         Family::Syscall => SYSCALL,
         Family::Drop => DROP,

@@ -13,6 +13,7 @@ use fluoro::filter::{Filter, Keys};
 use fluoro::json;
 use fluoro::model::ProcFacts;
 use fluoro::records::{BootTime, Gid, Outside, ProcKey, StartTime, Tgid, Uid};
+use fluoro_shared::drop::{self, DropRecord};
 use fluoro_shared::flow::{self, FlowRecord};
 use fluoro_shared::process::{self, ProcessRecord};
 use fluoro_shared::record::{COMM_LEN, Header, Task};
@@ -64,6 +65,11 @@ enum Deed {
     Close {
         socket: usize,
     },
+    /// A packet is dropped; whose it is, the kernel knows or not.
+    Drop {
+        by: Option<usize>,
+        port: u16,
+    },
     Wait {
         ms: u64,
     },
@@ -86,6 +92,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         (80u16..83).prop_map(|local| Deed::Come { local }),
         (by(), 0usize..6).prop_map(|(by, socket)| Deed::Accept { by, socket }),
         (0usize..6).prop_map(|socket| Deed::Close { socket }),
+        (proptest::option::of(by()), 80u16..83).prop_map(|(by, port)| Deed::Drop { by, port }),
         prop_oneof![Just(1u64), Just(50), Just(300), Just(20_000)].prop_map(|ms| Deed::Wait { ms }),
     ]
 }
@@ -106,6 +113,7 @@ fn term() -> impl Strategy<Value = String> {
         Just("proc:nc".to_owned()),
         Just("direction:inbound".to_owned()),
         Just("event:flow.*".to_owned()),
+        Just("reason:unknown".to_owned()),
     ]
 }
 
@@ -245,6 +253,20 @@ impl Kernel {
             Deed::Close { socket } => {
                 let socket = self.take(socket)?;
                 self.flow(flow::KIND_CLOSE, &socket);
+            }
+            Deed::Drop { by, port } => {
+                let mut record = DropRecord::new_zeroed();
+                record.header = Header { flags: drop::FLAG_RECEIVED, ..self.header(drop::KIND_PACKET) };
+                // As it was when it made the socket: when it was born.
+                record.owner = match by {
+                    Some(by) => Task { uid: 0, cgroup: 1, ..self.tasks[self.of(by)?] },
+                    None => Task::NONE,
+                };
+                record.source_address = Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets();
+                record.destination_address = record.source_address;
+                (record.source_port, record.destination_port, record.protocol) = (40_000, port, 17);
+                let bytes = record.as_bytes().to_vec();
+                self.records.entry(Family::Drop).or_default().push((BootTime(self.now), bytes));
             }
             Deed::Wait { ms } => self.now += ms * 1_000_000,
         }

@@ -11,12 +11,14 @@ use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
+use fluoro::families::file::model::{FileRow, Uses};
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::group::{By, GroupRow};
 use fluoro::families::process::model::{Activity, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
 use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
+use fluoro::records::file::{FileId, FileKind};
 use fluoro::records::flow::{Direction, End};
 use fluoro::records::process::Exit;
 use fluoro::records::syscall::Abi;
@@ -24,6 +26,11 @@ use fluoro::records::{
     BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
 };
 use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
+use fluoro_shared::file::{
+    FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING, FileRecord, KIND_CHMOD,
+    KIND_CHOWN, KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_OPEN as KIND_FILE_OPEN, KIND_OTHER_PATH,
+    KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK,
+};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
     KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, MINTED, end,
@@ -104,6 +111,36 @@ fn packet(at_ns: u64, owner: Task) -> DropRecord {
     record
 }
 
+/// A call on a file, with a base by dentries and a text as passed.
+fn file(kind: u16, at_ns: u64, result: i64, flags: u16, base: &[u8], text: &[u8]) -> (BootTime, Vec<u8>) {
+    let mut record = FileRecord::new_zeroed();
+    record.header = Header { at_ns, seq: 1, cpu: 0, kind, flags };
+    record.task = task(7, b"mv");
+    (record.result, record.duration_ns, record.detail) = (result, 700, 0o100);
+    (record.base_len, record.text_len) = (base.len() as u16, text.len() as u16);
+    if flags & FLAG_RESOLVED != 0 {
+        (record.inode, record.device, record.inode_mode) = (12, 8, 0o100_644);
+    }
+    let gap = vec![0; (8 - base.len() % 8) % 8];
+    (BootTime(at_ns), [record.as_bytes(), &gap, base, text].concat())
+}
+
+fn all_file_events(now: u64) -> Vec<(BootTime, Vec<u8>)> {
+    let joined = |kind, result| file(kind, now, result, 0, b"/srv", b"na\xffme");
+    let mut records = vec![
+        file(KIND_FILE_OPEN, now, 3, FLAG_RESOLVED | FLAG_CREATED, b"/srv/x", b""),
+        joined(KIND_FILE_OPEN, -2),
+        joined(KIND_OTHER_PATH, 0),
+        joined(KIND_RENAME, 0),
+        file(KIND_OTHER_PATH, now, 0, FLAG_BARE, b"", b"targ\xffet"),
+        joined(KIND_SYMLINK, 0),
+        file(KIND_TRUNCATE, now, 0, FLAG_RESOLVED | FLAG_TRUNCATED | FLAG_URING | FLAG_COMPAT, b"/d", b""),
+    ];
+    let others = [KIND_CREATE, KIND_MKDIR, KIND_RMDIR, KIND_UNLINK, KIND_LINK, KIND_CHMOD, KIND_CHOWN];
+    records.extend(others.map(|kind| joined(kind, 0)));
+    records
+}
+
 /// One of each event, as records of the kernel side make them.
 fn all_events(core: &mut Core) -> Vec<u8> {
     let (known, now) = (task(7, b"curl"), core.now().0);
@@ -148,15 +185,17 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     (other.protocol, other.ethertype) = (255, 0x806);
     let drops = [full, other].map(|record| (BootTime(now), record.as_bytes().to_vec())).to_vec();
     let clock = Clock::default();
-    clock.set(BootTime(now));
+    clock.set(BootTime(now + 12));
     let mut sources = Sources::default();
     let mut call = SyscallRecord::new_zeroed();
     call.header = Header { at_ns: now + 9, seq: 1, cpu: 0, kind: syscall::KIND_EXIT, flags: 0 };
     (call.task, call.number, call.result) = (known, 257, -2);
     let calls = vec![(BootTime(now), call.as_bytes().to_vec())];
+    let files = all_file_events(now + 12);
     let all = [
         (Family::Process, processes),
         (Family::Flow, flows),
+        (Family::File, files),
         (Family::Drop, drops),
         (Family::Syscall, calls),
     ];
@@ -226,6 +265,29 @@ fn full_flow() -> FlowRow {
         error: None,
         primed: true,
         event: false,
+    }
+}
+
+fn full_file() -> FileRow {
+    FileRow {
+        identity: identity(),
+        path: Some(Outside::new(b"/var/log/\xff")),
+        file: FileId { device: 8, inode: 7, kind: FileKind::Regular },
+        error: None,
+        call: None,
+        uses: Some(Uses {
+            opens: 1,
+            reads: 2,
+            writes: 3,
+            syncs: 4,
+            read_bytes: 5,
+            write_bytes: 6,
+            errors: 7,
+            sum_ns: 8,
+            quantiles_ns: Some([9, 10, 11]),
+            max_ns: Some(12),
+            seconds: 1.0,
+        }),
     }
 }
 
@@ -373,6 +435,8 @@ fn rows_with_every_column_filled_are_valid() {
     out.extend(table(vec![calls], &totals));
     let event = Event { name: "syscall.exit", family: "syscall", facts: Arc::new(call), ..event };
     json::event_line(&mut out, &event);
+    let rates = ["opens_per_s", "read_bytes_per_s", "write_bytes_per_s", "errors_per_s"];
+    out.extend(table(vec![full_file()], &rates.map(|name| (name, Some(1.5)))));
     let lines = assert_valid(&out);
     assert_eq!(lines[4]["rows"][0]["errors_by_type"], json!({ "EAGAIN": 2, "EINTR": 1 }));
     assert_eq!(lines[5]["syscall"]["path_base64"], "L3RtcC//");
@@ -572,6 +636,7 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         "packet",
         "flow",
         "drop",
+        "file",
         "error",
         "syscall",
         "result",

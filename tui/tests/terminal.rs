@@ -273,7 +273,8 @@ fn names_from_outside_send_nothing_but_letters_to_the_terminal() {
     session.until("family");
     session.keys("j\r");
     session.until("Details");
-    let all = String::from_utf8_lossy(&session.raw).into_owned();
+    // Its own question for the background, asked once, is the only one that is no CSI sequence.
+    let all = String::from_utf8_lossy(&session.raw).replacen("\x1b]11;?\x1b\\", "", 1);
     let commands: Vec<&str> = all.split('\x1b').skip(1).collect();
     assert!(commands.iter().all(|c| c.starts_with('[')), "only CSI sequences, no OSC, DCS or C1");
     let allowed = |c: &&str| {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod console;
+mod files;
 mod load;
 mod median;
 
@@ -21,6 +22,8 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("storm", load::storm),
     ("calls", calls::play),
     ("bulk", load::bulk),
+    ("files", files::opens),
+    ("mkdir", files::mkdir),
     ("console", console::standing),
     ("start", console::start),
     ("exit", console::exit),

@@ -13,11 +13,15 @@ mod event;
 mod exec_storm;
 mod failures;
 mod failures_first;
+mod file_activity;
+mod file_storm;
+mod files;
 mod filters;
 mod flows;
 mod ground;
 mod identity;
 mod leave_no_trace;
+mod mkdir;
 mod namespaces;
 mod observer;
 mod on_demand;
@@ -84,6 +88,10 @@ pub const PER_KERNEL: &[&str] = &[
     "storm",
     "failures-first",
     "failures",
+    "mkdir",
+    "files",
+    "file-activity",
+    "file-storm",
     "prime",
     "identity",
     "drops",
@@ -101,6 +109,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("failures", failures::play),
     ("bytes", bytes::play),
     ("churn", churn::play),
+    ("mkdir", mkdir::play),
+    ("files", files::play),
+    ("file-activity", file_activity::play),
+    ("file-storm", file_storm::play),
     ("prime", prime::play),
     ("identity", identity::play),
     ("drops", drops::play),
@@ -132,6 +144,7 @@ const PER_HOOK: &[(&str, &[&str])] = &[
     ("flow_", &["flows", "storm", "failures-first", "failures"]),
     ("syscall_", &["syscalls"]),
     ("drop_", &["drops"]),
+    ("file_", &["mkdir", "files", "file-activity"]),
 ];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "model",
         "families/*/model",
         "families/*/row",
+        "families/*/words",
         "families/*/decode",
         "families/identity",
         "columns",

@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod drops;
 pub mod exchange;
 pub mod failing;
+pub mod files;
 pub mod hold;
 pub mod namespace;
 pub mod nft;
@@ -52,6 +53,11 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
     ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
+    ("files", "DIR ROUNDS", "everything that can be done to files, when told", files::play),
+    ("activity", "DIR ROUNDS", "known bytes by every call, when told", files::activity::play),
+    ("file-storm", "COUNT PATH", "opens and closes at full speed, when told", files::activity::storm),
+    ("mkdir", "WAY DIR", "a folder made twice in one of the ways, when told", files::mkdir::play),
+    ("mkdirs", "DIR", "a folder each time it is told", files::mkdir::many),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];

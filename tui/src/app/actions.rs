@@ -24,6 +24,20 @@ pub enum Act {
     Details,
     Back,
     Filter,
+    /// Narrow everything to what the row is about.
+    Scope,
+    /// Choose to which of its things.
+    Scopes,
+    Unscope,
+    /// Steps through the moments while paused.
+    Time(isize),
+    Copy,
+    Commands,
+    Columns,
+    /// Shows or hides the column, moves it, takes the view's own again.
+    ColumnToggle,
+    ColumnMove(isize),
+    ColumnReset,
     SortMove(isize),
     SortReverse,
     Pause,
@@ -37,6 +51,8 @@ pub enum Act {
     Accept,
     Cancel,
     Complete,
+    /// An earlier filter.
+    Recall(isize),
     Edit(Edit),
 }
 
@@ -62,12 +78,39 @@ pub enum Mode {
     Typing,
     Filter,
     Palette,
+    /// One of a few things is chosen.
+    Menu,
+    Columns,
     Help,
 }
 
 impl Mode {
-    pub const ALL: [Self; 7] =
-        [Self::Table, Self::Details, Self::Filter, Self::Palette, Self::Typing, Self::Help, Self::Always];
+    /// Its name in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Always => "anywhere",
+            Self::Table => "table",
+            Self::Details => "details",
+            Self::Typing => "typing",
+            Self::Filter => "filter",
+            Self::Palette => "palette",
+            Self::Menu => "choice",
+            Self::Columns => "columns",
+            Self::Help => "help",
+        }
+    }
+
+    pub const ALL: [Self; 9] = [
+        Self::Table,
+        Self::Details,
+        Self::Filter,
+        Self::Palette,
+        Self::Typing,
+        Self::Menu,
+        Self::Columns,
+        Self::Help,
+        Self::Always,
+    ];
 
     pub const fn title(self) -> &'static str {
         match self {
@@ -77,6 +120,8 @@ impl Mode {
             Self::Typing => "While a line is typed",
             Self::Filter => "The filter",
             Self::Palette => "The palette",
+            Self::Menu => "A choice",
+            Self::Columns => "The columns",
             Self::Help => "This help",
         }
     }
@@ -118,8 +163,8 @@ pub fn actions() -> &'static [Action] {
 }
 
 /// The action of a key where the modes in `open` apply, earlier ones first.
-pub fn bound(chord: Chord, open: &[Mode]) -> Option<&'static Action> {
-    open.iter().find_map(|mode| actions().iter().find(|a| a.mode == *mode && a.keys.contains(&chord)))
+pub fn bound(keys: &'static [Action], chord: Chord, open: &[Mode]) -> Option<&'static Action> {
+    open.iter().find_map(|mode| keys.iter().find(|a| a.mode == *mode && a.keys.contains(&chord)))
 }
 
 fn make() -> Vec<Action> {
@@ -129,6 +174,7 @@ fn make() -> Vec<Action> {
     }));
     all.extend(details());
     all.extend(typing());
+    all.extend(menu());
     all.extend(help());
     all.extend(always());
     all
@@ -138,16 +184,31 @@ fn table() -> Vec<Action> {
     use KeyCode as K;
     use Mode::Table as M;
     let (c, k, ctrl) = (Chord::char, Chord::key, Chord::ctrl);
+    let control = |code| Chord { control: true, ..k(code) };
     vec![
         action(M, Act::Details, &[k(K::Enter)], "details", "Open the details of the selected row").footer(3),
+        action(M, Act::Scope, &[c('o')], "scope", "Narrow every view to the process of the selected row")
+            .footer(2),
+        action(
+            M,
+            Act::Scopes,
+            &[c('O')],
+            "choose scope",
+            "Narrow every view to its owner, user, peer, port, path",
+        ),
+        action(M, Act::Unscope, &[k(K::Backspace)], "unscope", "Take the last scope away"),
         action(M, Act::Filter, &[c('/')], "filter", "Type a filter; rows follow as you type").footer(1),
         action(M, Act::SortMove(1), &[c('s'), c('>')], "sort", "Order by the next column to the right")
-            .footer(4),
+            .footer(5),
         action(M, Act::SortMove(-1), &[c('<')], "sort left", "Order by the next column to the left"),
         action(M, Act::SortReverse, &[c('S')], "reverse", "Reverse the order"),
-        action(M, Act::Pause, &[c(' ')], "pause", "Freeze the picture; counting goes on").footer(5),
+        action(M, Act::Pause, &[c(' ')], "pause", "Freeze the picture; counting goes on").footer(4),
+        action(M, Act::Time(-1), &[k(K::Left)], "back in time", "While paused: the moment before"),
+        action(M, Act::Time(1), &[k(K::Right)], "forth in time", "While paused: the moment after"),
+        action(M, Act::Time(-10), &[control(K::Left)], "far back", "While paused: ten moments back"),
+        action(M, Act::Time(10), &[control(K::Right)], "far forth", "While paused: ten moments forth"),
         action(M, Act::Help, &[c('?'), c('h'), k(K::F(1))], "help", "Keys, columns and filters").footer(0),
-        action(M, Act::Quit, &[c('q')], "quit", "Detach everything and leave").footer(2),
+        action(M, Act::Quit, &[c('q')], "quit", "Detach everything and leave").footer(3),
         action(M, Act::Move(Step::By(1)), &[c('j'), k(K::Down)], "down", "Select the next row"),
         action(M, Act::Move(Step::By(-1)), &[c('k'), k(K::Up)], "up", "Select the row before"),
         action(M, Act::Move(Step::First), &[c('g'), k(K::Home)], "first", "Select the first row"),
@@ -161,8 +222,17 @@ fn table() -> Vec<Action> {
             Act::Back,
             &[k(K::Esc)],
             "back",
-            "Close the pane, then clear the filter, then let go of the row",
+            "Close the pane, then clear the filter, then the scope, then let go of the row",
         ),
+        action(
+            M,
+            Act::Copy,
+            &[c('y'), c('c')],
+            "copy row",
+            "Copy the row to the terminal's clipboard (OSC 52)",
+        ),
+        action(M, Act::Commands, &[c('Y')], "copy command", "Copy a ready command: ss, lsof, strace, kill"),
+        action(M, Act::Columns, &[c('C')], "columns", "Choose the columns of the table and their order"),
         action(
             M,
             Act::ByOwner,
@@ -201,7 +271,10 @@ fn typing() -> Vec<Action> {
     vec![
         action(Filter, Act::Accept, &[k(K::Enter)], "keep", "Keep the filter").footer(0),
         action(Filter, Act::Cancel, &[k(K::Esc)], "restore", "Go back to the filter from before").footer(1),
-        action(Filter, Act::Complete, &[k(K::Tab)], "complete", "Complete the name of a key").footer(2),
+        action(Filter, Act::Complete, &[k(K::Tab)], "complete", "Complete a key, or a value from the table")
+            .footer(2),
+        action(Filter, Act::Recall(-1), &[k(K::Up), ctrl('p')], "earlier", "The filter before this one"),
+        action(Filter, Act::Recall(1), &[k(K::Down), ctrl('n')], "later", "The filter after this one"),
         action(Palette, Act::Accept, &[k(K::Enter)], "do it", "Do what is marked").footer(0),
         action(Palette, Act::Cancel, &[k(K::Esc)], "close", "Close the palette").footer(1),
         action(Palette, Act::Choose(1), &[k(K::Down), k(K::Tab), ctrl('n')], "next", "Mark the next entry")
@@ -235,6 +308,30 @@ fn typing() -> Vec<Action> {
         action(M, Act::Edit(Edit::Home), &[k(K::Home), ctrl('a')], "start", "To the start of the line"),
         action(M, Act::Edit(Edit::End), &[k(K::End), ctrl('e')], "end", "To the end of the line"),
     ]
+}
+
+fn menu() -> Vec<Action> {
+    use KeyCode as K;
+    use Mode::{Columns, Menu};
+    let (c, k) = (Chord::char, Chord::key);
+    let mut all = vec![];
+    for (mode, done) in [(Menu, "choose"), (Columns, "keep")] {
+        let what = if mode == Menu { "Do what is marked" } else { "Keep the columns" };
+        all.push(action(mode, Act::Accept, &[k(K::Enter)], done, what).footer(0));
+        all.push(action(mode, Act::Cancel, &[k(K::Esc), c('q')], "close", "Change nothing").footer(1));
+        all.push(action(mode, Act::Choose(1), &[c('j'), k(K::Down)], "down", "Mark the next entry"));
+        all.push(action(mode, Act::Choose(-1), &[c('k'), k(K::Up)], "up", "Mark the entry before"));
+    }
+    let more = [
+        (Act::ColumnToggle, c(' '), "show or hide", "Show or hide the marked column", 2),
+        (Act::ColumnMove(-1), c('<'), "left", "Move the marked column to the left", 3),
+        (Act::ColumnMove(1), c('>'), "right", "Move the marked column to the right", 3),
+        (Act::ColumnReset, c('r'), "reset", "Take the columns that the view begins with", 4),
+    ];
+    all.extend(
+        more.map(|(act, key, title, help, rank)| action(Columns, act, &[key], title, help).footer(rank)),
+    );
+    all
 }
 
 fn help() -> Vec<Action> {

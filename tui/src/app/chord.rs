@@ -63,8 +63,6 @@ impl fmt::Display for Chord {
             KeyCode::PageDown => f.write_str("PgDn"),
             KeyCode::Esc => f.write_str("Esc"),
             KeyCode::F(n) => write!(f, "F{n}"),
-            KeyCode::Up => f.write_str("Up"),
-            KeyCode::Down => f.write_str("Down"),
             other => write!(f, "{other:?}"),
         }
     }

@@ -11,6 +11,8 @@ pub struct Layout {
     pub header: Rect,
     pub tabs: Rect,
     pub scope: Rect,
+    /// Headings and rows, or the panels.
+    pub table: Rect,
     pub heads: Rect,
     pub rows: Rect,
     /// The details pane.
@@ -51,7 +53,7 @@ impl Layout {
         let (table, pane) = split(body, details);
         let heads = Rect { height: table.height.min(1), ..table };
         let rows = Rect { y: heads.bottom(), height: table.height - heads.height, ..table };
-        Self { header, tabs, scope, heads, rows, pane, note, footer, body }
+        Self { header, tabs, scope, table, heads, rows, pane, note, footer, body }
     }
 }
 

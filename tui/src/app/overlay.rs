@@ -3,12 +3,13 @@
 
 use ratatui::layout::Rect;
 
-use crate::app::actions::{Act, Mode, actions};
+use crate::app::actions::{Act, Mode};
 use crate::app::state::{Layer, State};
 use crate::columns::Info;
+use crate::model::Scope;
 use crate::theme::Role;
-use crate::views::{entries, face};
-use crate::widgets::{Card, Line, title_of, width, wrap};
+use crate::views::{details, face};
+use crate::widgets::{Line, title_of, width, wrap};
 
 /// What an entry of the palette does.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +46,7 @@ pub fn matches(state: &State) -> Vec<Entry> {
 
 fn all(state: &State) -> Vec<Entry> {
     let acts =
-        actions().iter().filter(|a| matches!(a.mode, Mode::Table | Mode::Always) && a.act != Act::Palette);
+        state.keys.iter().filter(|a| matches!(a.mode, Mode::Table | Mode::Always) && a.act != Act::Palette);
     let acts = acts.map(|a| Entry {
         does: Does::Act(a.act),
         title: a.title.to_owned(),
@@ -73,9 +74,9 @@ pub fn help_lines(state: &State, room: u16) -> Vec<Line> {
             );
         }
     }
-    for mode in [Mode::Table, Mode::Details, Mode::Filter, Mode::Always] {
+    for mode in [Mode::Table, Mode::Details, Mode::Filter, Mode::Columns, Mode::Always] {
         section(&mut lines, mode.title());
-        for action in actions().iter().filter(|a| a.mode == mode) {
+        for action in state.keys.iter().filter(|a| a.mode == mode) {
             pair(&mut lines, &action.keys_shown(), 16, action.help, Role::Key, room);
         }
     }
@@ -137,7 +138,7 @@ pub fn help_area(state: &State) -> Rect {
 pub fn details_area(state: &State) -> Rect {
     let layout = state.layout();
     let pane = layout.pane;
-    let beside = pane.y == layout.heads.y && layout.heads.height > 0;
+    let beside = pane.y == layout.table.y && layout.table.height > 0;
     let left = if beside { 2 } else { 0 };
     let inner = Rect {
         x: pane.x + left,
@@ -160,12 +161,21 @@ pub fn help_reach(state: &State) -> (usize, usize) {
     (help_lines(state, area.width).len().saturating_sub(page), page)
 }
 
+/// The details of the row under the marker at this width.
+pub fn details_lines(state: &State, room: u16) -> Option<Vec<Line>> {
+    let snapshot = state.snapshot()?;
+    // While another row's details are on their way, those that have come are not this one's.
+    let subject = Scope::offers(state.row()?).into_iter().next();
+    let detail = snapshot.detail.as_deref().filter(|detail| Some(&detail.subject) == subject.as_ref());
+    let open = state.place().selected.map(|row| row.id);
+    let more = snapshot.more.as_deref().filter(|more| Some(more.row) == open);
+    Some(details(state.row()?, more, detail, room))
+}
+
 /// How far the details scroll, and the lines of a page.
 pub fn details_reach(state: &State) -> (usize, usize) {
     let area = details_area(state);
-    let reach = state.snapshot().zip(state.place().selected).and_then(|(snapshot, selected)| {
-        let entries = entries(snapshot, selected.index)?;
-        Some(Card { entries: &entries, scroll: 0 }.reach(area))
-    });
-    (reach.unwrap_or(0), usize::from(area.height))
+    let page = usize::from(area.height);
+    let lines = details_lines(state, area.width).map_or(0, |lines| lines.len());
+    (lines.saturating_sub(page), page)
 }

@@ -1,17 +1,19 @@
 //! The only part of the console that touches the world: keys, signals, snapshots and the clock in; pictures,
 //! questions and job control out.
 
+mod background;
 mod keys;
 mod panic;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossterm::event::Event;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::Receiver;
 
-use crate::app::actions::Act;
+use crate::app::actions::{Act, Action};
+use crate::app::runtime::background::{Background, Heard};
 use crate::app::screen::draw;
 use crate::app::state::State;
 use crate::app::terminal::{self, Terminal, TerminalError, Tty};
@@ -19,7 +21,7 @@ use crate::app::update::{Effect, Msg, Signal, act, update};
 use crate::engine::Handle;
 use crate::filter::Filter;
 use crate::model::View;
-use crate::theme::{ColorChoice, Theme};
+use crate::theme::{ColorChoice, Theme, ThemeChoice};
 
 /// How the console begins.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +35,30 @@ pub struct Options {
     pub ascii: bool,
     /// Shown when the console opens: what the reader should know before the first number.
     pub remark: Option<String>,
+    pub theme: ThemeChoice,
+    /// The table of actions, where its keys are not the usual ones.
+    pub keys: Option<Vec<Action>>,
+    /// The reader's columns by view, and how they are kept for the next time.
+    pub columns: HashMap<View, Vec<String>>,
+    pub keep_columns: Keep,
+}
+
+/// Keeps the columns of a view, or `None` for those that it begins with; says what went wrong.
+#[derive(Clone)]
+pub struct Keep(pub Arc<KeepColumns>);
+
+type KeepColumns = dyn Fn(View, Option<&[String]>) -> Result<(), String> + Send + Sync;
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self(Arc::new(|_, _| Ok(())))
+    }
+}
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keep")
+    }
 }
 
 /// At most so many pictures a second.
@@ -91,12 +117,29 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
 
     let began = Instant::now();
     let chosen = Theme::choose(options.color, |name| std::env::var(name).ok());
-    let theme = Theme { unicode: chosen.unicode && !options.ascii, ..chosen };
+    let mut theme = Theme { unicode: chosen.unicode && !options.ascii, ..chosen };
+    let mut asked = None;
+    match options.theme {
+        ThemeChoice::Fixed(palette) => theme.palette = palette,
+        ThemeChoice::Auto
+            if theme.color && Background::can_be_asked(&std::env::var("TERM").unwrap_or_default()) =>
+        {
+            terminal.aside(background::QUESTION);
+            asked = Some(Instant::now());
+        }
+        ThemeChoice::Auto => {}
+    }
+    let mut background = Background::asked(asked);
     let mut state = State::new(terminal::size(), options.view, options.mouse);
     if let Some(remark) = &options.remark {
         state.remark(remark);
     }
-    if let Some((text, filter)) = options.filter {
+    state.columns.clone_from(&options.columns);
+    if let Some(keys) = options.keys.clone() {
+        // Once a run: the table lives as long as the console.
+        state.keys = keys.leak();
+    }
+    if let Some((text, filter)) = options.filter.clone() {
         let place = state.place_mut();
         place.filter_text = text;
         place.filter = Some(filter);
@@ -107,6 +150,12 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
         for effect in std::mem::take(&mut pending) {
             match effect {
                 Effect::Ask(query) => handle.ask(query),
+                Effect::Copy(text) => terminal.copy(&text),
+                Effect::KeepColumns(view, columns) => {
+                    if let Err(problem) = (options.keep_columns.0)(view, columns.as_deref()) {
+                        state.remark(&problem);
+                    }
+                }
                 Effect::Quit => return Ok(()),
                 Effect::Redraw => terminal.afresh(),
                 Effect::Suspend => {
@@ -140,7 +189,15 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
                 Some(Msg::Resize(columns, lines))
             }
             event = keys.recv() => match event {
-                Some(event) => translate(event),
+                Some(event) => match background.hear(event, Instant::now()) {
+                    Heard::Event(event) => translate(event),
+                    Heard::Part => None,
+                    Heard::Answer(palette) => {
+                        theme.palette = palette.unwrap_or(theme.palette);
+                        state.dirty = true;
+                        None
+                    }
+                },
                 None => return Err(TerminalError::Gone),
             },
             () = handle.published() => handle.take().map(Msg::Snapshot),
@@ -149,14 +206,19 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
         };
         let _ = update(&mut state, Msg::Tick(began.elapsed()));
         pending.extend(msg.into_iter().flat_map(|msg| update(&mut state, msg)));
-        drain(&mut keys, &mut state, &mut pending);
-    }
-}
-
-/// Takes in every key that waits: a burst costs one picture.
-fn drain(keys: &mut Receiver<Event>, state: &mut State, pending: &mut Vec<Effect>) {
-    while let Ok(event) = keys.try_recv() {
-        pending.extend(translate(event).into_iter().flat_map(|msg| update(state, msg)));
+        // Takes in every key that waits: a burst costs one picture.
+        while let Ok(event) = keys.try_recv() {
+            match background.hear(event, Instant::now()) {
+                Heard::Event(event) => {
+                    pending.extend(translate(event).into_iter().flat_map(|msg| update(&mut state, msg)));
+                }
+                Heard::Part => {}
+                Heard::Answer(palette) => {
+                    theme.palette = palette.unwrap_or(theme.palette);
+                    state.dirty = true;
+                }
+            }
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! A state drawn: the one place that composes a whole screen. Pure; what it returns is a picture that
 //! somebody else puts on a terminal.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
-use crate::app::actions::actions;
 use crate::app::layout::{Layout, tab_spans};
 use crate::app::overlay;
-use crate::app::state::{FilterEdit, Layer, State};
-use crate::columns::{Unit, Value};
+use crate::app::state::{Choice, FilterEdit, Layer, State};
+use crate::columns::{Info, Unit, Value};
 use crate::fmt;
-use crate::model::Coverage;
+use crate::model::{Coverage, View};
 use crate::theme::{Role, Theme, style};
 use crate::views::{self, FACES, face, grouped};
-use crate::widgets::{Card, Line, Prompt, Table, put, width};
+use crate::widgets::{Line, Prompt, Table, put, width};
 
 /// A finished picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,12 @@ pub fn draw(state: &State, theme: Theme) -> Picture {
     let _ = views::header(state.newest.as_deref(), layout.header.width).draw(layout.header, &mut cells);
     draw_tabs(state, layout.tabs, &mut cells);
     match state.layers.last() {
+        Some(Layer::Menu { title, entries, chosen }) => {
+            draw_menu(title, entries, *chosen, layout.body, &mut cells);
+        }
+        Some(Layer::Columns { columns, chosen }) => {
+            draw_columns(columns, *chosen, layout.body, &mut cells);
+        }
         Some(Layer::Help { scroll }) => draw_help(state, *scroll, &mut cells),
         Some(Layer::Palette { editor, chosen }) => {
             let prompt = Prompt { text: editor.text(), cursor: editor.cursor(), wrong: None };
@@ -85,9 +92,15 @@ fn draw_note(state: &State, area: Rect, cells: &mut Buffer) {
 /// The line that says what part of everything is shown.
 fn draw_scope(state: &State, area: Rect, cells: &mut Buffer) {
     let place = state.place();
-    let line = Line::new().own("┃ ", Role::Here);
-    let line = if place.filter_text.is_empty() {
-        line.own(&format!("all {}", face(state.view).nouns.1), Role::Quiet)
+    let line = scope_chips(state, Line::new().own("┃ ", Role::Here));
+    let line = if place.filter_text.is_empty() && !state.scopes.is_empty() {
+        line
+    } else if place.filter_text.is_empty() {
+        let what = match state.view {
+            View::Overview => "the whole machine".to_owned(),
+            view => format!("all {}", face(view).nouns.1),
+        };
+        line.own(&what, Role::Quiet)
     } else {
         line.own("/ ", Role::Quiet).own(&place.filter_text, Role::Typed)
     };
@@ -97,13 +110,28 @@ fn draw_scope(state: &State, area: Rect, cells: &mut Buffer) {
     right.draw_right(Rect { width: area.width.saturating_sub(1), ..area }, cells);
 }
 
+fn scope_chips(state: &State, mut line: Line) -> Line {
+    for (at, scope) in state.scopes.iter().enumerate() {
+        line = line
+            .own(if at == 0 { "scope " } else { "› " }, Role::Quiet)
+            .own(&format!(" {} {} ", scope.word(), fmt::fit(&scope.label(), 40)), Role::Tab)
+            .gap(1);
+    }
+    line
+}
+
 /// The right end of the scope line; what matters least goes first when room is short.
 fn scope_right(state: &State, room: u16) -> Line {
     let mut parts: Vec<(u8, Line)> = vec![];
     let mut add = |rank, text: &str, role| parts.push((rank, Line::new().own(text, role)));
     if state.paused {
-        let since = state.frozen_at.map(|t| format!(" at {}", fmt::value(&Value::Time(t), Unit::Plain)));
+        let since =
+            state.frozen_at.map(|t| format!(" at {}", fmt::clock(t).split('.').next().unwrap_or_default()));
         add(0, &format!("PAUSED{}", since.unwrap_or_default()), Role::Warn);
+        if let Some(reach) = state.newest.as_ref().map(|s| s.reach) {
+            let span = |time: Duration| fmt::value(&Value::Uint(time.as_nanos() as u64), Unit::Nanos);
+            add(1, &format!("← {}  {} →", span(reach.before), span(reach.after)), Role::Quiet);
+        }
     }
     if let Some(snapshot) = state.snapshot() {
         if snapshot.coverage == Coverage::Degraded {
@@ -115,7 +143,9 @@ fn scope_right(state: &State, room: u16) -> Line {
         let (shown, total) = (snapshot.sheet.len(), snapshot.sheet.total());
         let nouns = face(state.view).nouns;
         let noun = if total == 1 { nouns.0 } else { nouns.1 };
-        if shown == total {
+        if state.view == View::Overview {
+            // It says itself how much it shows.
+        } else if shown == total {
             add(2, &format!("{} {noun}", grouped(total as u64)), Role::Quiet);
         } else {
             add(2, &format!("{} of {}", grouped(shown as u64), grouped(total as u64)), Role::Text);
@@ -136,12 +166,19 @@ fn scope_right(state: &State, room: u16) -> Line {
 fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
     let place = state.place();
     let empty = state.snapshot().is_none_or(|s| s.sheet.is_empty());
+    if let Some(snapshot) = state.snapshot()
+        && let Some(overview) = &snapshot.overview
+    {
+        let selected = place.selected.map(|s| s.index);
+        return views::overview(overview, snapshot.sheet.as_ref(), selected, layout.table, cells);
+    }
     if let Some(snapshot) = state.snapshot() {
         let table = Table {
             sheet: snapshot.sheet.as_ref(),
             sort: state.order(),
             selected: place.selected.map(|s| s.index),
             offset: place.offset,
+            columns: state.chosen_columns(),
             signal: &views::signal,
         };
         table.draw_heads(layout.heads, cells);
@@ -150,8 +187,13 @@ fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
     if empty {
         let area = indent(layout.rows, 2);
         let room = area.width.saturating_sub(2).min(76);
-        let lines =
-            views::explain(face(state.view), state.snapshot().map(AsRef::as_ref), &place.filter_text, room);
+        let lines = views::explain(
+            face(state.view),
+            state.snapshot().map(AsRef::as_ref),
+            &place.filter_text,
+            !state.scopes.is_empty(),
+            room,
+        );
         let top = u16::from(area.height > 6);
         for (at, line) in lines.iter().enumerate() {
             let y = area.y + top + at as u16;
@@ -168,7 +210,7 @@ fn draw_details(state: &State, layout: &Layout, cells: &mut Buffer) {
     if pane.is_empty() {
         return;
     }
-    let beside = pane.y == layout.heads.y && layout.heads.height > 0;
+    let beside = pane.y == layout.table.y && layout.table.height > 0;
     let inner = overlay::details_area(state);
     if beside {
         for y in pane.y..pane.bottom() {
@@ -180,14 +222,16 @@ fn draw_details(state: &State, layout: &Layout, cells: &mut Buffer) {
         put(cells, pane.x, pane.y, &rule, pane.width, style(Role::Quiet));
         let _ = Line::new().own(" Details ", Role::Title).draw(indent(pane, 1), cells);
     }
-    let row = state.snapshot().zip(state.place().selected);
-    let Some(entries) = row.and_then(|(s, selected)| views::entries(s, selected.index)) else {
+    let Some(lines) = overlay::details_lines(state, inner.width) else {
         let _ = Line::new().own("No row is selected.", Role::Quiet).draw(inner, cells);
         return;
     };
-    let card = Card { entries: &entries, scroll };
-    card.draw(inner, cells);
-    let below = card.reach(inner).saturating_sub(scroll);
+    let height = usize::from(inner.height);
+    let scroll = scroll.min(lines.len().saturating_sub(height));
+    for (y, line) in (inner.y..inner.bottom()).zip(lines.iter().skip(scroll)) {
+        let _ = line.draw(Rect { y, height: 1, ..inner }, cells);
+    }
+    let below = lines.len().saturating_sub(height + scroll);
     if below > 0 {
         let more = Line::new().own(&format!(" {below} more: J "), Role::Quiet);
         more.draw_right(Rect { width: pane.width.saturating_sub(2), height: 1, ..pane }, cells);
@@ -240,6 +284,44 @@ fn draw_help(state: &State, scroll: usize, cells: &mut Buffer) {
     }
 }
 
+/// The line of an entry in a list, marked if it is the one chosen.
+fn draw_entry(line: &Line, front: bool, y: u16, body: Rect, cells: &mut Buffer) {
+    let area = Rect { y, height: 1, ..body };
+    let _ = line.draw(indent(area, 4), cells);
+    if front {
+        cells.set_style(area, style(Role::Selected));
+        put(cells, area.x + 2, y, "▸", 1, style(Role::Selected));
+    }
+}
+
+fn draw_menu(title: &str, entries: &[Choice], chosen: usize, body: Rect, cells: &mut Buffer) {
+    let _ = Line::new().own(title, Role::Title).draw(indent(body, 2), cells);
+    for (y, (at, entry)) in (body.y + 1..body.bottom()).zip(entries.iter().enumerate()) {
+        let front = at == chosen;
+        let role = |role| if front { Role::Selected } else { role };
+        let line = Line::new()
+            .own(&format!("{:<14}", entry.title), role(Role::Quiet))
+            .own(&entry.text, role(Role::Text));
+        draw_entry(&line, front, y, body, cells);
+    }
+}
+
+fn draw_columns(columns: &[(&'static Info, bool)], chosen: usize, body: Rect, cells: &mut Buffer) {
+    let _ = Line::new().own("Columns from left to right", Role::Title).draw(indent(body, 2), cells);
+    let height = usize::from(body.height.saturating_sub(1));
+    let skipped = (chosen + 1).saturating_sub(height);
+    let entries = columns.iter().enumerate().skip(skipped);
+    for (y, (at, (info, shown))) in (body.y + 1..body.bottom()).zip(entries) {
+        let front = at == chosen;
+        let role = |role| if front { Role::Selected } else { role };
+        let line = Line::new()
+            .own(if *shown { "[x] " } else { "[ ] " }, role(Role::Text))
+            .own(&format!("{:<16}", info.id), role(if *shown { Role::Text } else { Role::Quiet }))
+            .own(info.help, role(Role::Quiet));
+        draw_entry(&line, front, y, body, cells);
+    }
+}
+
 fn draw_palette(state: &State, chosen: usize, body: Rect, cells: &mut Buffer) {
     let found = overlay::matches(state);
     if found.is_empty() {
@@ -275,10 +357,11 @@ fn draw_footer(state: &State, area: Rect, cells: &mut Buffer) {
     let modes = state.modes();
     let mut entries: Vec<(usize, u8, Line)> = vec![];
     for (depth, mode) in modes.iter().enumerate() {
-        for action in actions().iter().filter(|a| a.mode == *mode) {
+        for action in state.keys.iter().filter(|a| a.mode == *mode) {
             let (Some(rank), Some(key)) = (action.footer, action.keys.first()) else { continue };
             // A key that a mode above has taken says what it does there.
-            if entries.iter().any(|(_, _, line)| line == &hint(key, action.title)) || taken(modes, depth, key)
+            if entries.iter().any(|(_, _, line)| line == &hint(key, action.title))
+                || taken(state, modes, depth, key)
             {
                 continue;
             }
@@ -304,7 +387,12 @@ fn hint(key: &crate::app::chord::Chord, title: &str) -> Line {
     Line::new().own(&key.to_string(), Role::Key).own(&format!(" {title}"), Role::Quiet)
 }
 
-fn taken(modes: &[crate::app::actions::Mode], depth: usize, key: &crate::app::chord::Chord) -> bool {
+fn taken(
+    state: &State,
+    modes: &[crate::app::actions::Mode],
+    depth: usize,
+    key: &crate::app::chord::Chord,
+) -> bool {
     let above = modes.get(..depth).unwrap_or_default();
-    actions().iter().any(|a| above.contains(&a.mode) && a.keys.contains(key))
+    state.keys.iter().any(|a| above.contains(&a.mode) && a.keys.contains(key))
 }

@@ -5,14 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::actions::Mode;
+use crate::app::actions::{Action, Mode, actions};
+use crate::app::chord::Chord;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
-use crate::columns::{Info, RowId, Sheet};
+use crate::columns::{Facts, Info, RowId, Sheet};
 use crate::filter::Filter;
-use crate::model::{Query, Snapshot, Sort, View};
+use crate::model::{Query, Scope, Snapshot, Sort, View};
 use crate::records::WallTime;
-use crate::views;
+use crate::views::{self, Grid};
 
 /// Without a snapshot for this long the screen says that it is old.
 const STALE: Duration = Duration::from_secs(5);
@@ -25,7 +26,24 @@ pub enum Layer {
     Details { scroll: usize },
     Filter(FilterEdit),
     Palette { editor: Editor, chosen: usize },
+    Menu { title: &'static str, entries: Vec<Choice>, chosen: usize },
+    Columns { columns: Vec<(&'static Info, bool)>, chosen: usize },
     Help { scroll: usize },
+}
+
+/// One entry of a menu.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub title: &'static str,
+    pub text: String,
+    pub does: Chosen,
+}
+
+/// What an entry of a menu does.
+#[derive(Debug, Clone)]
+pub enum Chosen {
+    Scope(Scope),
+    Copy(String),
 }
 
 /// A filter being typed.
@@ -34,6 +52,8 @@ pub struct FilterEdit {
     pub editor: Editor,
     /// What Esc restores.
     pub before: (String, Option<Arc<Filter>>),
+    /// Which of the earlier filters is looked at, counted from the newest.
+    pub recalled: Option<usize>,
     /// Why the text does not parse, and where.
     pub error: Option<(Range<usize>, String)>,
 }
@@ -68,6 +88,19 @@ pub struct Said {
     pub more: bool,
 }
 
+/// What is asked for beside the rows of the view.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Wanted {
+    /// Whose details are open.
+    subject: Option<Scope>,
+    /// Rows that a panel has room for.
+    room: usize,
+    /// The row whose details are open, where the engine knows more of it than its columns say.
+    open: Option<RowId>,
+    /// The rows on the screen, where the engine looks more up for them.
+    sight: (usize, usize),
+}
+
 /// The console.
 #[expect(
     clippy::struct_excessive_bools,
@@ -80,20 +113,31 @@ pub struct State {
     pub layers: Vec<Layer>,
     /// The newest snapshot, whichever view it answers.
     pub newest: Option<Arc<Snapshot>>,
+    /// All of them apply; the last was set last.
+    pub scopes: Vec<Scope>,
     pub paused: bool,
     /// When the frozen picture was taken.
     pub frozen_at: Option<WallTime>,
+    /// Its number.
+    pub moment: Option<u64>,
+    /// The reader's columns, by view.
+    pub columns: HashMap<View, Vec<String>>,
+    /// Filters that were kept, the newest last.
+    pub filters: Vec<String>,
+    pub keys: &'static [Action],
     pub own: bool,
     pub by_owner: bool,
     pub mouse: bool,
+    /// Keys about rows that have not come yet.
+    pub(super) ahead: Vec<Chord>,
     /// Something to draw.
     pub dirty: bool,
     places: HashMap<View, Place>,
     serial: u64,
+    /// Of the question that stands.
+    asked: Wanted,
     heard: Duration,
     stale: bool,
-    /// The open row and the rows in sight, in the last question.
-    asked: (Option<RowId>, (usize, usize)),
     remark: Option<(String, Duration)>,
     /// The last press of the button: when, and on which row.
     pub(super) press: Option<(Duration, RowId)>,
@@ -107,17 +151,23 @@ impl State {
             view,
             layers: vec![],
             newest: None,
+            scopes: vec![],
             paused: false,
             frozen_at: None,
+            moment: None,
+            columns: HashMap::new(),
+            filters: vec![],
+            keys: actions(),
             own: false,
             by_owner: false,
             mouse,
+            ahead: vec![],
             dirty: true,
             places: HashMap::new(),
             serial: 0,
+            asked: Wanted::default(),
             heard: Duration::ZERO,
             stale: false,
-            asked: (None, (0, 0)),
             remark: None,
             press: None,
         }
@@ -161,6 +211,8 @@ impl State {
             Some(Layer::Details { .. }) => &[Mode::Details, Mode::Table, Mode::Always],
             Some(Layer::Filter(_)) => &[Mode::Filter, Mode::Typing, Mode::Always],
             Some(Layer::Palette { .. }) => &[Mode::Palette, Mode::Typing, Mode::Always],
+            Some(Layer::Menu { .. }) => &[Mode::Menu, Mode::Always],
+            Some(Layer::Columns { .. }) => &[Mode::Columns, Mode::Always],
             Some(Layer::Help { .. }) => &[Mode::Help, Mode::Always],
         }
     }
@@ -188,39 +240,60 @@ impl State {
     /// The question that this state stands for, under a new serial number.
     pub fn question(&mut self) -> Query {
         self.serial += 1;
-        self.asked = (self.opened(), self.sight());
+        self.asked = self.wanted();
+        let Wanted { subject, room, open, sight } = self.asked.clone();
         let place = self.place();
         Query {
             view: self.view,
             serial: self.serial,
             filter: place.filter,
             sort: place.sort,
+            scopes: self.scopes.clone().into(),
+            subject,
+            room,
             paused: self.paused,
-            open: self.asked.0,
+            moment: self.moment.filter(|_| self.paused),
+            open,
             by_owner: self.by_owner,
-            sight: self.asked.1,
+            sight,
             own: self.own,
         }
     }
 
-    /// The engine does not know what is in front of the reader now.
-    pub fn has_turned(&self) -> bool {
-        self.serial > 0 && self.asked != (self.opened(), self.sight())
-    }
-
-    /// The rows on the screen, where the engine looks more up for them.
-    fn sight(&self) -> (usize, usize) {
-        if self.view == View::Processes {
-            (self.place().offset, usize::from(self.layout().rows.height))
-        } else {
-            (0, 0)
+    fn wanted(&self) -> Wanted {
+        let details = self.details().is_some();
+        let subject = self.row().filter(|_| details).and_then(|row| Scope::offers(row).into_iter().next());
+        let layout = self.layout();
+        Wanted {
+            subject: subject.filter(|scope| matches!(scope, Scope::Process { .. })),
+            room: if self.view == View::Overview { Grid::of(layout.table).room } else { 0 },
+            open: self.place().selected.filter(|_| details && self.view.has_more()).map(|row| row.id),
+            sight: match self.view {
+                View::Processes => (self.place().offset, usize::from(layout.rows.height)),
+                _ => (0, 0),
+            },
         }
     }
 
-    /// The row whose details are open, where the engine knows more of it than its columns say.
-    pub fn opened(&self) -> Option<RowId> {
-        let open = self.view.has_more() && self.details().is_some();
-        self.place().selected.filter(|_| open).map(|selected| selected.id)
+    /// The question that stands asks for other things beside the table than are wanted now.
+    pub fn wants_more(&self) -> bool {
+        self.newest.is_some() && self.wanted() != self.asked
+    }
+
+    /// The view in front has been asked for, and its rows are on their way.
+    pub fn awaits_rows(&self) -> bool {
+        self.snapshot().is_none()
+    }
+
+    /// The row under the marker.
+    pub fn row(&self) -> Option<&dyn Facts> {
+        let index = self.places.get(&self.view)?.selected?.index;
+        self.snapshot()?.sheet.row(index)
+    }
+
+    /// The columns of the view in front, if the reader has chosen.
+    pub fn chosen_columns(&self) -> Option<&[String]> {
+        self.columns.get(&self.view).map(Vec::as_slice)
     }
 
     /// Takes a snapshot in.
@@ -230,8 +303,10 @@ impl State {
         self.dirty = true;
         let place = self.places.entry(snapshot.query.view).or_default();
         place.infos = snapshot.sheet.infos();
-        if self.paused && self.frozen_at.is_none() && snapshot.query.paused {
+        // An answer to an older question would pull the reader back to the moment before.
+        if self.paused && snapshot.query.paused && snapshot.query.serial == self.serial {
             self.frozen_at = Some(snapshot.offset.wall(snapshot.taken));
+            self.moment = Some(snapshot.reach.moment);
         }
         self.newest = Some(snapshot);
         self.settle();
@@ -258,7 +333,11 @@ impl State {
 
     /// Brings selection and scroll position in line with the rows and the size of the screen.
     pub fn settle(&mut self) {
-        let height = usize::from(self.layout().rows.height);
+        // The overview shows every row of its sheet: nothing scrolls.
+        let height = match self.view {
+            View::Overview => usize::MAX,
+            _ => usize::from(self.layout().rows.height),
+        };
         let ordered = self.order().is_some();
         let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
         let sheet = snapshot.sheet.as_ref();

@@ -56,6 +56,8 @@ struct Slot {
     mouse: bool,
     /// Paint everything with the next picture.
     afresh: bool,
+    /// Goes to the terminal after the picture, and draws nothing.
+    aside: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -105,6 +107,16 @@ impl Terminal {
             slot.picture = Some(picture);
             slot.mouse = mouse;
         });
+    }
+
+    /// Hands text to the terminal's clipboard, if the terminal lets programs have one.
+    pub fn copy(&self, text: &str) {
+        self.aside(&modes::clipboard(text));
+    }
+
+    /// Says something that draws nothing.
+    pub fn aside(&self, bytes: &[u8]) {
+        self.shared.with(|slot| slot.aside.extend_from_slice(bytes));
     }
 
     /// The next picture is painted whole.
@@ -173,7 +185,7 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
     let mut entered = false;
     let mut bytes = Vec::with_capacity(16 * 1024);
     loop {
-        let (wish, picture, mouse, afresh) = next(shared);
+        let Job { wish, picture, mouse, afresh, aside } = next(shared);
         bytes.clear();
         if wish == Wish::Draw {
             if !entered {
@@ -187,6 +199,7 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
             if let Some(picture) = picture {
                 painter.paint(picture, &mut bytes);
             }
+            bytes.extend_from_slice(&aside);
         } else if entered {
             bytes.extend_from_slice(modes::LEAVE);
             entered = false;
@@ -214,13 +227,29 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
     }
 }
 
+/// What the thread does next.
+struct Job {
+    wish: Wish,
+    picture: Option<Picture>,
+    mouse: bool,
+    afresh: bool,
+    aside: Vec<u8>,
+}
+
 /// Waits for something to do.
-fn next(shared: &Shared) -> (Wish, Option<Picture>, bool, bool) {
+fn next(shared: &Shared) -> Job {
     let mut slot = shared.slot.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let due = slot.wish != slot.done || (slot.wish == Wish::Draw && slot.picture.is_some());
+        let due = slot.wish != slot.done
+            || (slot.wish == Wish::Draw && (slot.picture.is_some() || !slot.aside.is_empty()));
         if due {
-            return (slot.wish, slot.picture.take(), slot.mouse, std::mem::take(&mut slot.afresh));
+            return Job {
+                wish: slot.wish,
+                picture: slot.picture.take(),
+                mouse: slot.mouse,
+                afresh: std::mem::take(&mut slot.afresh),
+                aside: std::mem::take(&mut slot.aside),
+            };
         }
         slot = shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
     }

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::{KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
-use ratatui::layout::{Position, Rect};
+use crossterm::event::{KeyEvent, KeyEventKind, MouseEvent};
 
 use crate::app::actions::{Act, Step, bound};
 use crate::app::chord::Chord;
+use crate::app::copy;
 use crate::app::editor::Editor;
-use crate::app::layout::tab_spans;
 use crate::app::overlay;
-use crate::app::state::{FilterEdit, Layer, State};
+use crate::app::pointer;
+use crate::app::state::{Choice, Chosen, Layer, State};
+use crate::app::typing;
 use crate::columns::Info;
-use crate::filter::{self, Filter, Keys};
-use crate::model::{Query, Snapshot, Sort, View};
-use crate::views::{FACES, neighbour};
+use crate::model::{Query, Scope, Snapshot, Sort, View};
+use crate::views::neighbour;
 use crate::widgets;
 
 /// What happened.
@@ -41,25 +41,24 @@ pub enum Signal {
 /// What the runtime must do.
 pub enum Effect {
     Ask(Query),
+    /// Hand this to the terminal's clipboard.
+    Copy(String),
+    /// Keep the columns of a view for the next time; `None`: those it begins with.
+    KeepColumns(View, Option<Vec<String>>),
     Quit,
     Suspend,
     /// Paint everything, whatever the terminal is thought to show.
     Redraw,
 }
 
-/// Two presses within this time are one double click.
-const DOUBLE_CLICK: Duration = Duration::from_millis(400);
-/// Rows that a notch of the wheel moves.
-const NOTCH: isize = 3;
+/// Keys that may be typed ahead of their rows.
+const AHEAD: usize = 64;
 
 /// Applies one message.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
-    if !matches!(msg, Msg::Tick(_)) {
-        state.dirty = true;
-    }
     let mut effects = apply(state, msg);
-    // Other rows are in front of the reader than the engine was told.
-    if state.has_turned() && !effects.iter().any(|effect| matches!(effect, Effect::Ask(_))) {
+    // Another row under the marker, another size of the screen: other details, another number of rows.
+    if state.wants_more() && !effects.iter().any(|effect| matches!(effect, Effect::Ask(_))) {
         effects.extend(ask(state));
     }
     effects
@@ -70,14 +69,20 @@ fn apply(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Tick(now) => state.pass(now),
         Msg::Key(event) if event.kind == KeyEventKind::Release => {}
         Msg::Key(event) => return press(state, event.into()),
-        Msg::Mouse(event) => return pointer(state, event),
-        Msg::Paste(text) => return paste(state, &text),
+        Msg::Mouse(event) => return pointer::pointer(state, event),
+        Msg::Paste(text) => return typing::paste(state, &text),
         Msg::Resize(columns, lines) => {
             state.size = (columns, lines);
             state.settle();
             return vec![Effect::Redraw];
         }
-        Msg::Snapshot(snapshot) => state.hear(snapshot),
+        Msg::Snapshot(snapshot) => {
+            state.hear(snapshot);
+            if !state.awaits_rows() {
+                let ahead = std::mem::take(&mut state.ahead);
+                return ahead.into_iter().flat_map(|chord| press(state, chord)).collect();
+            }
+        }
         Msg::Signal(Signal::Terminate) => return vec![Effect::Quit],
         Msg::Signal(Signal::Stop) => return vec![Effect::Suspend],
         Msg::Signal(Signal::Continue) => {
@@ -88,18 +93,42 @@ fn apply(state: &mut State, msg: Msg) -> Vec<Effect> {
     vec![]
 }
 
-fn ask(state: &mut State) -> Vec<Effect> {
+pub fn ask(state: &mut State) -> Vec<Effect> {
     vec![Effect::Ask(state.question())]
 }
 
 fn press(state: &mut State, chord: Chord) -> Vec<Effect> {
-    if let Some(action) = bound(chord, state.modes()) {
-        return act(state, action.act);
+    let action = bound(state.keys, chord, state.modes());
+    let leaves = action.is_some_and(|a| matches!(a.act, Act::Quit | Act::QuitNow | Act::Suspend));
+    if state.layers.is_empty() && state.awaits_rows() && !leaves {
+        // What follows a key that waits may be meant for what that key opens: it waits as well.
+        let follows = !state.ahead.is_empty() && state.ahead.len() < AHEAD;
+        if follows || action.is_some_and(|a| waits(a.act)) {
+            state.ahead.push(chord);
+            return vec![];
+        }
     }
-    match chord.typed() {
-        Some(c) => edit(state, |editor| editor.insert(c)),
-        None => vec![],
+    match (action, chord.typed()) {
+        (Some(action), _) => act(state, action.act),
+        (None, Some(c)) => typing::edit(state, |editor| editor.insert(c)),
+        (None, None) => vec![],
     }
+}
+
+/// Typed ahead of the rows it is about: on a slow line hands are faster than answers.
+const fn waits(act: Act) -> bool {
+    !matches!(
+        act,
+        Act::Quit
+            | Act::QuitNow
+            | Act::Suspend
+            | Act::Redraw
+            | Act::Show(_)
+            | Act::Neighbour(_)
+            | Act::Help
+            | Act::Palette
+            | Act::Pause
+    )
 }
 
 /// Does what an action of the table says.
@@ -122,15 +151,30 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
         }
         Act::Details => details(state),
         Act::Back => return back(state),
-        Act::Filter if state.place().infos.is_empty() => {
-            state.remark("What can be filtered here is known with the first answer.");
+        Act::Filter => typing::open(state),
+        Act::Scope => {
+            return match offers(state).into_iter().next() {
+                Some(scope) => narrow(state, scope),
+                None => vec![],
+            };
         }
-        Act::Filter => {
-            let place = state.place();
-            let editor = Editor::new(&place.filter_text);
-            let before = (place.filter_text, place.filter);
-            state.layers.push(Layer::Filter(FilterEdit { editor, before, error: None }));
+        Act::Scopes => {
+            let entries: Vec<Choice> = offers(state)
+                .into_iter()
+                .map(|scope| Choice { title: scope.word(), text: scope.label(), does: Chosen::Scope(scope) })
+                .collect();
+            if !entries.is_empty() {
+                state.layers.push(Layer::Menu { title: "Narrow every view to", entries, chosen: 0 });
+            }
         }
+        Act::Unscope => {
+            return if state.scopes.pop().is_some() { ask(state) } else { vec![] };
+        }
+        Act::Time(steps) => return travel(state, steps),
+        Act::Copy => return copy_row(state),
+        Act::Commands => commands(state),
+        Act::Columns => open_columns(state),
+        Act::ColumnToggle | Act::ColumnMove(_) | Act::ColumnReset => change_columns(state, act),
         Act::SortMove(steps) => return sort_move(state, steps),
         Act::SortReverse => {
             let Some(sort) = state.order() else { return sort_move(state, 1) };
@@ -139,6 +183,7 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Pause => {
             state.paused = !state.paused;
             state.frozen_at = None;
+            state.moment = None;
             return ask(state);
         }
         Act::Own => {
@@ -162,15 +207,20 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Palette => state.layers.push(Layer::Palette { editor: Editor::default(), chosen: 0 }),
         Act::Scroll(step) => scroll(state, step),
         Act::Choose(steps) => {
-            let count = overlay::matches(state).len();
-            if let Some(Layer::Palette { chosen, .. }) = state.layers.last_mut() {
-                *chosen = chosen.saturating_add_signed(steps).min(count.saturating_sub(1));
-            }
+            let matches = overlay::matches(state).len();
+            let (chosen, count) = match state.layers.last_mut() {
+                Some(Layer::Palette { chosen, .. }) => (chosen, matches),
+                Some(Layer::Menu { chosen, entries, .. }) => (chosen, entries.len()),
+                Some(Layer::Columns { chosen, columns }) => (chosen, columns.len()),
+                _ => return vec![],
+            };
+            *chosen = chosen.saturating_add_signed(steps).min(count.saturating_sub(1));
         }
         Act::Accept => return accept(state),
         Act::Cancel => return cancel(state),
-        Act::Complete => complete(state),
-        Act::Edit(what) => return edit(state, |editor| editor.apply(what)),
+        Act::Complete => return typing::complete(state),
+        Act::Recall(steps) => return typing::recall(state, steps),
+        Act::Edit(what) => return typing::edit(state, |editor| editor.apply(what)),
     }
     vec![]
 }
@@ -192,7 +242,7 @@ fn step_rows(state: &mut State, step: Step) {
     });
 }
 
-fn details(state: &mut State) {
+pub fn details(state: &mut State) {
     if state.place().selected.is_none() {
         state.select(state.place().offset);
     }
@@ -202,10 +252,15 @@ fn details(state: &mut State) {
     }
 }
 
-/// Closes what is on top; with nothing open clears the filter; with no filter lets go of the row.
+/// Closes what is on top; with nothing open clears the filter, then the scope; then lets go of the row.
 fn back(state: &mut State) -> Vec<Effect> {
     if state.layers.pop().is_none() {
+        let scoped = !state.scopes.is_empty();
         let place = state.place_mut();
+        if place.filter_text.is_empty() && scoped {
+            state.scopes.clear();
+            return ask(state);
+        }
         if place.filter_text.is_empty() {
             place.selected = None;
         } else {
@@ -221,7 +276,10 @@ fn back(state: &mut State) -> Vec<Effect> {
 fn shown_columns(state: &State) -> Vec<&'static Info> {
     let infos = state.place().infos;
     let table = state.layout().heads.width;
-    widgets::fit(infos, table).iter().filter_map(|placed| infos.get(placed.column)).collect()
+    widgets::fit(infos, state.chosen_columns(), table)
+        .iter()
+        .filter_map(|placed| infos.get(placed.column))
+        .collect()
 }
 
 fn sort_move(state: &mut State, steps: isize) -> Vec<Effect> {
@@ -256,7 +314,7 @@ fn sort_by(state: &mut State, sort: Sort) -> Vec<Effect> {
     ask(state)
 }
 
-fn scroll(state: &mut State, step: Step) {
+pub fn scroll(state: &mut State, step: Step) {
     let (reach, page) = match state.layers.last() {
         Some(Layer::Help { .. }) => overlay::help_reach(state),
         _ => overlay::details_reach(state),
@@ -274,162 +332,147 @@ fn scroll(state: &mut State, step: Step) {
     }
 }
 
-fn edit(state: &mut State, change: impl FnOnce(&mut Editor)) -> Vec<Effect> {
-    match state.layers.last_mut() {
-        Some(Layer::Filter(edit)) => {
-            change(&mut edit.editor);
-            preview(state)
-        }
-        Some(Layer::Palette { editor, chosen }) => {
-            change(editor);
-            *chosen = 0;
-            vec![]
-        }
-        _ => vec![],
-    }
-}
-
-fn paste(state: &mut State, text: &str) -> Vec<Effect> {
-    let line = text.lines().next().unwrap_or_default();
-    edit(state, |editor| line.chars().for_each(|c| editor.insert(c)))
-}
-
-/// Shows what the text would do; a text that does not parse changes nothing but its error.
-fn preview(state: &mut State) -> Vec<Effect> {
-    let infos = state.place().infos;
-    let Some(Layer::Filter(edit)) = state.layers.last_mut() else { return vec![] };
-    let text = edit.editor.text().trim().to_owned();
-    let parsed = if text.is_empty() {
-        Ok(None)
-    } else {
-        Filter::parse(edit.editor.text(), &Keys::of(infos)).map(|f| Some(Arc::new(f)))
-    };
-    match parsed {
-        Err(error) => {
-            edit.error = Some((error.at.clone(), error.message));
-            vec![]
-        }
-        Ok(filter) => {
-            edit.error = None;
-            let place = state.place_mut();
-            place.filter_text = text;
-            place.filter = filter;
-            ask(state)
-        }
-    }
-}
-
 fn accept(state: &mut State) -> Vec<Effect> {
-    match state.layers.last() {
-        // What does not parse cannot be kept: the error stays in sight until it is mended or given up.
-        Some(Layer::Filter(FilterEdit { error: Some(_), .. })) | None => vec![],
+    match state.layers.last().cloned() {
+        Some(Layer::Filter(_)) => typing::keep(state),
         Some(Layer::Palette { chosen, .. }) => {
-            let entry = overlay::matches(state).into_iter().nth(*chosen);
+            let entry = overlay::matches(state).into_iter().nth(chosen);
             state.layers.pop();
-            match entry.map(|e| e.does) {
+            return match entry.map(|e| e.does) {
                 Some(overlay::Does::Act(act)) => self::act(state, act),
                 Some(overlay::Does::Sort(info)) => sort_on(state, info),
                 None => vec![],
+            };
+        }
+        Some(Layer::Menu { entries, chosen, .. }) => {
+            state.layers.pop();
+            return match entries.into_iter().nth(chosen).map(|entry| entry.does) {
+                Some(Chosen::Scope(scope)) => narrow(state, scope),
+                Some(Chosen::Copy(text)) => copied(state, text),
+                None => vec![],
+            };
+        }
+        Some(Layer::Columns { columns, .. }) => {
+            state.layers.pop();
+            let ids: Vec<String> =
+                columns.iter().filter(|(_, shown)| *shown).map(|(info, _)| info.id.to_owned()).collect();
+            let own: Vec<&str> = columns_of(state, None).iter().map(|info| info.id).collect();
+            let view = state.view;
+            if ids.is_empty() || ids == own {
+                state.columns.remove(&view);
+            } else {
+                state.columns.insert(view, ids);
             }
+            return vec![Effect::KeepColumns(view, state.columns.get(&view).cloned())];
         }
         Some(_) => {
             state.layers.pop();
-            vec![]
         }
+        None => {}
     }
+    vec![]
 }
 
 fn cancel(state: &mut State) -> Vec<Effect> {
-    let Some(Layer::Filter(edit)) = state.layers.pop() else { return vec![] };
-    let place = state.place_mut();
-    let unchanged = place.filter_text == edit.before.0;
-    (place.filter_text, place.filter) = edit.before;
-    if unchanged { vec![] } else { ask(state) }
-}
-
-fn complete(state: &mut State) {
-    let infos = state.place().infos;
-    let Some(Layer::Filter(edit)) = state.layers.last_mut() else { return };
-    let (text, cursor) = (edit.editor.text().to_owned(), edit.editor.cursor());
-    let head = text.get(..cursor).unwrap_or_default();
-    let start = head.rfind([' ', '(', '!']).map_or(0, |at| at + 1);
-    let typed = head.get(start..).unwrap_or_default();
-    let found = filter::complete(&text, cursor, &Keys::of(infos));
-    match found.as_slice() {
-        [] => {}
-        [only] => {
-            let rest = only.strip_prefix(typed).unwrap_or_default().to_owned();
-            rest.chars().chain([':']).for_each(|c| edit.editor.insert(c));
-        }
-        several => {
-            let list = several.join("  ");
-            state.remark(&list);
-        }
+    if matches!(state.layers.last(), Some(Layer::Filter(_))) {
+        return typing::restore(state);
     }
-}
-
-fn pointer(state: &mut State, event: MouseEvent) -> Vec<Effect> {
-    let layout = state.layout();
-    let at = Position { x: event.column, y: event.row };
-    let notch = match event.kind {
-        MouseEventKind::ScrollDown => NOTCH,
-        MouseEventKind::ScrollUp => -NOTCH,
-        MouseEventKind::Down(MouseButton::Left) => return click(state, at),
-        _ => return vec![],
-    };
-    match state.layers.last() {
-        Some(Layer::Help { .. }) => scroll(state, Step::By(notch)),
-        Some(Layer::Details { .. }) if layout.pane.contains(at) => scroll(state, Step::By(notch)),
-        Some(Layer::Palette { .. }) => return act(state, Act::Choose(notch.signum())),
-        _ => wheel(state, notch, layout.rows),
-    }
+    state.layers.pop();
     vec![]
 }
 
-/// The wheel moves the picture; the marker goes along only when it would leave the screen.
-fn wheel(state: &mut State, notch: isize, rows: Rect) {
-    let Some(total) = state.snapshot().map(|s| s.sheet.len()) else { return };
-    let height = usize::from(rows.height);
-    let place = state.place_mut();
-    let offset = place.offset.saturating_add_signed(notch).min(total.saturating_sub(height));
-    place.offset = offset;
-    let kept = place.selected.map(|s| s.index.clamp(offset, offset + height.saturating_sub(1)));
-    match kept {
-        Some(index) => state.select(index),
-        None => state.look_at_top(),
-    }
-}
-
-fn click(state: &mut State, at: Position) -> Vec<Effect> {
-    let layout = state.layout();
-    if matches!(state.layers.last(), Some(Layer::Help { .. } | Layer::Palette { .. } | Layer::Filter(_))) {
+/// Adds a scope; the same one twice is one.
+fn narrow(state: &mut State, scope: Scope) -> Vec<Effect> {
+    if state.scopes.contains(&scope) {
+        state.remark(&format!("The scope is {} already. Backspace takes it away.", scope.label()));
         return vec![];
     }
-    if layout.tabs.contains(at) {
-        let hit = tab_spans().iter().position(|(from, to)| (*from..*to).contains(&at.x));
-        return match hit.and_then(|tab| FACES.get(tab)) {
-            Some(face) => act(state, Act::Show(face.view)),
-            None => vec![],
-        };
+    state.scopes.push(scope);
+    ask(state)
+}
+
+fn offers(state: &mut State) -> Vec<Scope> {
+    if state.row().is_none() {
+        state.select(state.place().offset);
     }
-    if layout.heads.contains(at) {
-        let infos = state.place().infos;
-        let column = widgets::head_at(&widgets::fit(infos, layout.heads.width), at.x - layout.heads.x);
-        return match column.and_then(|column| infos.get(column)) {
-            Some(info) => sort_on(state, info),
-            None => vec![],
-        };
+    let offers = state.row().map(Scope::offers).unwrap_or_default();
+    if offers.is_empty() {
+        state.remark("This row tells nothing that other views could be narrowed to.");
     }
-    if layout.rows.contains(at) {
-        let row = state.place().offset + usize::from(at.y - layout.rows.y);
-        let Some(id) = state.snapshot().and_then(|s| s.sheet.id(row)) else { return vec![] };
-        let double =
-            state.press.is_some_and(|(when, on)| on == id && state.now.saturating_sub(when) <= DOUBLE_CLICK);
-        state.press = (!double).then_some((state.now, id));
-        state.select(row);
-        if double && state.details().is_none() {
-            details(state);
+    offers
+}
+
+fn copied(state: &mut State, text: String) -> Vec<Effect> {
+    state.remark(&format!("Copied: {}", crate::fmt::fit(&text.replace('\t', "  "), 60)));
+    vec![Effect::Copy(text)]
+}
+
+fn copy_row(state: &mut State) -> Vec<Effect> {
+    let columns: Vec<&'static Info> = shown_columns(state);
+    let Some(text) = state.row().map(|facts| copy::row(facts, &columns)) else {
+        state.remark("No row is selected: j or a click selects one.");
+        return vec![];
+    };
+    copied(state, text)
+}
+
+fn commands(state: &mut State) {
+    let ended = state.place().selected.zip(state.snapshot()).is_some_and(|(row, s)| s.sheet.ended(row.index));
+    let entries = state.row().map(|facts| copy::commands(facts, ended)).unwrap_or_default();
+    if entries.is_empty() {
+        return state.remark("There is no command about this row.");
+    }
+    state.layers.push(Layer::Menu { title: "Copy a command", entries, chosen: 0 });
+}
+
+/// The columns of the view in front, as chosen or as it begins.
+fn columns_of(state: &State, chosen: Option<&[String]>) -> Vec<&'static Info> {
+    let infos = state.place().infos;
+    let fitted = widgets::fit(infos, chosen, u16::MAX / 2);
+    fitted.iter().filter_map(|placed| infos.get(placed.column)).collect()
+}
+
+fn open_columns(state: &mut State) {
+    let shown = columns_of(state, state.chosen_columns());
+    if shown.is_empty() || state.view == View::Overview {
+        return state.remark("This view has no columns to choose.");
+    }
+    let rest = state.place().infos.iter().filter(|info| !shown.iter().any(|known| known.id == info.id));
+    let columns = shown.iter().map(|info| (*info, true)).chain(rest.map(|info| (info, false))).collect();
+    state.layers.push(Layer::Columns { columns, chosen: 0 });
+}
+
+fn change_columns(state: &mut State, act: Act) {
+    let own: Vec<&'static Info> = columns_of(state, None);
+    let Some(Layer::Columns { columns, chosen }) = state.layers.last_mut() else { return };
+    match act {
+        Act::ColumnMove(steps) => {
+            let to = chosen.saturating_add_signed(steps).min(columns.len().saturating_sub(1));
+            columns.swap(*chosen, to);
+            *chosen = to;
+        }
+        Act::ColumnToggle => {
+            if let Some((_, shown)) = columns.get_mut(*chosen) {
+                *shown = !*shown;
+            }
+        }
+        _ => {
+            columns.sort_by_key(|(info, _)| {
+                own.iter().position(|known| known.id == info.id).unwrap_or(usize::MAX)
+            });
+            for (info, shown) in columns.iter_mut() {
+                *shown = own.iter().any(|known| known.id == info.id);
+            }
         }
     }
-    vec![]
+}
+
+/// Another moment, while paused.
+fn travel(state: &mut State, steps: isize) -> Vec<Effect> {
+    let Some(moment) = state.moment.filter(|_| state.paused) else {
+        state.remark("Space pauses; then left and right step through what has been.");
+        return vec![];
+    };
+    state.moment = Some(moment.saturating_add_signed(steps as i64));
+    ask(state)
 }

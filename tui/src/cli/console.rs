@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::config::{Config, Place, keep_columns};
 use super::run::{CANNOT, FINE, Stage, USAGE, fail, prepare};
 use super::{Cli, Colour};
 use crate::app;
@@ -11,10 +12,15 @@ use crate::columns::infos;
 use crate::engine;
 use crate::families::flow::model::FlowRow;
 use crate::filter::{Filter, FilterError, Keys};
-use crate::model::HostFacts;
+use crate::model::{HostFacts, View};
 use crate::theme::ColorChoice;
 
 pub fn run(cli: &Cli) -> ExitCode {
+    let config = match load(&cli.console) {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    let (config, place) = config;
     let filter = match first_filter(cli.console.filter.as_deref()) {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &error.to_string()),
@@ -33,7 +39,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         return fail(CANNOT, reason);
     }
     let host = HostFacts { name: facts.host.clone(), kernel: facts.release.clone(), cpus: facts.online_cpus };
-    let (handle, collector) = match engine::start(ground, world, host) {
+    let (handle, collector) = match engine::start(ground, world, host, config.history_mib << 20) {
         Ok(started) => started,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
@@ -43,8 +49,17 @@ pub fn run(cli: &Cli) -> ExitCode {
             Colour::Always => ColorChoice::Always,
             Colour::Never => ColorChoice::Never,
         },
-        mouse: !cli.console.no_mouse,
-        ascii: cli.console.ascii,
+        mouse: config.mouse && !cli.console.no_mouse,
+        ascii: config.ascii || cli.console.ascii,
+        theme: config.theme,
+        keys: config.actions().ok(),
+        keep_columns: app::Keep(Arc::new(move |view, ids| match &place {
+            Some(place) => keep_columns(place, view, ids),
+            None => Ok(()),
+        })),
+        // A filter from the command line is one of the flows.
+        view: if filter.is_some() { View::Flows } else { config.view },
+        columns: config.columns,
         filter,
         ..app::Options::default()
     };
@@ -58,6 +73,22 @@ pub fn run(cli: &Cli) -> ExitCode {
         Ok(()) => ExitCode::from(FINE),
         Err(error) => fail(CANNOT, &error.to_string()),
     }
+}
+
+/// The configuration, and where columns are kept.
+fn load(options: &super::Console) -> Result<(Config, Option<Place>), String> {
+    let place = match options.config.as_deref() {
+        Some(path) if path.as_os_str() == "none" => None,
+        Some(path) => Some(Place::at(path.to_owned())),
+        None => Place::find(|name| std::env::var(name).ok(), std::path::Path::new("/")),
+    };
+    let Some(place) = place else { return Ok((Config::default(), None)) };
+    let text = place.read()?;
+    if text.is_none() && options.config.is_some() {
+        return Err(format!("{}: there is no such file", place.path().display()));
+    }
+    let config = Config::parse(&text.unwrap_or_default());
+    Ok((config.map_err(|error| format!("{}: {error}", place.path().display()))?, Some(place)))
 }
 
 /// `-f` belongs to the view that opens first, Flows, and may use its keys. Empty is none.

@@ -9,6 +9,7 @@ use super::run::{self, CANNOT, DEGRADED, FINE, Stage};
 use super::{Common, Doctor, Output};
 use crate::collect::ground::read_btf;
 use crate::collect::loader::{Attached, Ground, Standing, Trial, try_all};
+use crate::collect::taps::KernelFilter;
 use crate::collect::{attach_types, machine, object};
 use crate::families::Family;
 use crate::kernel::facts::Facts;
@@ -39,7 +40,7 @@ pub fn run(options: &Doctor, common: &Common) -> ExitCode {
 
 fn stand(family: Family, ground: &Ground) -> Result<Vec<Standing>, String> {
     // Attached for as long as it takes to say so.
-    Attached::attach(family, ground)
+    Attached::attach(family, ground, &KernelFilter::default())
         .map(|(attached, _)| attached.standings.clone())
         .map_err(|e| e.to_string())
 }

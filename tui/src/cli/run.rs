@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 
-use super::{Cli, Command, Common, console, doctor, observe, top};
+use super::{Cli, Command, Common, console, doctor, generated, observe, top};
 use crate::collect::ground::{self, Choices};
 use crate::collect::loader::Ground;
 use crate::engine::World;
@@ -37,6 +37,9 @@ pub fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Observe(options)) => observe::run(options, &cli.common),
         Some(Command::Top(options)) => top::run(options, &cli.common),
+        Some(Command::Config(options)) => generated::config(options),
+        Some(Command::Completions { shell }) => generated::completions(*shell),
+        Some(Command::Man) => generated::manual(),
         Some(Command::Doctor(options)) => doctor::run(options, &cli.common),
         None => console::run(&cli),
     }

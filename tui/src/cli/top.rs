@@ -13,6 +13,7 @@ use crate::columns::{Info, Sheet, infos};
 use crate::engine::{Collector, Core, Signals, is_usage, list};
 use crate::families::Family;
 use crate::families::failure::row::FailureRow;
+use crate::families::file::model::FileRow;
 use crate::families::flow::model::FlowRow;
 use crate::families::flow::row::group::{By, GroupRow};
 use crate::families::process::model::ProcessRow;
@@ -25,6 +26,7 @@ use crate::model::{Sort, View};
 pub fn run(options: &Top, common: &Common) -> ExitCode {
     let (view, families, columns): (View, &[Family], &'static [Info]) = match options.table {
         Table::Flows => (View::Flows, &[Family::Flow], infos::<FlowRow>()),
+        Table::Files => (View::Files, &[Family::File], infos::<FileRow>()),
         Table::Syscalls => (View::Syscalls, &[Family::Syscall], infos::<SyscallRow>()),
         Table::Processes => (View::Processes, &[Family::Process], infos::<ProcessRow>()),
         Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
@@ -64,8 +66,10 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     let muted = families.iter().all(|family| family.on_demand());
     let own = KernelFilter { own: Some(std::process::id()), muted, ..KernelFilter::default() };
     let mut wanted = vec![(Family::Process, KernelFilter::default())];
+    // The stream of files is not needed: their table is made of what is counted.
+    let wish = |family: Family| KernelFilter { muted: family == Family::File, ..own.clone() };
     wanted.extend(
-        families.iter().filter(|family| **family != Family::Process).map(|&family| (family, own.clone())),
+        families.iter().filter(|family| **family != Family::Process).map(|&family| (family, wish(family))),
     );
     collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
@@ -103,6 +107,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             }
             Table::Flows => {
                 Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
+            Table::Files => {
+                Box::new(list(collector.core.file_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Failures => {
                 Box::new(list(collector.core.failure_rows(true), filter.as_ref(), sort, own_hidden).0)

@@ -17,7 +17,7 @@ use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
-use crate::collect::taps::Taps;
+use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
 use crate::model::Status;
 
@@ -111,15 +111,17 @@ pub enum LoadError {
 }
 
 impl Attached {
-    /// Loads `family` and attaches each of its programs by the first alternative that works.
-    pub fn attach(family: Family, ground: &Ground) -> Result<(Self, Taps), LoadError> {
+    /// Loads `family` and attaches each of its programs by the first alternative that works. What `filter` leaves out is
+    /// told first, so that nothing of it is counted.
+    pub fn attach(family: Family, ground: &Ground, filter: &KernelFilter) -> Result<(Self, Taps), LoadError> {
         let sizes = sizes(family, ground);
         let mut bpf = load(family, ground, &sizes)?;
         let mut types = KernelTypes::new(ground);
+        let maps = |source| LoadError::Maps { family: family.stem(), source };
+        let mut taps = Taps::take(family, &mut bpf, ground.possible_cpus, &sizes).map_err(maps)?;
+        taps.set_filter(filter).map_err(maps)?;
         let standings =
             family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
-        let taps = Taps::take(family, &mut bpf, ground.possible_cpus, &sizes)
-            .map_err(|source| LoadError::Maps { family: family.stem(), source })?;
         Ok((Self { family, standings, bpf }, taps))
     }
 
@@ -397,6 +399,9 @@ fn load_and_attach(
     let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
+    }
+    if let Some(reason) = machine::unfit(hook, &ground.machine) {
+        return Err(reason.to_owned());
     }
     let program = bpf.program_mut(entry).ok_or("not in the object")?;
     let explain = |error: &ProgramError| explain(error, hook, ground);

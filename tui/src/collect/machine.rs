@@ -5,6 +5,7 @@ use fluoro_shared::inflight::Stamp;
 use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
 use zerocopy::FromBytes;
 
+use crate::collect::program::Hook;
 use crate::kernel::btf::Btf;
 use crate::kernel::drop_reasons;
 
@@ -66,6 +67,8 @@ pub fn machine(
         // void *ctx, task, group_dead
         exit_group_dead: if proto_args("btf_trace_sched_process_exit") == Some(3) { 1 } else { ABSENT },
         sock_done: btf.and_then(|b| b.enum_value("sock_flags", "SOCK_DONE")).map_or(0, |bit| 1 << bit),
+        uring_complete: btf.map_or(0, uring_complete),
+        uring_submit: btf.map_or(0, uring_submit),
         stamp_mask: stamps.saturating_sub(1),
         drop_reason: arg("btf_trace_kfree_skb", 2),
         drop_rx_sk: arg("btf_trace_kfree_skb", 3),
@@ -80,6 +83,39 @@ pub fn machine(
         // void *ctx, sk, skb, err
         retransmit_error: if proto_args("btf_trace_tcp_retransmit_skb") == Some(4) { 2 } else { ABSENT },
     }
+}
+
+/// Which arguments io_uring_complete has: its prototype changed in 5.19 and 6.13.
+fn uring_complete(btf: &Btf) -> u32 {
+    let Some(proto) = btf.func_proto("btf_trace_io_uring_complete") else { return 0 };
+    let last = proto.params.last().map_or(0, |param| param.type_id);
+    match proto.params.len() {
+        _ if btf.points_to(last, "io_uring_cqe") => 2,
+        // void *, context, request, user data, result, ..
+        7.. => 1,
+        _ => 0,
+    }
+}
+
+/// Whether the tracepoint of a submission tells the request, by whichever of its names.
+fn uring_submit(btf: &Btf) -> u32 {
+    let tells = |name: &str| {
+        let proto = btf.func_proto(name);
+        proto.and_then(|proto| proto.params.get(1).map(|param| btf.points_to(param.type_id, "io_kiocb")))
+    };
+    let told = tells("btf_trace_io_uring_submit_req").or_else(|| tells("btf_trace_io_uring_submit_sqe"));
+    u32::from(told == Some(true))
+}
+
+/// Why a hook is of no use on this machine although it could be attached.
+pub fn unfit(hook: Hook, machine: &Machine) -> Option<&'static str> {
+    let (Hook::BtfTracepoint(name) | Hook::RawTracepoint(name)) = hook else { return None };
+    let useless = match name {
+        "io_uring_complete" => machine.uring_complete == 0,
+        "io_uring_submit_req" | "io_uring_submit_sqe" => machine.uring_submit == 0,
+        _ => false,
+    };
+    useless.then_some("this kernel's tracepoint does not tell the request (before 5.19)")
 }
 
 /// Stamps of calls under way: one a thread id, as far as a sixteenth of the budget reaches.

@@ -24,7 +24,12 @@ pub struct MapSize {
 impl MapSize {
     /// Room in which records with paths are built: two a CPU, for a program that is preempted keeps one.
     pub const fn scratch(budget: &Budget) -> Self {
-        Self { name: "SCRATCH", entries: 2, entry_bytes: 9392 * budget.possible_cpus as u64, counted: false }
+        Self {
+            name: "SCRATCH",
+            entries: 2,
+            entry_bytes: 20_864 * budget.possible_cpus as u64,
+            counted: false,
+        }
     }
 }
 
@@ -50,6 +55,7 @@ pub const ELEMENT: u64 = 48;
 
 struct Held {
     map: MapData,
+    entries: usize,
     size: EntrySize,
 }
 
@@ -64,7 +70,7 @@ impl Maps {
     /// Takes the counted ones of `sizes` out of a loaded object.
     pub fn take(sizes: &[MapSize], possible_cpus: usize, bpf: &mut Ebpf) -> Result<Self, MapError> {
         let mut by_name = BTreeMap::new();
-        for MapSize { name, .. } in sizes.iter().filter(|size| size.counted) {
+        for MapSize { name, entries, .. } in sizes.iter().filter(|size| size.counted) {
             let missing = || MapError::InvalidName { name: (*name).to_owned() };
             let (map, cpus) = match bpf.take_map(name).ok_or_else(missing)? {
                 Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map) => (map, None),
@@ -76,9 +82,15 @@ impl Maps {
             let told = bpf::map_sizes(map.fd().as_fd()).map_err(MapError::IoError)?;
             // The kernel pads each CPU's value to 8 bytes.
             let value = cpus.map_or(told.value, |cpus| told.value.next_multiple_of(8) * cpus);
-            by_name.insert(*name, Held { map, size: EntrySize { value, ..told } });
+            by_name
+                .insert(*name, Held { map, entries: *entries as usize, size: EntrySize { value, ..told } });
         }
         Ok(Self { by_name, dump: Dump::default() })
+    }
+
+    /// Entries that the map `name` has room for.
+    pub fn entries(&self, name: &str) -> usize {
+        self.by_name.get(name).map_or(0, |held| held.entries)
     }
 
     /// Every entry of the map `name`; of a per-CPU map `V` is one CPU's value, and `fold` adds them up.

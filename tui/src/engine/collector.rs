@@ -91,6 +91,16 @@ impl Collector {
         self.programs.values().flatten()
     }
 
+    /// Why an attached family cannot do what it is for, if it cannot.
+    pub fn broken(&self, family: Family) -> Option<String> {
+        self.programs().filter(|program| program.family == family).find_map(|program| {
+            match &program.standing.status {
+                Status::Unsupported { reason } if program.standing.program.essential => Some(reason.clone()),
+                _ => None,
+            }
+        })
+    }
+
     pub fn map_bytes(&self, family: Family) -> Option<u64> {
         self.sources.get(family).map(Source::map_bytes)
     }
@@ -102,9 +112,9 @@ impl Collector {
 
     /// Asks for a family; `filter` is set in the kernel as soon as its maps exist.
     pub fn attach(&mut self, family: Family, filter: KernelFilter) {
-        self.filters.insert(family, filter);
+        self.filters.insert(family, filter.clone());
         self.attachments.insert(family, Attachment::Attaching);
-        self.loader.attach(family);
+        self.loader.attach(family, filter);
     }
 
     pub fn detach(&mut self, family: Family) {

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::columns::RowId;
+use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
+use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
+
 use crate::engine::intake::Intake;
 use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
@@ -13,12 +17,13 @@ use crate::families::Family;
 use crate::families::drop::model::DropModel;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
+use crate::families::file::model::FileModel;
 use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
-use crate::families::{flow, process, syscall};
-use crate::model::{Event, EventDraft, Lookup, Processes, View};
-use crate::records::{BootTime, Outside, Tgid, WallOffset};
+use crate::families::{file, flow, process, syscall};
+use crate::model::{Event, EventDraft, Latency, Lookup, Processes, View};
+use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
 pub const SETTLE: Duration = Duration::from_millis(2);
@@ -36,6 +41,7 @@ pub struct Core {
     usage: Looks,
     pub drop: DropModel,
     pub failures: Failures,
+    pub file: FileModel,
     intake: Intake,
     drafts: Vec<EventDraft>,
     events: u64,
@@ -57,6 +63,7 @@ impl Core {
             usage: Looks::default(),
             drop: DropModel::default(),
             failures: Failures::default(),
+            file: FileModel::default(),
             intake: Intake::default(),
             drafts: Vec::new(),
             events: 0,
@@ -84,7 +91,8 @@ impl Core {
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
         let due = self.intake.order(until);
-        self.backlog = [due.process, due.flow, due.drop, due.syscall].iter().any(|&due| due > most);
+        let all = [due.process, due.flow, due.file, due.drop, due.syscall];
+        self.backlog = all.iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
@@ -99,6 +107,9 @@ impl Core {
         }
         for record in self.intake.syscall.drain(..due.syscall.min(others)) {
             self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
+        }
+        for record in self.intake.file.drain(..due.file.min(others)) {
+            self.drafts.extend(self.file.apply(&record, &mut self.processes, lookup));
         }
         self.take_failures();
     }
@@ -179,8 +190,15 @@ impl Core {
                     let now = self.machine.now();
                     let (failures, gone) =
                         self.drop.count(&frame, now, &self.processes, self.machine.as_mut());
-                    failures.into_iter().for_each(|failure| self.failures.add(failure));
+                    for failure in failures {
+                        self.failures.add(failure);
+                    }
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
+                }
+                Frame::File(frame) => {
+                    let gone = self.file.count(&frame, &self.processes);
+                    sources.forget(Family::File, "FILES", &gone.files);
+                    sources.forget(Family::File, "HISTOGRAMS", &gone.histograms);
                 }
             }
         }
@@ -209,6 +227,7 @@ impl Core {
         self.syscall.tick(interval);
         self.take_failures();
         self.failures.tick();
+        self.file.tick(interval);
         self.processes.tick(now);
     }
 
@@ -232,6 +251,15 @@ impl Core {
         if view == View::Failures {
             let (total, count) = self.failures.totals();
             return vec![("failures", Some(count as f64)), ("failures_total", Some(total as f64))];
+        }
+        if view == View::Files {
+            let totals = self.file.totals();
+            return vec![
+                ("opens_per_s", totals.opens_per_s),
+                ("read_bytes_per_s", totals.read_bytes_per_s),
+                ("write_bytes_per_s", totals.write_bytes_per_s),
+                ("errors_per_s", totals.errors_per_s),
+            ];
         }
         let totals = self.flow.totals();
         vec![
@@ -278,6 +306,12 @@ impl Core {
         self.process.rows(&self.processes, self.machine.now(), of_interval, given)
     }
 
+    /// Who made a process, and who made that, as they were then.
+    pub fn line(&self, id: RowId) -> Option<Vec<(Outside, u64)>> {
+        let line = self.processes.get(process_of(id))?.line.as_ref()?;
+        Some(line.iter().map(|one| (one.comm.clone(), u64::from(one.key.tgid.0))).collect())
+    }
+
     /// Looks up what these processes use.
     pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<process::model::ProcessRow>>) {
         self.usage.fill(rows, self.machine.as_mut());
@@ -292,6 +326,37 @@ impl Core {
         self.syscall.rows(&self.processes, self.machine.as_ref(), of_interval)
     }
 
+    /// Durations of the interval that the last tick closed, by the id of the process's row.
+    pub fn latencies(&self) -> Vec<(RowId, Latency)> {
+        let flow = self.flow.new_distributions().filter_map(|(series, durations)| {
+            let (_, what) = FLOW_CHARTS.iter().find(|(kind, _)| *kind == series.what)?;
+            Some((row_id(series.process), Latency { what, durations: durations.clone() }))
+        });
+        let file = self.file.new_durations().into_iter().filter_map(|((process, kind), durations)| {
+            let (_, what) = FILE_CHARTS.iter().find(|(known, _)| *known == kind)?;
+            Some((row_id(process), Latency { what, durations }))
+        });
+        flow.chain(file).collect()
+    }
+
+    /// Durations of a process since its families were attached.
+    pub fn durations(&self, id: RowId) -> Vec<Latency> {
+        let process = process_of(id);
+        let flow = FLOW_CHARTS.iter().filter_map(|(kind, what)| {
+            let durations = self.flow.distribution(process, *kind)?.clone();
+            Some(Latency { what, durations })
+        });
+        let file = FILE_CHARTS.iter().filter_map(|(kind, what)| {
+            let durations = self.file.durations(process, *kind);
+            (durations.count() > 0).then_some(Latency { what, durations })
+        });
+        flow.chain(file).collect()
+    }
+
+    pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
+        self.file.rows(&self.processes, self.machine.as_ref(), of_interval)
+    }
+
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
         self.flow.rows(of_interval)
     }
@@ -299,4 +364,20 @@ impl Core {
     pub fn failure_rows(&self, of_interval: bool) -> Vec<Arc<FailureRow>> {
         self.failures.rows(of_interval, self.machine.offset())
     }
+}
+
+/// What the kernel side counts the durations of, and how people call it.
+const FLOW_CHARTS: [(u16, &str); 3] =
+    [(WHAT_CONNECT, "connect"), (WHAT_FIRST_BYTE, "wait for the first byte"), (WHAT_RTT, "round trip")];
+
+const FILE_CHARTS: [(u16, &str); 4] =
+    [(WHAT_OPEN, "open"), (WHAT_READ, "read"), (WHAT_WRITE, "write"), (WHAT_SYNC, "fsync")];
+
+/// The id of a process's row, and back.
+const fn row_id(process: ProcKey) -> RowId {
+    RowId(process.tgid.0 as u64, process.start.0)
+}
+
+const fn process_of(RowId(tgid, start): RowId) -> ProcKey {
+    ProcKey { tgid: Tgid(tgid as u32), start: StartTime(start) }
 }

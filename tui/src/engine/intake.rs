@@ -10,6 +10,7 @@ pub struct Intake {
     pub(super) flow: Vec<records::flow::Record>,
     pub(super) syscall: Vec<records::syscall::Record>,
     pub(super) drop: Vec<records::drop::Record>,
+    pub(super) file: Vec<records::file::Record>,
 }
 
 /// How many records of each family it is the turn of.
@@ -19,6 +20,7 @@ pub(super) struct Due {
     pub flow: usize,
     pub syscall: usize,
     pub drop: usize,
+    pub file: usize,
 }
 
 impl Intake {
@@ -29,12 +31,17 @@ impl Intake {
             Family::Flow => self.flow.push(records::flow::Record::decode(bytes)?),
             Family::Syscall => self.syscall.push(records::syscall::Record::decode(bytes)?),
             Family::Drop => self.drop.push(records::drop::Record::decode(bytes)?),
+            Family::File => self.file.push(records::file::Record::decode(bytes)?),
         }
         Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.process.is_empty() && self.flow.is_empty() && self.drop.is_empty() && self.syscall.is_empty()
+        self.process.is_empty()
+            && self.flow.is_empty()
+            && self.file.is_empty()
+            && self.drop.is_empty()
+            && self.syscall.is_empty()
     }
 
     /// Brings the records into the order in which they happened. How many of each family are due at `until`.
@@ -43,11 +50,13 @@ impl Intake {
         self.flow.sort_by_key(|record| record.at);
         self.drop.sort_by_key(|record| record.at);
         self.syscall.sort_by_key(|record| record.at);
+        self.file.sort_by_key(|record| record.at);
         Due {
             process: self.process.partition_point(|record| record.at <= until),
             flow: self.flow.partition_point(|record| record.at <= until),
             drop: self.drop.partition_point(|record| record.at <= until),
             syscall: self.syscall.partition_point(|record| record.at <= until),
+            file: self.file.partition_point(|record| record.at <= until),
         }
     }
 }

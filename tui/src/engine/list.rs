@@ -1,9 +1,10 @@
 //! Rows to a finished table: filter, own rows out, order. Never in draw.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::columns::{Facts, Listing, Row, Value, infos};
+use crate::columns::{Faces, Facts, Info, Listing, Row, RowId, Value, infos};
 use crate::filter::Filter;
 use crate::model::Sort;
 
@@ -25,76 +26,170 @@ pub fn list<R: Row>(
     if let Some(filter) = filter {
         rows.retain(|row| filter.matches(row.as_ref(), None));
     }
-    if let Some(sort) = sort
-        && let Some(column) = infos::<R>().iter().position(|info| info.id == sort.column)
-    {
-        // Ties keep to identity, so that the order does not flicker.
-        let key = |row: &Arc<R>| match Facts::value(row.as_ref(), column) {
-            // Last, whatever the direction.
-            Value::Missing => Some((true, 0.0)),
-            value => number(value).map(|n| (false, if sort.descending { -n } else { n })),
-        };
-        if let Some(keys) = rows.iter().map(key).collect::<Option<Vec<(bool, f64)>>>() {
-            // Values are read once: 100,000 rows take 1.7 million comparisons.
-            let mut keyed: Vec<_> =
-                keys.into_iter().zip(rows).map(|((last, key), row)| (last, key, row.id(), row)).collect();
-            keyed.sort_unstable_by(|a, b| {
-                a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)).then_with(|| a.2.cmp(&b.2))
-            });
-            rows = keyed.into_iter().map(|(.., row)| row).collect();
-        } else {
-            rows.sort_by(|a, b| {
-                let (a_value, b_value) = (Facts::value(a.as_ref(), column), Facts::value(b.as_ref(), column));
-                compare(a_value, b_value, sort.descending).then_with(|| a.id().cmp(&b.id()))
-            });
+    (Listing { rows: arrange(rows, sort, &mut Ranks::default()), total }, own_hidden)
+}
+
+/// Where the rows of a table stood, so that it stays calm while values wobble: a row is ranked by the value with which
+/// it came to its place, until its value has clearly become another one, or has been a little different for a while.
+#[derive(Default)]
+pub struct Ranks {
+    column: &'static str,
+    standing: HashMap<RowId, Standing>,
+    tick: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Standing {
+    value: f64,
+    since: u64,
+    seen: u64,
+}
+
+/// A value is clearly another one when it differs by this share of the larger of the two.
+const CLEAR: f64 = 0.25;
+/// For so many ticks a row may stand by an old value.
+const PATIENCE: u64 = 10;
+
+impl Ranks {
+    /// Begins a tick. What was not seen in the one before is forgotten.
+    pub fn turn(&mut self) {
+        self.tick += 1;
+        let tick = self.tick;
+        self.standing.retain(|_, standing| standing.seen + 1 >= tick);
+    }
+
+    fn order_by(&mut self, column: &'static str) {
+        if self.column != column {
+            self.column = column;
+            self.standing.clear();
         }
     }
-    (Listing { rows, total }, own_hidden)
+
+    fn calm(&mut self, id: RowId, value: f64) -> f64 {
+        let tick = self.tick;
+        let fresh = Standing { value, since: tick, seen: tick };
+        let standing = self.standing.entry(id).or_insert(fresh);
+        let larger = standing.value.abs().max(value.abs());
+        let moved = (standing.value - value).abs() > CLEAR * larger;
+        if moved || tick >= standing.since + PATIENCE {
+            *standing = fresh;
+        }
+        standing.seen = tick;
+        standing.value
+    }
+}
+
+/// Values of this column wobble from tick to tick.
+fn wobbles(info: &Info) -> bool {
+    info.faces == Faces::TopOnly || info.id == "rtt"
+}
+
+/// What a row is ordered by.
+enum Key {
+    Number(f64),
+    Text(Vec<u8>),
+    Address(std::net::SocketAddr),
+    Missing,
+}
+
+/// Orders the rows. Ties keep to identity, so that the order does not flicker.
+pub fn arrange<R: Row>(rows: Vec<Arc<R>>, sort: Option<Sort>, ranks: &mut Ranks) -> Vec<Arc<R>> {
+    let Some(sort) = sort else { return rows };
+    let Some(column) = infos::<R>().iter().position(|info| info.id == sort.column) else { return rows };
+    let calm = infos::<R>().get(column).is_some_and(wobbles);
+    ranks.order_by(if calm { sort.column } else { "" });
+    let mut keyed: Vec<(Key, RowId, Arc<R>)> = rows
+        .into_iter()
+        .map(|row| {
+            let id = row.id();
+            let key = match key(&Facts::value(row.as_ref(), column)) {
+                Key::Number(n) if calm => Key::Number(ranks.calm(id, n)),
+                key => key,
+            };
+            (key, id, row)
+        })
+        .collect();
+    keyed.sort_by(|(a, a_id, _), (b, b_id, _)| compare(a, b, sort.descending).then_with(|| a_id.cmp(b_id)));
+    keyed.into_iter().map(|(_, _, row)| row).collect()
+}
+
+fn key(value: &Value<'_>) -> Key {
+    match value {
+        Value::Text(text) | Value::Process(text, _) => Key::Text(text.bytes().to_vec()),
+        Value::Word(word) => Key::Text(word.as_bytes().to_vec()),
+        Value::Socket(address) => Key::Address(*address),
+        Value::Ip(address) => Key::Address((*address, 0).into()),
+        value => value.number().map_or(Key::Missing, Key::Number),
+    }
 }
 
 /// Missing values go last, whatever the direction.
-fn compare(a: Value<'_>, b: Value<'_>, descending: bool) -> Ordering {
+fn compare(a: &Key, b: &Key, descending: bool) -> Ordering {
     let turn = |order: Ordering| if descending { order.reverse() } else { order };
-    match (number(a), number(b)) {
-        (Some(a), Some(b)) => turn(a.total_cmp(&b)),
-        (None, None) => match (text(&a), text(&b)) {
-            (Some(a), Some(b)) => turn(a.cmp(b)),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => address(a, b, descending),
-        },
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
+    match (a, b) {
+        (Key::Number(a), Key::Number(b)) => turn(a.total_cmp(b)),
+        (Key::Text(a), Key::Text(b)) => turn(a.cmp(b)),
+        (Key::Address(a), Key::Address(b)) => turn(a.cmp(b)),
+        (a, b) => place(a).cmp(&place(b)),
     }
 }
 
-fn address(a: Value<'_>, b: Value<'_>, descending: bool) -> Ordering {
-    let order = match (a, b) {
-        (Value::Socket(a), Value::Socket(b)) => a.cmp(&b),
-        (Value::Ip(a), Value::Ip(b)) => a.cmp(&b),
-        (Value::Missing, Value::Missing) => return Ordering::Equal,
-        (Value::Missing, _) => return Ordering::Greater,
-        (_, Value::Missing) => return Ordering::Less,
-        _ => Ordering::Equal,
-    };
-    if descending { order.reverse() } else { order }
-}
-
-fn number(value: Value<'_>) -> Option<f64> {
-    match value {
-        Value::Uint(n) | Value::Id(n) => Some(n as f64),
-        Value::Int(n) => Some(n as f64),
-        Value::Real(n) => Some(n),
-        Value::Bool(b) => Some(f64::from(u8::from(b))),
-        Value::Time(at) => Some(at.0 as f64),
-        _ => None,
+/// Kinds of values in a column that holds several.
+const fn place(key: &Key) -> u8 {
+    match key {
+        Key::Number(_) => 0,
+        Key::Text(_) => 1,
+        Key::Address(_) => 2,
+        Key::Missing => 3,
     }
 }
 
-fn text<'a>(value: &'a Value<'_>) -> Option<&'a [u8]> {
-    match value {
-        Value::Text(text) | Value::Process(text, _) => Some(text.bytes()),
-        Value::Word(word) => Some(word.as_bytes()),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Rate(u64, f64);
+
+    impl Row for Rate {
+        fn id(&self) -> RowId {
+            RowId(0, self.0)
+        }
+
+        fn columns() -> &'static [crate::columns::Column<Self>] {
+            use crate::columns::{Column, Kind};
+            static COLUMNS: [Column<Rate>; 1] =
+                [Column::new(Info::new("rx", Kind::Number, "").faces(Faces::TopOnly), |rate| {
+                    Value::Real(rate.1)
+                })];
+            &COLUMNS
+        }
+    }
+
+    fn order(ranks: &mut Ranks, rates: &[f64]) -> Vec<u64> {
+        ranks.turn();
+        let rows = (0..).zip(rates).map(|(id, rate)| Arc::new(Rate(id, *rate))).collect();
+        let sort = Sort { column: "rx", descending: true };
+        arrange(rows, Some(sort), ranks).iter().map(|row| row.0).collect()
+    }
+
+    #[test]
+    fn rows_keep_their_places_while_values_wobble_and_change_them_when_values_do() {
+        let mut ranks = Ranks::default();
+        assert_eq!(order(&mut ranks, &[100.0, 95.0, 10.0]), [0, 1, 2]);
+        assert_eq!(order(&mut ranks, &[95.0, 105.0, 11.0]), [0, 1, 2], "a wobble");
+        assert_eq!(order(&mut ranks, &[95.0, 105.0, 400.0]), [2, 0, 1], "a change");
+        for _ in 0..PATIENCE {
+            order(&mut ranks, &[95.0, 105.0, 400.0]);
+        }
+        assert_eq!(order(&mut ranks, &[95.0, 105.0, 400.0]), [2, 1, 0], "a wobble that stays");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut ranks = Ranks::default();
+        order(&mut ranks, &[1.0, 2.0, 3.0]);
+        order(&mut ranks, &[1.0]);
+        order(&mut ranks, &[1.0]);
+        assert_eq!(ranks.standing.len(), 1);
     }
 }

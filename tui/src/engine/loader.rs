@@ -10,13 +10,13 @@ use nix::sys::eventfd::EventFd;
 
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::loader::{Attached, Ground, Standing};
-use crate::collect::taps::Taps;
+use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
 
 /// What the collector asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Command {
-    Attach(Family),
+    Attach(Family, Box<KernelFilter>),
     /// Detach the programs; the answer comes when none of them runs any more.
     Detach(Family),
     /// Keep run-time statistics on or let them go.
@@ -54,8 +54,8 @@ impl Loader {
         Ok(Self { commands, answers, thread: Some(thread) })
     }
 
-    pub fn attach(&self, family: Family) {
-        self.send(Command::Attach(family));
+    pub fn attach(&self, family: Family, filter: KernelFilter) {
+        self.send(Command::Attach(family, Box::new(filter)));
     }
 
     pub fn detach(&self, family: Family) {
@@ -107,7 +107,7 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
                 }
                 continue;
             }
-            Command::Attach(family) => match Attached::attach(family, ground) {
+            Command::Attach(family, filter) => match Attached::attach(family, ground, &filter) {
                 Ok((state, taps)) => {
                     let (standings, complete) = (state.standings.clone(), state.complete());
                     attached.insert(family, state);

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::columns::{Facts, Finder, Value};
 use crate::kernel::proc::Proc;
 
 #[derive(Clone, Copy)]
@@ -22,12 +23,23 @@ impl Own {
         Self { pid: std::process::id(), session: variable.as_deref().and_then(parse), server: server() }
     }
 
-    pub fn is(&self, pid: u32) -> bool {
-        pid == self.pid || self.server == Some(pid)
+    fn is(&self, pid: u64) -> bool {
+        pid == u64::from(self.pid) || self.server.map(u64::from) == Some(pid)
     }
 
-    pub fn is_session(&self, local: SocketAddr, peer: SocketAddr) -> bool {
-        self.session == Some((local, peer))
+    /// Is the row fluoro's own? `places` is kept from row to row.
+    pub fn hides(&self, facts: &dyn Facts, places: &Finder<3>) -> bool {
+        let [pid, local, peer] = places
+            .of(facts.infos())
+            .map(|column| column.map_or(Value::Missing, |column| facts.value(column)));
+        let is_session = |local, peer| self.session == Some((local, peer));
+        matches!(pid, Value::Uint(pid) if self.is(pid))
+            || matches!((local, peer), (Value::Socket(local), Value::Socket(peer)) if is_session(local, peer))
+    }
+
+    /// For [`Self::hides`].
+    pub const fn places() -> Finder<3> {
+        Finder::new(["pid", "local", "peer"])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The collector thread of the console: answers the standing question at each tick and whenever it changes, attaches
 //! what the view needs and lets go of what it left.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,25 +9,27 @@ use std::time::{Duration, Instant};
 use crate::collect::bpf::ProgramInfo;
 use crate::collect::loader::Ground;
 use crate::collect::taps::KernelFilter;
-use crate::columns::{Facts, Listing, Row, Sheet, Value, infos};
+use crate::columns::{Facts, Listing, RowId, Sheet, Value};
 use crate::engine::collector::{Attachment, Collector};
 use crate::engine::core::Core;
 use crate::engine::details;
 use crate::engine::handle::{Handle, Service};
-use crate::engine::list::list;
+use crate::engine::history::History;
+use crate::engine::list::{Ranks, arrange};
+use crate::engine::overview::Rankings;
 use crate::engine::own::Own;
+use crate::engine::picture::{Ask, Hides, Picture, Table, answer, stream};
 use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
-use crate::families::failure::row::FailureRow;
-use crate::families::flow::model::FlowRow;
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::group;
-use crate::families::syscall::model::{SyscallRow, pid_of};
+use crate::families::syscall::model::pid_of;
 use crate::model::{
-    Coverage, Event, EventRow, HostFacts, More, Note, ProbeRow, Query, Snapshot, Status, Totals, View,
+    Coverage, Detail, EventRow, HostFacts, Latency, More, Note, PanelKind, ProbeRow, Query, Reach, Scope,
+    Snapshot, Totals, View,
 };
-use crate::records::{ProcKey, StartTime, Tgid};
+use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,10 +44,12 @@ const EVENTS_MAX: usize = 5_000;
 const STATISTICS_EVERY: u64 = 10;
 
 /// Starts the thread. The face's end and the thread to join after [`Handle::stop`].
+/// `history` bounds the bytes of the moments that can be looked at again.
 pub fn start(
     ground: Arc<Ground>,
     world: World,
     host: HostFacts,
+    history: usize,
 ) -> std::io::Result<(Handle, JoinHandle<()>)> {
     let collector = Collector::start(ground, Core::new(world))?;
     let waker = collector.waker();
@@ -55,18 +59,8 @@ pub fn start(
     });
     let thread = std::thread::Builder::new()
         .name("collector".to_owned())
-        .spawn(move || Console::new(collector, service, host).run())?;
+        .spawn(move || Console::new(collector, service, host, history).run())?;
     Ok((handle, thread))
-}
-
-/// The rows of one moment.
-#[derive(Clone, Default)]
-struct Picture {
-    flows: Vec<Arc<FlowRow>>,
-    syscalls: Vec<Arc<SyscallRow>>,
-    processes: Vec<Arc<ProcessRow>>,
-    events: Vec<Arc<EventRow>>,
-    failures: Vec<Arc<FailureRow>>,
 }
 
 struct Console {
@@ -75,9 +69,17 @@ struct Console {
     host: Arc<HostFacts>,
     own: Own,
     query: Query,
-    events: VecDeque<Event>,
+    /// The newest, for the view of that name.
+    events: VecDeque<Arc<EventRow>>,
+    /// Of them, how many are newer than the last tick.
+    fresh: usize,
+    /// What is asked of now.
+    picture: Arc<Picture>,
     /// What paused views are answered from.
-    frozen: Option<Picture>,
+    frozen: Option<Arc<Picture>>,
+    history: History,
+    rankings: Rankings,
+    ranks: BTreeMap<View, Ranks>,
     /// Since when no view has needed a family that is attached.
     left: BTreeMap<Family, Instant>,
     probes: Arc<Vec<ProbeRow>>,
@@ -99,7 +101,8 @@ struct Costs {
 }
 
 impl Console {
-    fn new(collector: Collector, service: Service, host: HostFacts) -> Self {
+    fn new(collector: Collector, service: Service, host: HostFacts, history: usize) -> Self {
+        let picture = Picture::take(&collector.core, &[], 0, TICK, Totals::default(), vec![]);
         Self {
             collector,
             service,
@@ -107,7 +110,12 @@ impl Console {
             own: Own::find(),
             query: Query::default(),
             events: VecDeque::new(),
+            fresh: 0,
+            picture: Arc::new(picture),
             frozen: None,
+            history: History::new(history),
+            rankings: Rankings::default(),
+            ranks: BTreeMap::new(),
             left: BTreeMap::new(),
             probes: Arc::default(),
             totals: Totals::default(),
@@ -136,6 +144,10 @@ impl Console {
                 ticked = Instant::now();
                 next = ticked + TICK;
             }
+            if attached && !due {
+                // What was there before is shown at once, not with the next tick.
+                self.picture = Arc::new(self.take_picture(vec![]));
+            }
             if due || asked || attached {
                 self.publish();
             }
@@ -145,10 +157,12 @@ impl Console {
 
     fn take_question(&mut self) -> bool {
         let Some(query) = self.service.question() else { return false };
-        if query.paused && !self.query.paused {
-            self.frozen = Some(self.picture());
-        } else if !query.paused {
+        if !query.paused {
             self.frozen = None;
+        } else if let Some(moment) = query.moment {
+            self.frozen = self.history.at(moment).or(self.frozen.as_ref()).cloned();
+        } else if !self.query.paused {
+            self.frozen = Some(Arc::clone(self.history.newest().unwrap_or(&self.picture)));
         }
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
@@ -200,7 +214,12 @@ impl Console {
 
     /// The process whose calls are traced.
     fn traced(&self) -> Option<Tgid> {
-        self.query.open.filter(|_| self.query.view == View::Syscalls).map(pid_of)
+        self.opened_call().map(pid_of)
+    }
+
+    /// The row of Syscalls whose details are open.
+    fn opened_call(&self) -> Option<RowId> {
+        self.query.open.filter(|_| self.query.view == View::Syscalls)
     }
 
     /// What is known of the open row beyond its columns.
@@ -208,8 +227,8 @@ impl Console {
         let row = self.query.open?;
         let facts = match self.query.view {
             View::Syscalls => {
-                let trace = self.events.iter().rev().filter(|event| event.family == Family::Syscall.stem());
-                details::syscall(row, self.collector.core.syscall.durations(row), trace)
+                let trace = self.events.iter().rev().map(|event| event.event());
+                details::syscall(row, trace)
             }
             View::Processes => {
                 let key = ProcKey { tgid: Tgid(row.0 as u32), start: StartTime(row.1) };
@@ -234,7 +253,9 @@ impl Console {
 
     fn take_events(&mut self) {
         self.collector.core.flush();
-        self.events.extend(self.collector.core.take_events());
+        let events = self.collector.core.take_events();
+        self.fresh += events.len();
+        self.events.extend(events.into_iter().map(|event| Arc::new(EventRow::from(event))));
         let surplus = self.events.len().saturating_sub(EVENTS_MAX);
         self.events.drain(..surplus);
     }
@@ -274,6 +295,14 @@ impl Console {
                 (own, programs) => Some(own.unwrap_or(0.0) + programs.unwrap_or(0.0)),
             },
         };
+        let fresh = self.events.len().saturating_sub(std::mem::take(&mut self.fresh));
+        let events = self.events.range(fresh..).cloned().collect();
+        let picture = self.take_picture(events);
+        self.history.push(picture.kept(self.history.newest().map(AsRef::as_ref)));
+        self.picture = Arc::new(picture);
+        if self.frozen.is_none() {
+            self.ranks.values_mut().for_each(Ranks::turn);
+        }
     }
 
     /// Time in programs where statistics are on, and the time of fluoro's own threads.
@@ -323,31 +352,65 @@ impl Console {
             .collect()
     }
 
-    fn picture(&self) -> Picture {
-        Picture {
-            flows: self.collector.core.flow_rows(false),
-            syscalls: self.collector.core.syscall_rows(false),
-            processes: self.collector.core.process_rows(false),
-            events: self.events.iter().rev().map(|event| Arc::new(EventRow::from(event.clone()))).collect(),
-            failures: self.collector.core.failure_rows(false),
-        }
+    /// The rows as they are, with these events as those since the last picture.
+    fn take_picture(&self, events: Vec<Arc<EventRow>>) -> Picture {
+        Picture::take(&self.collector.core, &self.probes, self.ticks, self.interval, self.totals, events)
     }
 
     fn publish(&mut self) {
         self.seq += 1;
-        let (sheet, own_hidden) = self.answer();
-        let coverage = self.coverage();
+        let picture = Arc::clone(self.frozen.as_ref().unwrap_or(&self.picture));
+        let query = self.query.clone();
+        let narrow = picture.narrow(&query.scopes);
+        let places = Own::places();
+        let own = self.own;
+        let hides = |facts: &dyn Facts| !query.own && own.hides(facts, &places);
+        let mut ranks = self.ranks.remove(&query.view).unwrap_or_default();
+        let filter = query.filter.as_deref();
+        let mut ask = Ask { filter, sort: query.order(), narrow: &narrow, hides: &hides, ranks: &mut ranks };
+        let mut overview = None;
+        let (sheet, own_hidden) = match (query.view, picture.table(query.view)) {
+            (View::Overview, _) => {
+                let (mut panels, mut rows) = self.rankings.overview(
+                    &self.history,
+                    &picture,
+                    &query.scopes,
+                    query.own,
+                    &hides,
+                    query.room,
+                );
+                panels.keep(&mut rows, |row| ask.filter.is_none_or(|filter| filter.matches(row, None)));
+                for panel in &mut panels.panels {
+                    panel.unmeasured = unmeasured(panel.kind, &self.collector);
+                }
+                overview = Some(Arc::new(panels));
+                let rows: Vec<_> = rows.into_iter().map(Arc::new).collect();
+                let total = rows.len();
+                (Arc::new(Listing { rows, total }) as Arc<dyn Sheet>, 0)
+            }
+            (View::Processes, _) => self.processes(&picture, &query, &mut ask),
+            (_, Some(table)) => table.answer(&mut ask),
+            (_, None) => {
+                let events = self.events_until(&picture);
+                stream(&events, &ask)
+            }
+        };
+        self.ranks.insert(query.view, ranks);
+        let detail = query.subject.as_ref().and_then(|subject| self.detail(subject, &picture, &hides));
         let snapshot = Snapshot {
             seq: self.seq,
-            taken: self.collector.core.now(),
-            offset: self.collector.core.offset(),
-            interval: self.interval,
+            taken: picture.taken,
+            offset: picture.offset,
+            interval: picture.interval,
             host: Arc::clone(&self.host),
-            totals: self.totals,
-            query: self.query.clone(),
+            totals: picture.totals_of(&narrow),
+            query,
             sheet,
             probes: Arc::clone(&self.probes),
-            coverage,
+            overview,
+            detail: detail.map(Arc::new),
+            reach: self.reach(&picture),
+            coverage: self.coverage(),
             notes: Arc::new(self.notes()),
             more: self.more(),
             own_hidden,
@@ -355,57 +418,91 @@ impl Console {
         self.service.publish(Arc::new(snapshot));
     }
 
-    fn answer(&mut self) -> (Arc<dyn Sheet>, usize) {
-        let filter = self.query.filter.clone();
-        let filter = filter.as_deref();
-        let sort = self.query.sort.or_else(|| self.query.view.default_sort());
-        let shown_own = self.query.own;
-        let own = self.own;
-        let hide = |pid: u32| !shown_own && own.is(pid);
-        let picture = self.frozen.clone().unwrap_or_else(|| self.picture());
-        match self.query.view {
-            View::Flows => {
-                let mine = |row: &FlowRow| !shown_own && own.is_session(row.local, row.peer);
-                let (mine, rows): (Vec<_>, Vec<_>) = picture.flows.iter().cloned().partition(|row| mine(row));
-                let (listing, hidden) = list(rows, filter, sort, hide);
-                (Arc::new(listing), hidden + mine.len())
-            }
-            View::Syscalls => shared(list(picture.syscalls.clone(), filter, sort, hide)),
-            View::Processes => {
-                let mut rows = picture.processes;
-                let grouped = self.query.by_owner;
-                let all = grouped || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
-                if all && !self.query.paused {
-                    self.collector.core.look_at(rows.iter_mut());
-                }
-                let (mut listing, hidden) = list(rows, filter, sort.filter(|_| !grouped), hide);
-                if grouped {
-                    let (listing, _) = list(group(&listing.rows), None, self.query.sort, |_| false);
-                    return (Arc::new(listing), hidden);
-                }
-                if !all && !self.query.paused {
-                    let (first, shown) = self.query.sight;
-                    self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
-                }
-                (Arc::new(listing), hidden)
-            }
-            View::Events => {
-                let total = picture.events.len();
-                let mut rows = picture.events.clone();
-                rows.retain(|row| !hide_by_pid(row.as_ref(), &hide));
-                let hidden = total - rows.len();
-                let total = rows.len();
-                if let Some(filter) = filter {
-                    rows.retain(|row| filter.matches(row.facts(), Some(row.name())));
-                }
-                (Arc::new(Listing { rows, total }), hidden)
-            }
-            View::Failures => shared(list(picture.failures.clone(), filter, sort, hide)),
-            View::Probes => {
-                let rows = self.probes.iter().cloned().map(Arc::new).collect();
-                shared(list(rows, filter, self.query.sort, |_| false))
-            }
+    /// Processes, each or by owner, with what those in sight use.
+    fn processes(&mut self, picture: &Picture, query: &Query, ask: &mut Ask<'_>) -> (Arc<dyn Sheet>, usize) {
+        let mut rows = picture.rows_of::<ProcessRow>(View::Processes).into_owned();
+        let sort = query.order();
+        let live = self.frozen.is_none();
+        let all = query.by_owner || ask.filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
+        if all && live {
+            self.collector.core.look_at(rows.iter_mut());
         }
+        ask.sort = sort.filter(|_| !query.by_owner);
+        let (mut listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
+        if query.by_owner {
+            let rows = arrange(group(&listing.rows), query.sort, ask.ranks);
+            let total = rows.len();
+            return (Arc::new(Listing { rows, total }), hidden);
+        }
+        if !all && live {
+            let (first, shown) = query.sight;
+            self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
+        }
+        (Arc::new(listing), hidden)
+    }
+
+    fn reach(&self, picture: &Picture) -> Reach {
+        let between = |from: Option<&Arc<Picture>>, to: BootTime| {
+            from.map_or(Duration::ZERO, |from| Duration::from_nanos(to.since(from.taken)))
+        };
+        let newest = self.history.newest().map_or(picture.taken, |newest| newest.taken);
+        let after = Duration::from_nanos(newest.since(picture.taken));
+        Reach { moment: picture.seq, before: between(self.history.oldest(), picture.taken), after }
+    }
+
+    /// The events that had come by then, oldest first.
+    fn events_until(&self, picture: &Arc<Picture>) -> Vec<Arc<EventRow>> {
+        if self.frozen.is_some() {
+            self.history.events(picture.seq, EVENTS_MAX)
+        } else {
+            self.events.iter().cloned().collect()
+        }
+    }
+
+    /// What else is known of a process.
+    fn detail(&self, subject: &Scope, picture: &Arc<Picture>, hides: &Hides<'_>) -> Option<Detail> {
+        let narrow = picture.narrow(std::slice::from_ref(subject));
+        let processes = picture.table(View::Processes)?;
+        let found =
+            (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)));
+        let mut charts = found.and_then(|row| processes.id(row)).map_or_else(Vec::new, |id| {
+            let mut charts = self.collector.core.durations(id);
+            for moment in self.history.since(picture.seq) {
+                for (_, later) in moment.latencies.iter().filter(|(of, _)| *of == id) {
+                    let same = charts.iter_mut().filter(|chart| chart.what == later.what);
+                    same.for_each(|chart| chart.durations.remove(&later.durations));
+                }
+            }
+            charts
+        });
+        if let Some(durations) =
+            self.opened_call().and_then(|call| self.collector.core.syscall.durations(call))
+        {
+            charts.insert(0, Latency { what: "call of this kind", durations: durations.clone() });
+        }
+        let mut lists = vec![];
+        for (view, table) in &picture.tables {
+            if matches!(view, View::Processes | View::Probes) {
+                continue;
+            }
+            let (sort, ranks) = (view.default_sort(), &mut Ranks::default());
+            lists.push((
+                *view,
+                table.answer(&mut Ask { filter: None, sort, narrow: &narrow, hides, ranks }).0,
+            ));
+        }
+        let ask = Ask { filter: None, sort: None, narrow: &narrow, hides, ranks: &mut Ranks::default() };
+        lists.push((View::Events, stream(&self.events_until(picture), &ask).0));
+        lists.retain(|(_, sheet)| !sheet.is_empty());
+        Some(Detail {
+            subject: subject.clone(),
+            ancestry: found.map_or_else(Vec::new, |row| {
+                let told = processes.id(row).and_then(|id| self.collector.core.line(id));
+                told.unwrap_or_else(|| ancestry(processes, row))
+            }),
+            charts,
+            lists,
+        })
     }
 
     fn coverage(&self) -> Coverage {
@@ -418,17 +515,11 @@ impl Console {
                 Attachment::Failed(reason) => return Coverage::Absent(reason),
                 Attachment::Detached => {}
                 Attachment::Attached { .. } => {
-                    let states = || self.collector.programs().filter(|p| p.family == family);
-                    let broken = states().find_map(|p| match &p.standing.status {
-                        Status::Unsupported { reason } if p.standing.program.essential => {
-                            Some(reason.clone())
-                        }
-                        _ => None,
-                    });
-                    if let Some(reason) = broken {
+                    if let Some(reason) = self.collector.broken(family) {
                         return Coverage::Absent(reason);
                     }
-                    degraded |= states().any(|p| p.standing.status.word() != "live");
+                    let mut states = self.collector.programs().filter(|p| p.family == family);
+                    degraded |= states.any(|p| p.standing.status.word() != "live");
                 }
             }
         }
@@ -472,15 +563,45 @@ impl Console {
     }
 }
 
-fn shared<R: Row>((listing, hidden): (Listing<R>, usize)) -> (Arc<dyn Sheet>, usize) {
-    (Arc::new(listing), hidden)
+/// Parent, its parent, and so on.
+fn ancestry(processes: &dyn Table, row: usize) -> Vec<(Outside, u64)> {
+    let number = |row: usize, id: &str| match processes.facts(row).map(|facts| facts.named(id)) {
+        Some(Value::Uint(n)) => Some(n),
+        _ => None,
+    };
+    let by_pid: HashMap<u64, usize> =
+        (0..processes.len()).filter_map(|row| Some((number(row, "pid")?, row))).collect();
+    let mut found = vec![];
+    let mut here = row;
+    // A parent is never its own descendant, but a table of one moment may say so.
+    while let Some(parent) = number(here, "ppid").filter(|&pid| pid != 0 && found.len() < 32) {
+        let comm = by_pid.get(&parent).map(|&row| {
+            here = row;
+            match processes.facts(row).map(|facts| facts.named("process")) {
+                Some(Value::Process(comm, _)) => comm.clone(),
+                _ => Outside::default(),
+            }
+        });
+        let known = comm.is_some();
+        found.push((comm.unwrap_or_default(), parent));
+        if !known {
+            break;
+        }
+    }
+    found
 }
 
-fn hide_by_pid(row: &EventRow, hide: &impl Fn(u32) -> bool) -> bool {
-    infos::<EventRow>()
-        .iter()
-        .position(|info| info.id == "pid")
-        .is_some_and(|column| matches!(Facts::value(row, column), Value::Uint(pid) if hide(pid as u32)))
+/// Why a panel has nothing to rank, if it has not, and what to do.
+fn unmeasured(kind: &PanelKind, collector: &Collector) -> Option<String> {
+    let Some(family) = Family::from_stem(kind.family) else {
+        return Some("Not measured by this build of fluoro.".to_owned());
+    };
+    match collector.attachment(family) {
+        Attachment::Attaching => Some("Attaching …".to_owned()),
+        Attachment::Detached => Some(format!("Press {} to measure.", kind.digit)),
+        Attachment::Failed(reason) => Some(reason),
+        Attachment::Attached { .. } => collector.broken(family),
+    }
 }
 
 fn own_cpu_time() -> Option<Duration> {

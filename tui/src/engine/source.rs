@@ -8,7 +8,7 @@ use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
-use crate::families::{Family, drop, flow, syscall};
+use crate::families::{Family, drop, file, flow, syscall};
 use crate::model::{Books, Ledger};
 
 /// What a family's maps hold at one moment.
@@ -17,6 +17,7 @@ pub enum Frame {
     Flow(flow::model::Frame),
     Syscall(syscall::model::Frame),
     Drop(drop::model::Frame),
+    File(file::model::Frame),
 }
 
 /// The records and books of one family.
@@ -63,6 +64,7 @@ impl Source for Taps {
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
+            Family::File => Some(Frame::File(file::probe::frame(&mut self.maps)?)),
         })
     }
 

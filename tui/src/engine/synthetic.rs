@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
 use fluoro_shared::drop::{self, DropRecord};
+use fluoro_shared::file::{FileRecord, KIND_NAME, KIND_OTHER_PATH};
 use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
@@ -138,6 +139,12 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
         },
         Family::Syscall => match SyscallRecord::read_from_prefix(bytes) {
             Ok((record, _)) => (record.task, None, true),
+            Err(_) => (Task::NONE, None, true),
+        },
+        Family::File => match FileRecord::read_from_prefix(bytes) {
+            Ok((record, _)) => {
+                (record.task, None, !matches!(record.header.kind, KIND_OTHER_PATH | KIND_NAME))
+            }
             Err(_) => (Task::NONE, None, true),
         },
         Family::Drop => match DropRecord::read_from_bytes(bytes) {

@@ -303,6 +303,14 @@ impl<'a> Btf<'a> {
             .find(|&id| self.get(id).is_some_and(|of| matches!(of.kind(), kind::FUNC | kind::TYPEDEF)))
     }
 
+    /// The type is a pointer to this structure.
+    pub fn points_to(&self, type_id: u32, structure: &str) -> bool {
+        let target =
+            self.peel(type_id).filter(|of| of.kind() == kind::PTR).and_then(|of| self.peel(of.size_or_type));
+        target
+            .is_some_and(|of| of.kind() == kind::STRUCT && self.string(of.name) == Some(structure.as_bytes()))
+    }
+
     pub fn has_func(&self, name: &str) -> bool {
         self.by_name(name, &[kind::FUNC]).next().is_some()
     }

@@ -57,7 +57,7 @@ fn lines(root: &Path) -> Option<impl Iterator<Item = Vec<u8>>> {
     Some(BufReader::with_capacity(1 << 16, file).split(b'\n').map_while(Result::ok))
 }
 
-/// Address, kind and name of `ffffffff81000000 T _stext	[module]`.
+/// Address, kind and name of `ffffffff81000000 T _stext [module]`.
 fn split(line: &[u8]) -> Option<(u64, u8, &[u8])> {
     let mut words = line.split(|&b| b == b' ' || b == b'\t');
     let address = u64::from_str_radix(std::str::from_utf8(words.next()?).ok()?, 16).ok()?;

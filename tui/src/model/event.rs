@@ -62,6 +62,14 @@ impl EventRow {
         self.event.name
     }
 
+    pub const fn event(&self) -> &Event {
+        &self.event
+    }
+
+    pub fn shared(&self) -> Arc<dyn Facts + Send + Sync> {
+        Arc::clone(&self.event.facts)
+    }
+
     /// The row of its family.
     pub fn facts(&self) -> &dyn Facts {
         self.event.facts.as_ref()
@@ -125,7 +133,7 @@ impl Row for EventRow {
                 ),
                 Column::new(
                     Info::new("process", Kind::Text, "Name and pid of the process")
-                        .cell(Cell::left("PROCESS", 22, 1)),
+                        .cell(Cell::left("PROCESS", 20, 1)),
                     |r| r.process.as_ref().map_or(Value::Missing, |(comm, pid)| Value::Process(comm, *pid)),
                 ),
                 Column::new(Info::new("pid", Kind::Number, "Process id").keys(&["pid"]), |r| {
@@ -133,7 +141,7 @@ impl Row for EventRow {
                 }),
                 Column::new(
                     Info::new("what", Kind::Text, "What tells it apart")
-                        .cell(Cell::left("WHAT", 30, 0).growing()),
+                        .cell(Cell::left("WHAT", 24, 0).growing()),
                     |r| Value::Text(&r.summary),
                 ),
             ]

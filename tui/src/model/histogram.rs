@@ -57,6 +57,11 @@ impl Histograms {
         self.since_start.get(series)
     }
 
+    /// Every histogram since the family was attached.
+    pub fn iter_since_start(&self) -> impl Iterator<Item = (&Series, &Distribution)> {
+        self.since_start.iter()
+    }
+
     /// Every histogram that has something new.
     pub fn iter_interval(&self) -> impl Iterator<Item = (&Series, &Distribution)> {
         self.interval.iter()
@@ -97,6 +102,18 @@ impl Distribution {
 
     pub fn merge(&mut self, other: &Self) {
         other.counts.iter().for_each(|&(bucket, count)| self.add(bucket, count));
+    }
+
+    /// Takes out what another has; what it has not is not there.
+    pub fn remove(&mut self, other: &Self) {
+        for &(bucket, count) in &other.counts {
+            if let Ok(at) = self.counts.binary_search_by_key(&bucket, |&(bucket, _)| bucket)
+                && let Some((_, sum)) = self.counts.get_mut(at)
+            {
+                *sum = sum.saturating_sub(count);
+            }
+        }
+        self.counts.retain(|&(_, count)| count > 0);
     }
 
     pub fn count(&self) -> u64 {

@@ -206,6 +206,21 @@ impl Processes {
         self.insert(identity, task.cgroup)
     }
 
+    /// As [`Self::recall`], with the user and the group that the task had then.
+    pub fn recall_as_it_was(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {
+        let mut identity = self.recall(task, lookup);
+        let same_group = self.known.get(&task.key).is_some_and(|known| known.cgroup == task.cgroup);
+        if identity.uid != Some(task.uid) || !same_group {
+            let was = Arc::make_mut(&mut identity);
+            if was.uid != Some(task.uid) {
+                was.uid = Some(task.uid);
+                was.user = lookup.user(task.uid);
+            }
+            place(was, task.cgroup, lookup);
+        }
+        identity
+    }
+
     /// The identity behind a task that a record remembers from earlier: no news of a process, and what has been
     /// forgotten does not come back.
     pub fn recall(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::columns::RowId;
 use crate::families::Family;
 use crate::filter::Filter;
+use crate::model::Scope;
 
 /// The views that exist so far, in the order of their digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum View {
     #[default]
+    Overview,
     Flows,
+    Files,
     Syscalls,
     Processes,
     Events,
@@ -23,11 +26,21 @@ impl View {
     pub const fn shows(self, family: Family) -> bool {
         match (self, family) {
             (Self::Flows, Family::Flow)
+            | (Self::Files, Family::File)
             | (Self::Syscalls, Family::Syscall)
             | (Self::Failures, Family::Flow | Family::Drop)
             | (Self::Processes, Family::Process) => true,
             (Self::Events, family) => !family.on_demand(),
-            (Self::Flows | Self::Syscalls | Self::Processes | Self::Failures | Self::Probes, _) => false,
+            (
+                Self::Overview
+                | Self::Flows
+                | Self::Files
+                | Self::Syscalls
+                | Self::Processes
+                | Self::Failures
+                | Self::Probes,
+                _,
+            ) => false,
         }
     }
 
@@ -42,7 +55,8 @@ impl View {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
             Family::Syscall => matches!(self, Self::Syscalls),
-            Family::Drop => matches!(self, Self::Events | Self::Failures),
+            Family::Drop => matches!(self, Self::Overview | Self::Events | Self::Failures),
+            Family::File => matches!(self, Self::Overview | Self::Files | Self::Events),
         }
     }
 }
@@ -62,8 +76,16 @@ pub struct Query {
     pub serial: u64,
     pub filter: Option<Arc<Filter>>,
     pub sort: Option<Sort>,
+    /// All of them apply, to every view and to the totals.
+    pub scopes: Arc<[Scope]>,
+    /// Whose details are wanted beside the table.
+    pub subject: Option<Scope>,
+    /// Rows that a panel of the overview has room for.
+    pub room: usize,
     /// Answer from the state of when this was first set; counting goes on.
     pub paused: bool,
+    /// While paused: the moment with this number instead, as far as it is still there.
+    pub moment: Option<u64>,
     /// The row whose details are open.
     pub open: Option<RowId>,
     /// Processes as one row for each owner.
@@ -74,15 +96,23 @@ pub struct Query {
     pub own: bool,
 }
 
+impl Query {
+    /// The order in force.
+    pub fn order(&self) -> Option<Sort> {
+        self.sort.or_else(|| self.view.default_sort())
+    }
+}
+
 impl View {
     /// The order in which a view opens.
     pub const fn default_sort(self) -> Option<Sort> {
         match self {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
+            Self::Files => Some(Sort { column: "busy", descending: true }),
             Self::Syscalls => Some(Sort { column: "time", descending: true }),
             Self::Processes => Some(Sort { column: "age", descending: false }),
             Self::Failures => Some(Sort { column: "count", descending: true }),
-            Self::Events | Self::Probes => None,
+            Self::Overview | Self::Events | Self::Probes => None,
         }
     }
 }

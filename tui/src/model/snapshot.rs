@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::columns::{RowId, Sheet};
-use crate::model::{ProbeRow, Query};
+use crate::model::{Detail, Overview, ProbeRow, Query};
 use crate::records::{BootTime, Outside, WallOffset};
 
 /// One answer to one [`Query`], with the header's figures of the same moment.
@@ -20,6 +20,11 @@ pub struct Snapshot {
     pub query: Query,
     pub sheet: Arc<dyn Sheet>,
     pub probes: Arc<Vec<ProbeRow>>,
+    /// The panels whose rows the sheet has, of the view of that name.
+    pub overview: Option<Arc<Overview>>,
+    /// Of the query's subject.
+    pub detail: Option<Arc<Detail>>,
+    pub reach: Reach,
     pub coverage: Coverage,
     /// What a reader must know before trusting the table, most important first.
     pub notes: Arc<Vec<Note>>,
@@ -27,6 +32,16 @@ pub struct Snapshot {
     pub more: Option<Arc<More>>,
     /// Rows of fluoro's own hidden from this sheet.
     pub own_hidden: usize,
+}
+
+/// Where the moment shown lies among those that can be looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Number of the moment shown.
+    pub moment: u64,
+    /// From the oldest moment to this one, and from this one to the newest.
+    pub before: Duration,
+    pub after: Duration,
 }
 
 /// Facts of one row that no column has.

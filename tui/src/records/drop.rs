@@ -113,7 +113,7 @@ const UNKNOWN: u8 = 255;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use zerocopy::{FromZeros, IntoBytes};
 

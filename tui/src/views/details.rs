@@ -1,37 +1,164 @@
-//! The details of one row: every column that has a value, whole, with what it means.
+//! The details of one row: where it comes from, every column that has a value, whole, how long things took it, and
+//! what it does in the other views.
 
-use crate::columns::{Facts, Value};
+use crate::columns::{Facts, Sheet, Value};
 use crate::fmt;
-use crate::model::Snapshot;
+use crate::model::{Detail, Latency, More};
 use crate::records::Shown;
 use crate::theme::Role;
-use crate::views::signal;
-use crate::widgets::Entry;
+use crate::views::{face, grouped, signal};
+use crate::widgets::{Card, Entry, Line, Table, width, wrap};
 
 /// What a reader who opens a row most likely came for stands first.
 const FIRST: [&str; 2] = ["error", "reason"];
 
-/// The facts of the row at `index`, and what else is known of it: nothing is cut, whatever its length.
-pub fn entries(snapshot: &Snapshot, index: usize) -> Option<Vec<Entry>> {
-    let mut entries = columns(snapshot.sheet.row(index)?);
-    let id = snapshot.sheet.id(index);
-    for fact in snapshot.more.iter().filter(|more| Some(more.row) == id).flat_map(|more| &more.facts) {
-        let (label, help) = (fact.label, fact.help);
-        entries.push(Entry { label, value: fact.text.shown(), role: Role::Text, help });
+/// What another entry of the card says already.
+const SAID: [&str; 9] =
+    ["pid", "comm", "exe_name", "dir", "local_address", "lport", "peer_address", "rport", "parent"];
+
+/// What every row of one process has alike.
+const ALIKE: [&str; 3] = ["process", "user", "owner"];
+
+/// Rows of another view that are shown.
+const LISTED: usize = 8;
+
+/// Everything, as lines of this width.
+pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, room: u16) -> Vec<Line> {
+    let mut lines = vec![];
+    if let Some(detail) = detail.filter(|detail| !detail.ancestry.is_empty()) {
+        lines.extend(ancestry(detail, room));
     }
-    Some(entries)
+    let entries = entries(facts);
+    lines.extend(Card { entries: &entries }.lines(room));
+    let more = more.iter().flat_map(|more| &more.facts);
+    let more: Vec<Entry> =
+        more.map(|fact| Entry { label: fact.label, value: fact.text.shown(), role: Role::Text }).collect();
+    let charts = detail.iter().flat_map(|detail| &detail.charts);
+    for chart in charts.filter(|chart| chart.durations.count() > 0) {
+        lines.push(Line::new());
+        lines.extend(histogram(chart, room));
+    }
+    // A trace is long: it stands below what is read at a glance.
+    if !more.is_empty() {
+        lines.push(Line::new());
+        lines.extend(Card { entries: &more }.list(room));
+    }
+    let Some(detail) = detail else { return lines };
+    for (view, sheet) in &detail.lists {
+        lines.push(Line::new());
+        let face = face(*view);
+        let count = grouped(sheet.len() as u64);
+        lines.push(
+            Line::new()
+                .own(face.title, Role::Title)
+                .own(&format!("  {count} of {}", detail.subject.label()), Role::Quiet),
+        );
+        lines.extend(listed(sheet.as_ref(), room));
+    }
+    lines
 }
 
-fn columns(facts: &dyn Facts) -> Vec<Entry> {
+/// The facts of a row: nothing is cut, whatever its length.
+fn entries(facts: &dyn Facts) -> Vec<Entry> {
     let mut entries = vec![];
     for (column, info) in facts.infos().iter().enumerate() {
         let value = facts.value(column);
-        if matches!(value, Value::Missing) {
+        if matches!(value, Value::Missing) || SAID.contains(&info.id) {
             continue;
         }
         let text = Shown::own(&fmt::value(&value, info.unit));
-        entries.push(Entry { label: info.id, value: text, role: signal(info, &value), help: info.help });
+        entries.push(Entry { label: info.id, value: text, role: signal(info, &value) });
     }
     entries.sort_by_key(|entry| !FIRST.contains(&entry.label));
     entries
+}
+
+/// `systemd(1) › sshd(901) › bash(4000)`, the oldest first.
+fn ancestry(detail: &Detail, room: u16) -> Vec<Line> {
+    let one = |(comm, pid): &(crate::records::Outside, u64)| {
+        if comm.is_empty() { pid.to_string() } else { format!("{}({pid})", comm.shown().as_str()) }
+    };
+    let mut names: Vec<String> = detail.ancestry.iter().rev().map(one).collect();
+    names.push(detail.subject.label());
+    let mut texts = wrap(&names.join(" › "), room).into_iter();
+    let first = texts.next().map(|text| Line::new().own(&text, Role::Strong));
+    let rest = texts.map(|text| Line::new().own(&text, Role::Strong));
+    first.into_iter().chain(rest).chain([Line::new()]).collect()
+}
+
+/// Bars of powers of two, each as long as the logarithm of its count, so that one in a million is seen.
+fn histogram(chart: &Latency, room: u16) -> Vec<Line> {
+    let durations = &chart.durations;
+    let count = durations.count();
+    let ns = |ns: u64| fmt::value(&Value::Uint(ns), crate::columns::Unit::Nanos);
+    let most = durations.bars().last().map_or(0, |(_, high, _)| high);
+    let [p50, p90, p99] = durations.quantiles([0.5, 0.9, 0.99], Some(most)).unwrap_or_default();
+    let mut head = Line::new()
+        .own(&format!("How long each {} took", chart.what), Role::Title)
+        .own(&format!("  {}", grouped(count)), Role::Quiet);
+    let figures = [("p50", p50), ("p90", p90), ("p99", p99), ("max", most)];
+    let mut lines = vec![];
+    let mut second = Line::new();
+    for (label, value) in figures {
+        second = second.own(&format!("{label} "), Role::Quiet).own(&format!("{:<9}", ns(value)), Role::Text);
+    }
+    if head.width() + 3 + second.width() <= room {
+        head = head.gap(3).and(second);
+        lines.push(head);
+    } else {
+        lines.extend([head, second]);
+    }
+    let bars = octaves(chart);
+    let largest = bars.iter().map(|(_, count)| *count).max().unwrap_or(1);
+    let counts = grouped(largest).len();
+    let length = usize::from(room.min(76)).saturating_sub(9 + 2 + counts + 1);
+    for (low, count) in bars {
+        let part = (count as f64 + 1.0).ln() / (largest as f64 + 1.0).ln();
+        let filled = (part * length as f64).round() as usize;
+        let bar = "▇".repeat(if count > 0 { filled.max(1) } else { 0 });
+        let pad = length.saturating_sub(usize::from(width(&bar)));
+        lines.push(
+            Line::new()
+                .own(&format!("{:>9}  ", ns(low)), Role::Quiet)
+                .own(&bar, Role::Here)
+                .gap(pad + 1)
+                .own(&format!("{:>counts$}", grouped(count)), Role::Text),
+        );
+    }
+    lines
+}
+
+/// Counts by the power of two at which the duration lies, with empty ones between.
+fn octaves(chart: &Latency) -> Vec<(u64, u64)> {
+    let mut found: Vec<(u64, u64)> = vec![];
+    for (low, _, count) in chart.durations.bars() {
+        let octave = low.max(1).ilog2();
+        let start = 1_u64 << octave;
+        while let Some(&(last, _)) = found.last()
+            && last < start
+        {
+            found.push((last << 1, 0));
+        }
+        if found.is_empty() {
+            found.push((start, 0));
+        }
+        if let Some((_, sum)) = found.last_mut() {
+            *sum += count;
+        }
+    }
+    found
+}
+
+/// The first rows of a table, without a marker.
+fn listed(sheet: &dyn Sheet, room: u16) -> Vec<Line> {
+    let infos = sheet.infos().iter().filter(|info| info.cell.is_some() && !ALIKE.contains(&info.id));
+    let columns: Vec<String> = infos.map(|info| info.id.to_owned()).collect();
+    let columns = Some(columns.as_slice());
+    let table = Table { sheet, sort: None, selected: None, offset: 0, columns, signal: &signal };
+    let mut lines: Vec<Line> = table.lines(room, LISTED);
+    let more = sheet.len().saturating_sub(LISTED);
+    if more > 0 {
+        lines.push(Line::new().own(&format!("and {} more: press o", grouped(more as u64)), Role::Quiet));
+    }
+    lines
 }

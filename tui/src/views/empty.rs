@@ -6,7 +6,7 @@ use crate::views::{Face, grouped};
 use crate::widgets::{Line, wrap};
 
 /// The lines to show in place of rows. `filter` is the text of the filter in force; `room` in cells.
-pub fn explain(face: &Face, snapshot: Option<&Snapshot>, filter: &str, room: u16) -> Vec<Line> {
+pub fn explain(face: &Face, snapshot: Option<&Snapshot>, filter: &str, scoped: bool, room: u16) -> Vec<Line> {
     let mut lines = vec![];
     let mut say = |text: &str, role: Role| {
         lines.extend(wrap(text, room).iter().map(|line| Line::new().own(line, role)));
@@ -33,6 +33,10 @@ pub fn explain(face: &Face, snapshot: Option<&Snapshot>, filter: &str, room: u16
                 ),
                 Role::Quiet,
             );
+        }
+        Coverage::Live | Coverage::Degraded if scoped => {
+            say(&format!("No {} is in scope.", face.nouns.0), Role::Strong);
+            say("Press Backspace to take the last scope away.", Role::Quiet);
         }
         Coverage::Attaching => say(&format!("Attaching what feeds {} …", face.title), Role::Quiet),
         Coverage::Live | Coverage::Degraded => {

@@ -4,12 +4,12 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::columns::{Cell, Facts, Info, Sheet, Value};
+use crate::columns::{Cell, Facts, Info, Kind, Sheet, Unit, Value};
 use crate::fmt;
 use crate::model::Sort;
 use crate::records::Shown;
 use crate::theme::{Role, style};
-use crate::widgets::{put, width};
+use crate::widgets::{Line, put, width};
 
 /// Cells left of the first column: the marker and a space.
 const MARGIN: u16 = 2;
@@ -29,13 +29,18 @@ pub struct Placed {
 
 /// Which columns a table of this width shows, and where. Depends on nothing else, so the layout stays
 /// when rows come and go.
-pub fn fit(infos: &[Info], room: u16) -> Vec<Placed> {
+/// `chosen` are the reader's columns in the reader's order, by id; without them each column that has a place.
+pub fn fit(infos: &[Info], chosen: Option<&[String]>, room: u16) -> Vec<Placed> {
     let room = room.saturating_sub(MARGIN + EDGE);
-    let mut shown: Vec<Placed> = infos
-        .iter()
-        .enumerate()
-        .filter_map(|(column, info)| {
-            let cell = info.cell?;
+    let all = || (0..infos.len()).filter(|&column| infos.get(column).is_some_and(|info| info.cell.is_some()));
+    let columns: Vec<usize> = chosen.map_or_else(
+        || all().collect(),
+        |ids| ids.iter().filter_map(|id| infos.iter().position(|info| info.id == id)).collect(),
+    );
+    let mut shown: Vec<Placed> = columns
+        .into_iter()
+        .filter_map(|column| {
+            let cell = cell_of(infos.get(column)?);
             Some(Placed { column, x: 0, width: cell.width.max(width(cell.title)), cell })
         })
         .collect();
@@ -67,6 +72,15 @@ pub fn fit(infos: &[Info], room: u16) -> Vec<Placed> {
     shown
 }
 
+/// Room and precedence of a column; one that has no place of its own gets one from its unit when it is chosen.
+pub fn cell_of(info: &Info) -> Cell {
+    info.cell.unwrap_or_else(|| match (info.kind, info.unit) {
+        (Kind::Number, Unit::Plain | Unit::Count | Unit::Share) => Cell::right(info.id, 8, 5),
+        (Kind::Number, _) => Cell::right(info.id, 9, 5),
+        _ => Cell::left(info.id, 16, 5),
+    })
+}
+
 /// The column whose heading is drawn at `x` of the table.
 pub fn head_at(placed: &[Placed], x: u16) -> Option<usize> {
     placed.iter().find(|p| (p.x.saturating_sub(1)..=p.x + p.width).contains(&x)).map(|p| p.column)
@@ -85,6 +99,8 @@ pub struct Table<'a> {
     pub selected: Option<usize>,
     /// First row on the screen.
     pub offset: usize,
+    /// The reader's columns, if the reader has chosen.
+    pub columns: Option<&'a [String]>,
     /// What a value says beside itself.
     pub signal: &'a dyn Fn(&Info, &Value<'_>) -> Role,
 }
@@ -93,7 +109,7 @@ impl Table<'_> {
     /// The line of headings.
     pub fn draw_heads(&self, area: Rect, picture: &mut Buffer) {
         let infos = self.sheet.infos();
-        for placed in fit(infos, area.width) {
+        for placed in fit(infos, self.columns, area.width) {
             let sorted =
                 self.sort.filter(|sort| infos.get(placed.column).is_some_and(|info| info.id == sort.column));
             let Some(place) = cell_area(area, &placed, 0) else { continue };
@@ -114,11 +130,48 @@ impl Table<'_> {
 
     /// The rows, as many as `area` has lines.
     pub fn draw_rows(&self, area: Rect, picture: &mut Buffer) {
-        let placed = fit(self.sheet.infos(), area.width);
+        let placed = fit(self.sheet.infos(), self.columns, area.width);
         for line in 0..area.height {
             let row = self.offset + usize::from(line);
             let Some(facts) = self.sheet.row(row) else { break };
             self.draw_row(row, facts, &placed, Rect { y: area.y + line, height: 1, ..area }, picture);
+        }
+    }
+
+    /// Headings and the first rows as lines of this width, to stand among others.
+    pub fn lines(&self, room: u16, rows: usize) -> Vec<Line> {
+        // The margin of a table is that of what it stands in.
+        let placed = fit(self.sheet.infos(), self.columns, room + MARGIN + EDGE);
+        let line = |cell: &dyn Fn(&Placed) -> Option<(String, Role)>| {
+            let mut line = Line::new();
+            for placed in &placed {
+                let Some((text, role)) = cell(placed) else { continue };
+                let text = fmt::fit(&text, usize::from(placed.width));
+                let gap = usize::from((placed.x - MARGIN).saturating_sub(line.width()));
+                let pad = usize::from(placed.width.saturating_sub(width(&text)));
+                line = if placed.cell.right { line.gap(gap + pad) } else { line.gap(gap) }.own(&text, role);
+            }
+            line
+        };
+        let heads = line(&|placed| Some((placed.cell.title.to_owned(), Role::Quiet)));
+        let rows = (0..self.sheet.len().min(rows)).filter_map(|row| Some((row, self.sheet.row(row)?)));
+        let rows = rows.map(|(row, facts)| {
+            line(&|placed| {
+                let info = self.sheet.infos().get(placed.column)?;
+                let value = facts.value(placed.column);
+                let role = self.role(info, &value, false, self.sheet.ended(row));
+                Some((fmt::value(&value, info.unit), role))
+            })
+        });
+        std::iter::once(heads).chain(rows).collect()
+    }
+
+    fn role(&self, info: &Info, value: &Value<'_>, selected: bool, ended: bool) -> Role {
+        match (value, ended) {
+            _ if selected => Role::Selected,
+            (_, true) => Role::Ended,
+            (Value::Missing, _) => Role::Quiet,
+            (value, false) => (self.signal)(info, value),
         }
     }
 
@@ -132,12 +185,7 @@ impl Table<'_> {
         for column in placed {
             let Some(info) = self.sheet.infos().get(column.column) else { continue };
             let value = facts.value(column.column);
-            let role = match (&value, ended) {
-                _ if selected => Role::Selected,
-                (_, true) => Role::Ended,
-                (Value::Missing, _) => Role::Quiet,
-                (value, false) => (self.signal)(info, value),
-            };
+            let role = self.role(info, &value, selected, ended);
             let Some(place) = cell_area(area, column, 0) else { continue };
             let text = Shown::own(&fmt::value(&value, info.unit)).into_string();
             let text = fmt::fit(&text, usize::from(place.width));
@@ -171,7 +219,7 @@ mod tests {
     ];
 
     fn ids(room: u16) -> Vec<&'static str> {
-        fit(&INFOS, room).iter().map(|p| INFOS[p.column].id).collect()
+        fit(&INFOS, None, room).iter().map(|p| INFOS[p.column].id).collect()
     }
 
     #[test]
@@ -180,12 +228,12 @@ mod tests {
         assert_eq!(ids(44), ["process", "rx", "tx"]);
         assert_eq!(ids(32), ["process", "rx"]);
         assert_eq!(ids(20), ["process"]);
-        assert_eq!(fit(&INFOS, 7)[0].width, 4, "the last column shrinks rather than leave");
+        assert_eq!(fit(&INFOS, None, 7)[0].width, 4, "the last column shrinks rather than leave");
     }
 
     #[test]
     fn spare_room_goes_to_growing_columns_and_nothing_overlaps() {
-        let placed = fit(&INFOS, 80);
+        let placed = fit(&INFOS, None, 80);
         assert_eq!(placed[1].width, 10 + 80 - 45);
         assert!(placed.windows(2).all(|p| p[0].x + p[0].width + GAP == p[1].x));
         assert_eq!(placed[3].x + placed[3].width, 79);
@@ -193,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_heading_answers_for_its_own_cells() {
-        let placed = fit(&INFOS, 45);
+        let placed = fit(&INFOS, None, 45);
         assert_eq!(head_at(&placed, 3), Some(0));
         assert_eq!(head_at(&placed, 43), Some(3));
     }

@@ -1,11 +1,14 @@
 //! A console without terminal or engine: messages in, pictures and questions out.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use fluoro::app::{Effect, Msg, Picture, State, draw, update};
 use fluoro::model::{Query, View};
-use fluoro::theme::Theme;
+use fluoro::theme::{Palette, Theme};
+use ratatui::buffer::Cell;
+use ratatui::style::{Color, Modifier};
 
 use crate::rows::Scene;
 
@@ -13,13 +16,19 @@ pub struct Console {
     pub state: State,
     pub asked: Vec<Query>,
     pub quit: bool,
+    pub copied: Vec<String>,
+    pub kept: Vec<(View, Option<Vec<String>>)>,
     clock: Duration,
 }
 
 impl Console {
     pub fn new(columns: u16, lines: u16) -> Self {
-        let state = State::new((columns, lines), View::Flows, true);
-        Self { state, asked: vec![], quit: false, clock: Duration::ZERO }
+        Self::showing(View::Flows, columns, lines)
+    }
+
+    pub fn showing(view: View, columns: u16, lines: u16) -> Self {
+        let state = State::new((columns, lines), view, true);
+        Self { state, asked: vec![], quit: false, copied: vec![], kept: vec![], clock: Duration::ZERO }
     }
 
     pub fn send(&mut self, msg: Msg) -> &mut Self {
@@ -27,6 +36,8 @@ impl Console {
             match effect {
                 Effect::Ask(query) => self.asked.push(query),
                 Effect::Quit => self.quit = true,
+                Effect::Copy(text) => self.copied.push(text),
+                Effect::KeepColumns(view, columns) => self.kept.push((view, columns)),
                 Effect::Suspend | Effect::Redraw => {}
             }
         }
@@ -63,12 +74,13 @@ impl Console {
 
     /// The engine answers the newest question, or the one that a fresh console asks.
     pub fn answer(&mut self, scene: Scene) -> &mut Self {
-        let query = self.asked.last().cloned().unwrap_or_default();
+        let first = || Query { view: View::Flows, ..Query::default() };
+        let query = self.asked.last().cloned().unwrap_or_else(first);
         self.send(Msg::Snapshot(scene.answer(&query)))
     }
 
     pub fn picture(&self) -> Picture {
-        draw(&self.state, Theme { color: true, unicode: true })
+        draw(&self.state, Theme { color: true, unicode: true, palette: Palette::Dark })
     }
 
     pub fn text(&self) -> String {
@@ -92,7 +104,10 @@ fn named(name: &str) -> KeyEvent {
         "PgDn" => (KeyCode::PageDown, KeyModifiers::NONE),
         "PgUp" => (KeyCode::PageUp, KeyModifiers::NONE),
         "Left" => (KeyCode::Left, KeyModifiers::NONE),
+        "Right" => (KeyCode::Right, KeyModifiers::NONE),
         "BS" => (KeyCode::Backspace, KeyModifiers::NONE),
+        "lt" => (KeyCode::Char('<'), KeyModifiers::NONE),
+        "C-Left" => (KeyCode::Left, KeyModifiers::CONTROL),
         other => {
             let c = other.strip_prefix("C-").and_then(|c| c.chars().next());
             (KeyCode::Char(c.unwrap_or_else(|| panic!("no key is called <{other}>"))), KeyModifiers::CONTROL)
@@ -116,4 +131,32 @@ pub fn text(picture: &Picture) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How the cells look, one letter a cell: upper case is bold or reversed; lines that look plain are left out.
+pub fn looks(picture: &Picture) -> String {
+    let letter = |cell: &Cell| {
+        let letter = match cell.fg {
+            Color::Reset if cell.modifier.contains(Modifier::DIM) => 'd',
+            Color::Reset if cell.modifier.contains(Modifier::REVERSED) => 'R',
+            Color::Reset if cell.modifier.contains(Modifier::BOLD) => 'B',
+            Color::Reset => '.',
+            Color::Cyan => 'c',
+            Color::Green => 'g',
+            Color::Yellow => 'y',
+            Color::Red => 'r',
+            _ => '?',
+        };
+        if cell.modifier.contains(Modifier::BOLD) { letter.to_ascii_uppercase() } else { letter }
+    };
+    let width = usize::from(picture.cells.area.width);
+    let mut looks = String::new();
+    for (at, line) in picture.cells.content.chunks(width.max(1)).enumerate() {
+        let line: String = line.iter().map(letter).collect();
+        let line = line.trim_end_matches('.');
+        if !line.is_empty() {
+            let _ = writeln!(looks, "{at:>2} {line}");
+        }
+    }
+    looks
 }

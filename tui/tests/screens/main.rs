@@ -6,3 +6,4 @@ mod console;
 mod pages;
 mod rows;
 mod sessions;
+mod views;

@@ -1,12 +1,13 @@
 //! Every state that a reader can meet, at every size that is promised.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use fluoro::app::keys_page;
-use fluoro::model::{Coverage, Note};
-use fluoro::theme::Theme;
+use fluoro::model::{Coverage, View};
+use fluoro::theme::{Palette, Theme};
 
-use crate::console::{Console, text};
+use crate::console::{Console, looks, text};
 use crate::rows::{self, Scene};
 
 const SIZES: [(u16, u16); 4] = [(60, 15), (80, 24), (120, 40), (200, 50)];
@@ -26,15 +27,22 @@ fn compare(path: &str, found: &str) {
     );
 }
 
-/// Draws a state at every size and compares each with its page.
-fn pages(name: &str, prepare: impl Fn(&mut Console)) {
+/// Draws a state at every size and compares text and looks with its page.
+pub fn pages(name: &str, prepare: impl Fn(&mut Console)) {
+    pages_of(name, View::Flows, prepare);
+}
+
+pub fn pages_of(name: &str, view: View, prepare: impl Fn(&mut Console)) {
+    let mut page = String::new();
     for (columns, lines) in SIZES {
-        let mut console = Console::new(columns, lines);
+        let mut console = Console::showing(view, columns, lines);
         prepare(&mut console);
-        let found = console.text();
+        let picture = console.picture();
+        let found = text(&picture);
         assert_eq!(found.lines().count(), usize::from(lines));
-        compare(&format!("tests/screens/pages/{name}-{columns}x{lines}.txt"), &found);
+        let _ = write!(page, "== {columns}x{lines}\n{found}-- looks\n{}", looks(&picture));
     }
+    compare(&format!("tests/screens/pages/{name}.txt"), &page);
 }
 
 fn many() -> Scene {
@@ -47,13 +55,6 @@ fn before_the_first_snapshot() {
 }
 
 #[test]
-fn a_table_with_nothing_in_it_says_what_it_waits_for() {
-    pages("empty", |c| {
-        c.answer(Scene::of(Vec::<rows::Flow>::new(), 0));
-    });
-}
-
-#[test]
 fn a_view_that_nothing_feeds_says_why_and_what_to_do() {
     pages("absent", |c| {
         let mut scene = Scene::of(Vec::<rows::Flow>::new(), 0);
@@ -61,60 +62,6 @@ fn a_view_that_nothing_feeds_says_why_and_what_to_do() {
                       capability: setcap cap_bpf,cap_perfmon,cap_net_admin+ep /usr/local/bin/fluoro.";
         scene.coverage = Coverage::Absent(reason.to_owned());
         c.answer(scene);
-    });
-}
-
-#[test]
-fn one_row() {
-    pages("one", |c| {
-        c.answer(Scene::of(vec![rows::flow(1)], 1));
-    });
-}
-
-#[test]
-fn many_rows_one_of_them_selected() {
-    pages("many", |c| {
-        c.answer(many()).keys("jjj");
-    });
-}
-
-#[test]
-fn names_that_try_to_drive_the_terminal_or_are_wider_than_they_look() {
-    pages("hostile", |c| {
-        c.answer(Scene::of(rows::hostile(), 7)).keys("j");
-    });
-}
-
-#[test]
-fn losses_and_degraded_hooks_are_said_unasked() {
-    pages("degraded", |c| {
-        let mut scene = many();
-        scene.coverage = Coverage::Degraded;
-        scene.lost = 1_312;
-        scene.own_hidden = 3;
-        scene.notes = vec![
-            Note {
-                severe: true,
-                text: "The ring buffer overflowed 1,312 times: rows may lack bytes. Filter, or see 8."
-                    .to_owned(),
-            },
-            Note { severe: false, text: "Accepted connections are named at the end of accept().".to_owned() },
-        ];
-        c.answer(scene);
-    });
-}
-
-#[test]
-fn paused_says_since_when() {
-    pages("paused", |c| {
-        c.answer(many()).keys(" ").answer(many());
-    });
-}
-
-#[test]
-fn a_filter_that_matches_nothing_says_how_much_it_hides() {
-    pages("nothing", |c| {
-        c.answer(many()).keys("/port:9999<Enter>").answer(Scene::of(Vec::<rows::Flow>::new(), 1204));
     });
 }
 
@@ -140,6 +87,41 @@ fn details_of_a_degraded_program_give_the_whole_reason() {
 }
 
 #[test]
+fn details_of_a_process_with_how_long_things_took_it_and_what_it_did() {
+    pages("histogram", |c| {
+        c.answer(many()).keys("j<Enter>");
+        let mut scene = many();
+        scene.detail = Some(rows::detail());
+        c.answer(scene);
+    });
+}
+
+#[test]
+fn scopes_are_chips_and_say_what_an_empty_table_lacks() {
+    pages("scope", |c| {
+        c.answer(many())
+            .keys("jo")
+            .answer(many())
+            .keys("Ojj<Enter>")
+            .answer(Scene::of(Vec::<rows::Flow>::new(), 0));
+    });
+}
+
+#[test]
+fn what_a_row_can_be_narrowed_to() {
+    pages("menu", |c| {
+        c.answer(many()).keys("jjOj");
+    });
+}
+
+#[test]
+fn columns_to_choose() {
+    pages("columns", |c| {
+        c.answer(many()).keys("Cjj ");
+    });
+}
+
+#[test]
 fn help() {
     pages("help", |c| {
         c.answer(many()).keys("?");
@@ -157,10 +139,11 @@ fn palette() {
 fn without_unicode_the_same_screen_is_plain_ascii() {
     let mut console = Console::new(80, 24);
     console.answer(Scene::of(rows::hostile(), 7)).keys("j");
-    let picture = fluoro::app::draw(&console.state, Theme { color: false, unicode: false });
+    let picture =
+        fluoro::app::draw(&console.state, Theme { color: false, unicode: false, palette: Palette::Dark });
     let found = text(&picture);
     assert!(found.is_ascii());
-    compare("tests/screens/pages/ascii-80x24.txt", &found);
+    compare("tests/screens/pages/ascii.txt", &found);
 }
 
 #[test]

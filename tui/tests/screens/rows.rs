@@ -6,8 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fluoro::columns::{Cell, Column, Info, Kind, Listing, Row, RowId, Sheet, Unit, Value};
-use fluoro::model::{Coverage, HostFacts, Note, ProbeRow, Query, Snapshot, Status, Totals};
-use fluoro::records::{BootTime, Outside, WallOffset};
+use fluoro::families::failure::row::FailureRow;
+use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::model::{
+    Coverage, Detail, Distribution, Event, EventRow, Executable, HostFacts, Identity, Latency, Measure, Note,
+    Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query, Reach, Scope, Snapshot, Status, Subject,
+    Totals, Trace, View,
+};
+use fluoro::records::process::Exit;
+use fluoro::records::{BootTime, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime};
+use fluoro_shared::histogram::bucket_of;
 
 #[derive(Clone)]
 pub struct Flow {
@@ -46,6 +54,18 @@ impl Row for Flow {
                         .cell(Cell::left("PROCESS", 18, 0).growing()),
                     |r: &Flow| Value::Process(&r.comm, r.pid),
                 ),
+                Column::new(Info::new("pid", Kind::Number, "Process id").keys(&["pid"]), |r| {
+                    Value::Uint(u64::from(r.pid))
+                }),
+                Column::new(Info::new("peer_address", Kind::Address, "Address of the other side"), |r| {
+                    Value::Ip(r.peer.ip())
+                }),
+                Column::new(Info::new("lport", Kind::Number, "Port of this side"), |r| {
+                    Value::Uint(u64::from(r.local.port()))
+                }),
+                Column::new(Info::new("rport", Kind::Number, "Port of the other side"), |r| {
+                    Value::Uint(u64::from(r.peer.port()))
+                }),
                 Column::new(
                     Info::new("owner", Kind::Text, "Its systemd unit, or container")
                         .keys(&["unit"])
@@ -231,13 +251,26 @@ pub struct Scene {
     pub lost: u64,
     pub own_hidden: usize,
     pub flows: u64,
+    pub overview: Option<Overview>,
+    pub detail: Option<Detail>,
+    pub reach: Reach,
 }
 
 impl Scene {
     pub fn of<R: Row>(rows: Vec<R>, total: usize) -> Self {
         let sheet = Listing { rows: rows.into_iter().map(Arc::new).collect(), total };
         let sheet = Arc::new(sheet);
-        Self { flows: total as u64, sheet, coverage: Coverage::Live, notes: vec![], lost: 0, own_hidden: 0 }
+        Self {
+            flows: total as u64,
+            sheet,
+            coverage: Coverage::Live,
+            notes: vec![],
+            lost: 0,
+            own_hidden: 0,
+            overview: None,
+            detail: None,
+            reach: Reach::default(),
+        }
     }
 
     pub fn answer(self, query: &Query) -> Arc<Snapshot> {
@@ -260,10 +293,152 @@ impl Scene {
             query: query.clone(),
             sheet: self.sheet,
             probes: Arc::new(probes()),
+            overview: self.overview.map(Arc::new),
+            detail: self.detail.map(Arc::new),
+            reach: self.reach,
             coverage: self.coverage,
             notes: Arc::new(self.notes),
             more: None,
             own_hidden: self.own_hidden,
         })
+    }
+}
+
+/// The `n`th process.
+pub fn process(n: u64) -> ProcessRow {
+    let (comm, pid, owner) = NAMES[n as usize % NAMES.len()];
+    named_process(n, comm.into(), pid + n as u32 / 6, Some(owner.into()))
+}
+
+fn named_process(n: u64, comm: Outside, pid: u32, unit: Option<Outside>) -> ProcessRow {
+    let ended = n % 11 == 7;
+    let path = [b"/usr/sbin/", comm.bytes()].concat();
+    let key = ProcKey { tgid: Tgid(pid), start: StartTime(n) };
+    let created = WallTime(1_795_431_000_000_000_000);
+    let identity = Identity {
+        comm,
+        executable: Some(Executable::at(Outside::new(&path))),
+        parent: Some(Tgid(1)),
+        uid: Some(Uid(33)),
+        user: Some("www-data".into()),
+        owner: Owner { unit, ..Owner::default() },
+        ended,
+        ..Identity::bare(key, created)
+    };
+    ProcessRow {
+        identity: Arc::new(identity),
+        tid: None,
+        usage: None,
+        oom: false,
+        given: vec![],
+        exit: ended.then_some(Exit::Code(1)),
+        age_ns: Some((n + 1) * 13_000_000_000),
+        activity: Some(Activity { forks: n % 5, execs: n % 3 }),
+    }
+}
+
+pub fn hostile_processes() -> Vec<ProcessRow> {
+    (0..).zip(hostile()).map(|(n, flow)| named_process(n, flow.comm, flow.pid, flow.owner)).collect()
+}
+
+/// Numbers as large as their types have them.
+pub fn huge() -> Vec<Flow> {
+    let most = |n| Flow {
+        pid: u32::MAX,
+        rx: Some(1e300),
+        tx: Some(u64::MAX as f64),
+        rtt_ns: Some(u64::MAX),
+        retransmits: u64::MAX,
+        age_ns: u64::MAX,
+        peer: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
+        ..flow(n)
+    };
+    (0..3).map(most).collect()
+}
+
+pub fn huge_process() -> ProcessRow {
+    let activity = Some(Activity { forks: u64::MAX, execs: u64::MAX });
+    ProcessRow {
+        age_ns: Some(u64::MAX),
+        activity,
+        ..named_process(0, "x".repeat(15).as_str().into(), u32::MAX, None)
+    }
+}
+
+pub fn event(n: u64, flow: Flow) -> EventRow {
+    let name = ["flow.open", "flow.close", "flow.fail"][n as usize % 3];
+    EventRow::from(Event {
+        seq: n,
+        name,
+        family: "flow",
+        at: BootTime(n),
+        wall: WallTime(1_795_431_102_000_000_000 - n * 7_000_000),
+        facts: Arc::new(flow),
+    })
+}
+
+pub fn failure(n: u64, flow: Flow) -> FailureRow {
+    let identity = Arc::clone(&named_process(n, flow.comm, flow.pid, flow.owner).identity);
+    FailureRow {
+        family: "flow",
+        kind: ["connect", "reset_received", "retransmit"][n as usize % 3],
+        error: (n % 3 == 0).then_some("ECONNREFUSED"),
+        identity: Some(identity),
+        subject: Subject::Peer(flow.peer),
+        count: flow.retransmits.saturating_add(n % 4),
+        total: flow.retransmits.saturating_add(7 * n),
+        last: WallTime(1_795_431_102_000_000_000 - n * 7_000_000),
+        latency_ns: flow.rtt_ns,
+        max_latency_ns: flow.rtt_ns,
+        other: false,
+    }
+}
+
+/// Panels with these subjects each, as far as their families are there.
+pub fn overview(subjects: &[Flow], room: usize) -> Scene {
+    let mut overview = Overview::default();
+    let mut rows = vec![];
+    let points = |seed: u64, scale: f64| -> Vec<f64> {
+        (0..60).map(|at| if (at + seed) % 7 < 5 { ((at * seed) % 13) as f64 * scale } else { 0.0 }).collect()
+    };
+    for (panel, kind) in PANELS.iter().enumerate() {
+        let unmeasured = (kind.family == "syscall").then(|| "Press 4 to measure.".to_owned());
+        let some = if unmeasured.is_some() { 0 } else { subjects.len().min(room) };
+        let scale = if kind.unit == Unit::Nanos { 2_000_000.0 } else { 30_000.0 };
+        overview.panels.push(Panel {
+            kind,
+            unmeasured,
+            total: (!matches!(kind.measure, Measure::Latency(_))).then_some(3.0 * scale),
+            trace: Trace { points: points(3, scale), newest: 100 },
+            hidden: 0,
+            rows: some,
+        });
+        for (n, subject) in (0..).zip(subjects.iter().take(some)) {
+            let value = subject.rx.unwrap_or(0.0) / (panel + 1) as f64;
+            overview.traces.push(Trace { points: points(n + 3, scale / (n + 1) as f64), newest: 100 });
+            let id = RowId(n, n);
+            rows.push(OverviewRow { panel, id, value, count: None, facts: Arc::new(subject.clone()) });
+        }
+    }
+    let total = rows.len();
+    Scene { overview: Some(overview), ..Scene::of(rows, total) }
+}
+
+/// Of the process of the first flow.
+pub fn detail() -> Detail {
+    let mut durations = Distribution::default();
+    for ns in 1..=3000_u64 {
+        durations.add(bucket_of(ns * ns * 10), 1 + 4000 / ns);
+    }
+    let rows: Vec<_> = (0..20).step_by(6).map(|n| Arc::new(flow(n))).collect();
+    let events: Vec<_> = (0..30).step_by(6).map(|n| Arc::new(event(n, flow(n)))).collect();
+    Detail {
+        subject: Scope::offers(&flow(0)).remove(0),
+        ancestry: vec![("nginx".into(), 4240), ("systemd".into(), 1)],
+        charts: vec![Latency { what: "connect", durations }],
+        lists: vec![
+            (View::Flows, Arc::new(Listing { total: rows.len(), rows })),
+            (View::Events, Arc::new(Listing { total: events.len(), rows: events })),
+        ],
     }
 }

@@ -73,11 +73,11 @@ fn movement_keys_reach_both_ends_and_go_no_further() {
 
 #[test]
 fn digits_and_tab_ask_for_their_view() {
-    use View::{Events, Failures, Flows, Probes, Processes};
+    use View::{Events, Failures, Overview, Probes, Processes};
     let mut console = showing(0..3);
     console.keys("5678<Tab><S-Tab><S-Tab>");
     let views: Vec<View> = console.asked.iter().map(|q| q.view).collect();
-    assert_eq!(views, [Processes, Events, Failures, Probes, Flows, Probes, Failures]);
+    assert_eq!(views, [Processes, Events, Failures, Probes, Overview, Probes, Failures]);
     let serials: Vec<u64> = console.asked.iter().map(|q| q.serial).collect();
     assert!(serials.windows(2).all(|s| s[0] < s[1]));
 }
@@ -85,7 +85,7 @@ fn digits_and_tab_ask_for_their_view() {
 #[test]
 fn an_answer_to_another_view_is_not_shown_as_this_one() {
     let mut console = showing(0..3);
-    let late = flows(0..3).answer(&Query::default());
+    let late = flows(0..3).answer(&Query { view: View::Flows, ..Query::default() });
     console.keys("6").send(Msg::Snapshot(late));
     assert!(!console.text().contains("nginx"), "{}", console.text());
 }
@@ -187,7 +187,8 @@ fn a_heading_orders_a_tab_shows_a_double_click_opens() {
     assert!(!console.text().contains("Details"), "two slow clicks are not a double click");
     console.pass(Duration::from_millis(200)).click(5, 6);
     assert!(console.text().contains("Details"));
-    console.keys("<Esc>").click(38, 1);
+    let tab = console.text().lines().nth(1).unwrap().find("Events").unwrap() as u16;
+    console.keys("<Esc>").click(tab, 1);
     assert_eq!(console.asked.last().unwrap().view, View::Events);
 }
 
@@ -255,4 +256,150 @@ fn a_stream_does_not_run_away_from_what_is_looked_at() {
     let marked = console.text().lines().position(|l| l.starts_with('▸'));
     console.answer(newest_first(190));
     assert_eq!(console.text().lines().position(|l| l.starts_with('▸')), marked, "and so does the marker");
+}
+
+fn scopes(console: &Console) -> Vec<String> {
+    console
+        .asked
+        .last()
+        .unwrap()
+        .scopes
+        .iter()
+        .map(|scope| format!("{} {}", scope.word(), scope.label()))
+        .collect()
+}
+
+#[test]
+fn a_scope_is_set_by_one_key_obeyed_by_every_view_and_taken_away_one_by_one() {
+    let mut console = showing(0..9);
+    console.keys("jjo");
+    assert_eq!(scopes(&console), ["process postgres(1187)"]);
+    assert!(console.text().contains("scope  process postgres(1187)"), "{}", console.text());
+    console.answer(flows([1, 7])).keys("5");
+    assert_eq!(scopes(&console), ["process postgres(1187)"], "another view obeys it");
+    console.answer(flows([1, 7])).keys("2").answer(flows([1, 7])).keys("jO");
+    assert!(console.text().contains("Narrow every view to"));
+    console.keys("jj<Enter>");
+    assert_eq!(scopes(&console), ["process postgres(1187)", "peer 81.2.87.7"]);
+    console.keys("<BS>");
+    assert_eq!(scopes(&console), ["process postgres(1187)"]);
+    console.keys("/n<Enter><Esc>");
+    assert_eq!(scopes(&console).len(), 1, "Esc takes the filter first");
+    console.keys("<Esc>");
+    assert!(scopes(&console).is_empty());
+}
+
+#[test]
+fn keys_typed_ahead_of_their_rows_are_not_lost() {
+    let mut console = Console::new(80, 24);
+    console.keys("5jo2");
+    assert_eq!(console.asked.iter().map(|q| q.view).collect::<Vec<_>>(), [View::Processes]);
+    console.answer(flows(0..3));
+    assert_eq!(console.asked.last().unwrap().view, View::Flows);
+    assert_eq!(scopes(&console), ["process nginx(4242)"]);
+    console.answer(flows(0..3)).keys("6/curl<Enter>j");
+    console.answer(flows(0..3));
+    assert!(console.text().contains("/ curl"), "{}", console.text());
+    assert!(console.marked().is_some());
+    console.keys("8jq");
+    assert!(console.quit, "leaving waits for nothing");
+}
+
+#[test]
+fn paused_left_and_right_ask_for_other_moments() {
+    let moment = |c: &Console| c.asked.last().unwrap().moment;
+    let at = |number: u64| {
+        let mut scene = flows(0..3);
+        scene.reach.moment = number;
+        scene
+    };
+    let mut console = showing(0..3);
+    console.keys("<Left>");
+    assert!(console.text().contains("Space pauses"));
+    console.keys(" ").answer(at(40));
+    assert_eq!(moment(&console), None, "the moment of the pause is the engine's to choose");
+    console.keys("<Left><Left>");
+    assert_eq!(moment(&console), Some(38));
+    console.answer(at(39)).keys("<Right>");
+    assert_eq!(moment(&console), Some(40), "where the ring ends the engine says");
+    console.keys("<C-Left>");
+    assert_eq!(moment(&console), Some(30));
+    console.keys(" ");
+    assert_eq!(moment(&console), None);
+}
+
+#[test]
+fn the_details_of_the_marked_row_are_asked_for_and_follow_the_marker() {
+    let subject =
+        |c: &Console| c.asked.last().and_then(|q| q.subject.as_ref().map(fluoro::model::Scope::label));
+    let mut console = showing(0..9);
+    console.keys("j");
+    assert_eq!(subject(&console), None);
+    console.keys("<Enter>");
+    assert_eq!(subject(&console).as_deref(), Some("nginx(4242)"));
+    console.keys("j");
+    assert_eq!(subject(&console).as_deref(), Some("postgres(1187)"));
+    console.keys("<Esc>");
+    assert_eq!(subject(&console), None);
+}
+
+#[test]
+fn tab_completes_a_key_and_then_a_value_that_the_table_shows() {
+    let mut console = showing(0..9);
+    console.keys("/uni<Tab>");
+    assert!(console.text().contains("/ unit:"), "{}", console.text());
+    console.keys("post<Tab>");
+    assert!(console.text().contains("/ unit:postgresql@16-main.service"), "{}", console.text());
+    assert!(console.asked.last().unwrap().filter.is_some());
+    console.keys("<C-u>unit:s<Tab>");
+    assert!(
+        console.text().contains("session-12.scope  ssh.service"),
+        "several are listed: {}",
+        console.text()
+    );
+}
+
+#[test]
+fn earlier_filters_come_back_by_the_arrows() {
+    let mut console = showing(0..9);
+    console.keys("/nginx<Enter>/<C-u>curl<Enter>/<Up><Up>");
+    assert!(console.text().contains("/ nginx"), "{}", console.text());
+    console.keys("<Down>");
+    assert!(console.text().contains("/ curl"));
+    console.keys("<Esc>");
+    assert!(console.text().contains("/ curl"), "Esc restores the one in force");
+}
+
+#[test]
+fn a_row_and_commands_about_it_go_to_the_clipboard_and_hold_no_name_from_outside() {
+    let mut console = Console::new(200, 50);
+    console.answer(Scene::of(rows::hostile(), 7)).keys("jy");
+    let row = console.copied.last().unwrap();
+    assert!(row.contains('\t') && !row.contains('\x1b'), "{row:?}");
+    console.keys("Y");
+    assert!(console.text().contains("kill 4242"), "{}", console.text());
+    console.keys("<Enter>");
+    let command = console.copied.last().unwrap();
+    assert!(
+        command.starts_with("ss ") && command.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+        "{command}"
+    );
+}
+
+#[test]
+fn columns_are_chosen_moved_and_kept() {
+    let heads = |c: &Console| {
+        c.text().lines().nth(3).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut console = showing(0..9);
+    console.keys("Cj ");
+    console.keys("jjj<lt><lt><lt><Enter>");
+    let (view, columns) = console.kept.last().unwrap().clone();
+    assert_eq!(view, View::Flows);
+    let columns = columns.unwrap();
+    assert!(!columns.contains(&"owner".to_owned()));
+    assert_eq!(columns[1], "peer", "{columns:?}");
+    assert_eq!(heads(&console)[..2], ["PROCESS", "PEER"]);
+    console.keys("Cr<Enter>");
+    assert_eq!(console.kept.last().unwrap().1, None, "the view's own are not written down");
 }

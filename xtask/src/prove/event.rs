@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +40,16 @@ pub struct Event {
     pub reason: Option<String>,
     pub drop_attribution: Option<String>,
     pub location: Option<String>,
+    pub path: Option<Vec<u8>>,
+    pub old_path: Option<Vec<u8>>,
+    pub target: Option<Vec<u8>>,
+    pub path_kind: Option<String>,
+    pub path_truncated: bool,
+    pub flags: Option<String>,
+    pub result: Option<i64>,
+    /// The open made the file.
+    pub made: bool,
+    pub duration_ns: Option<u64>,
 }
 
 impl Event {
@@ -95,6 +107,15 @@ impl Event {
             reason: text(value, "/drop/reason"),
             drop_attribution: text(value, "/drop/attribution"),
             location: text(value, "/drop/location"),
+            path: bytes(value, "/file/path"),
+            old_path: bytes(value, "/file/old_path"),
+            target: bytes(value, "/file/symbolic_link/target_path"),
+            path_kind: text(value, "/file/path_kind"),
+            path_truncated: value.pointer("/file/path_truncated") == Some(&Value::Bool(true)),
+            flags: text(value, "/file/flags"),
+            result: value.pointer("/result/return").and_then(Value::as_i64),
+            made: value.pointer("/result/created") == Some(&Value::Bool(true)),
+            duration_ns: number("/result/duration_ns"),
         }
     }
 
@@ -122,6 +143,14 @@ impl Event {
             if self.primed { " primed" } else { "" },
             self.error.as_deref().map(|error| format!(" {error}")).unwrap_or_default(),
         )
+    }
+}
+
+/// Text that may be given lossy, by its twin in base64.
+fn bytes(value: &Value, at: &str) -> Option<Vec<u8>> {
+    match text(value, &format!("{at}_base64")) {
+        Some(coded) => BASE64.decode(coded).ok(),
+        None => text(value, at).map(String::into_bytes),
     }
 }
 

@@ -17,6 +17,13 @@ pub const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?2004h";
 pub const LEAVE: &[u8] =
     b"\x1b[?2026l\x1b[0m\x1b[?1006l\x1b[?1000l\x1b[?2004l\x1b[H\x1b[J\x1b[?25h\x1b[?1049l";
 
+/// OSC 52: text for the clipboard. In base 64, so that no byte of it can be a command.
+pub fn clipboard(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(text);
+    format!("\x1b]52;c;{text}\x07").into_bytes()
+}
+
 /// The line settings found at start, while they are not in force.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 /// The screen was given back in an emergency: nobody may draw on it any more.

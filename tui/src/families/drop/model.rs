@@ -131,7 +131,7 @@ impl DropModel {
     fn draft(&mut self, record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -> EventDraft {
         let (identity, attribution) = match (&record.owner, record.inode) {
             // The owner was read when the socket was made; since then the process may have changed or ended.
-            (Some(owner), _) => (Some(processes.recall(owner, lookup)), Attribution::Exact),
+            (Some(owner), _) => (Some(processes.recall_as_it_was(owner, lookup)), Attribution::Exact),
             (None, inode) => {
                 let holder =
                     inode.and_then(|inode| lookup.socket_holder(inode)).or_else(|| neighbour(record, lookup));

@@ -89,7 +89,7 @@ pub fn columns() -> &'static [Column<FailureRow>] {
             ),
             Column::new(
                 Info::new("subject", Kind::Text, "Peer, listener, path or interface")
-                    .cell(Cell::left("WITH", 30, 0).growing()),
+                    .cell(Cell::left("WITH", 24, 0).growing()),
                 |r| match &r.subject {
                     Subject::None => Value::Missing,
                     Subject::Peer(peer) => Value::Socket(*peer),

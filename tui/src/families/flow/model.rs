@@ -113,6 +113,11 @@ impl FlowModel {
         self.histograms.since_start(&Series { process, what, subject: 0 })
     }
 
+    /// What is new in the interval.
+    pub fn new_distributions(&self) -> impl Iterator<Item = (&Series, &Distribution)> {
+        self.histograms.iter_interval()
+    }
+
     /// What went wrong since this was asked last.
     pub fn take_failures(&mut self) -> Vec<Failure> {
         std::mem::take(&mut self.failures)

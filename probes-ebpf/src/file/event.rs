@@ -1,0 +1,278 @@
+//! Events: one record a call, with its path.
+
+use core::ptr::{null, read_volatile};
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_probe_read_user};
+use fluoro_shared::{
+    file::{
+        FLAG_BARE, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING, FileRecord,
+        KIND_NAME, KIND_OPEN, KIND_OTHER_PATH, KIND_RMDIR,
+    },
+    record::{Header, Task},
+};
+
+use super::{Ended, Inode, activity, calls, file_of, inode_of};
+use crate::{
+    access::{Access, Helper, Kptr},
+    filter::{self, Verdict},
+    ledger,
+    machine::offset,
+    path::{self, Job, Scratch},
+    ring, task,
+};
+
+const AT_FDCWD: i32 = -100;
+const AT_REMOVEDIR: u64 = 0x200;
+/// O_CREAT | O_WRONLY | O_TRUNC
+const CREAT_FLAGS: u64 = 0o1101;
+const EFAULT: i64 = 14;
+/// Set by the open that made the file (include/linux/fs.h, since 4.19).
+const FMODE_CREATED: u32 = 1 << 20;
+
+const NOWHERE: Inode = Inode { number: 0, device: 0, mode: 0 };
+
+const NO_JOB: Job = Job { kind: 0, flags: 0, base: 0, text: 0 };
+
+/// A call that makes an event; what is to be sent of it.
+#[inline(always)]
+pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
+    let call = &ended.call;
+    let subject = task::current::<A>();
+    let verdict = filter::verdict(&subject, None);
+    let mut kind = u16::from(call.kind);
+    if call.special == calls::REMOVES && ended.argument(call.detail) & AT_REMOVEDIR != 0 {
+        kind = KIND_RMDIR;
+    }
+    let file = if kind == KIND_OPEN {
+        if ended.result >= 0 { file_of::<A>(ended.result as u64) } else { null() }
+    } else if !ended.file.is_null() {
+        ended.file
+    } else if call.path == 0 {
+        file_of::<A>(ended.argument(call.dir))
+    } else {
+        null()
+    };
+    let inode = if file.is_null() { NOWHERE } else { inode_of(file) };
+    let mut first = false;
+    if kind == KIND_OPEN {
+        first = activity::on_open(ended, &subject, &verdict, &inode);
+    }
+    ledger::seen();
+    match verdict {
+        Verdict::Wanted => {}
+        Verdict::Filtered => {
+            ledger::filtered();
+            return None;
+        }
+        Verdict::Muted => {
+            ledger::muted();
+            // What is counted must have a name.
+            if !first {
+                return None;
+            }
+            kind = KIND_NAME;
+        }
+    }
+    let Some(scratch) = path::claim() else {
+        if kind == KIND_NAME {
+            ledger::supplement_lost();
+        } else {
+            ledger::error();
+        }
+        return None;
+    };
+    fix(scratch, ended, &subject, &inode, detail(ended));
+    let told = ended.result != -EFAULT;
+    let text = |argument: u8| if told && argument != 0 { ended.argument(argument) } else { 0 };
+    let mut other = NO_JOB;
+    if call.from_path != 0 {
+        other = Job { kind: u64::from(KIND_OTHER_PATH), text: text(call.from_path), ..NO_JOB };
+        if call.special != calls::TARGET {
+            other.base = directory::<A>(ended, call.from_dir);
+        }
+    }
+    let mut main = Job { kind: u64::from(kind), ..NO_JOB };
+    if file.is_null() {
+        main.text = text(call.path);
+        if main.text != 0 {
+            main.base = directory::<A>(ended, call.dir);
+        }
+    } else {
+        main = named(kind, file);
+        if kind == KIND_OPEN && Helper::read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 {
+            main.flags |= u64::from(FLAG_CREATED);
+        }
+    }
+    assign(scratch, &other, &main);
+    Some(scratch)
+}
+
+/// The path of a file that is counted from now on.
+#[inline(always)]
+pub fn name(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode) -> Option<*mut Scratch> {
+    let Some(scratch) = path::claim() else {
+        ledger::supplement_lost();
+        return None;
+    };
+    fix(scratch, ended, subject, inode, 0);
+    assign(scratch, &NO_JOB, &named(KIND_NAME, file));
+    Some(scratch)
+}
+
+/// Makes and sends the records that are to be made. Knows nothing but the scratch: see there.
+#[inline(always)]
+pub fn work<A: Access>(scratch: *mut Scratch) {
+    let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
+    for index in 0..2 {
+        // SAFETY: map memory that this program holds.
+        let (job, at) = unsafe {
+            let job = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
+            (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
+        };
+        // SAFETY: as above.
+        let (kind, text, base, mut flags) = unsafe {
+            (
+                read_volatile(&raw const (*job).kind),
+                read_volatile(&raw const (*job).text),
+                read_volatile(&raw const (*job).base),
+                read_volatile(&raw const (*job).flags),
+            )
+        };
+        if kind == 0 {
+            continue;
+        }
+        path::clear(scratch);
+        // SAFETY: as above.
+        let asked = unsafe { read_volatile(&raw const (*at).header.flags) };
+        let (begin, text_len) =
+            if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
+        if base == 0 {
+            flags |= u64::from(FLAG_BARE);
+        } else if begin != b'/' && path::walk(scratch, base as Kptr, fs) {
+            flags |= u64::from(FLAG_TRUNCATED);
+        }
+        // SAFETY: as above.
+        unsafe {
+            let kind = read_volatile(&raw const (*job).kind) as u16;
+            (&raw mut (*at).header.kind).write_volatile(kind);
+            (&raw mut (*at).header.flags).write_volatile(asked | flags as u16);
+            let sent = send(scratch, at);
+            (&raw mut (*at).header.flags).write_volatile(asked);
+            settle(kind, sent);
+        }
+    }
+    path::release(scratch);
+}
+
+#[inline(always)]
+fn settle(kind: u16, sent: bool) {
+    match (kind >= KIND_OTHER_PATH, sent) {
+        (false, true) => ledger::submitted(),
+        (false, false) => ledger::lost(),
+        (true, true) => {}
+        (true, false) => ledger::supplement_lost(),
+    }
+}
+
+/// Where a relative path begins: at a directory that an argument names, or at the current one.
+#[inline(always)]
+fn directory<A: Access>(ended: &Ended, argument: u8) -> u64 {
+    let descriptor = ended.argument(argument);
+    if argument == 0 || descriptor as i32 == AT_FDCWD {
+        let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
+        return fs.wrapping_add(offset!(fs_pwd) as usize) as u64;
+    }
+    let file = file_of::<A>(descriptor);
+    if file.is_null() { 0 } else { file.wrapping_add(offset!(file_path) as usize) as u64 }
+}
+
+/// A record with the path of an open file.
+#[inline(always)]
+fn named(kind: u16, file: Kptr) -> Job {
+    let base = file.wrapping_add(offset!(file_path) as usize);
+    let deleted = if is_deleted(base) { FLAG_DELETED } else { 0 };
+    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted), base: base as u64, text: 0 }
+}
+
+#[inline(always)]
+fn assign(scratch: *mut Scratch, first: &Job, second: &Job) {
+    // SAFETY: map memory that this program holds.
+    unsafe {
+        let jobs = (&raw mut (*scratch).jobs).cast::<Job>();
+        jobs.write_volatile(*first);
+        jobs.add(1).write_volatile(*second);
+    }
+}
+
+#[inline(always)]
+fn detail(ended: &Ended) -> u64 {
+    let argument = ended.argument(ended.call.detail);
+    match ended.call.special {
+        calls::CREAT => CREAT_FLAGS,
+        calls::HOW => {
+            let mut flags = core::mem::MaybeUninit::<u64>::uninit();
+            // SAFETY: `struct open_how` begins with its flags; the helper writes 8 bytes, zeroes when it fails.
+            unsafe {
+                bpf_probe_read_user(flags.as_mut_ptr().cast(), 8, argument as *const _);
+                flags.assume_init()
+            }
+        }
+        _ => argument,
+    }
+}
+
+#[inline(always)]
+fn is_deleted(path: Kptr) -> bool {
+    let dentry: Kptr = Helper::read(path, offset!(path_dentry));
+    Helper::read::<u64>(dentry, offset!(dentry_hash_pprev)) == 0
+        && Helper::read::<Kptr>(dentry, offset!(dentry_parent)) != dentry
+}
+
+/// Writes the fixed part: in the scratch from the first, for which the stack has no room.
+#[inline(always)]
+fn fix(scratch: *mut Scratch, ended: &Ended, subject: &Task, inode: &Inode, detail: u64) {
+    // SAFETY: map memory that this program holds.
+    let record = unsafe { (&raw mut (*scratch).fixed).cast::<FileRecord>() };
+    // SAFETY: no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let header = Header { at_ns: ended.now_ns, seq: 0, cpu, kind: 0, flags: ended.flags };
+    macro_rules! write {
+        ($($field:ident: $value:expr),+ $(,)?) => {
+            // SAFETY: as above.
+            $(unsafe { (&raw mut (*record).$field).write_volatile($value) };)+
+        };
+    }
+    // SAFETY: as above.
+    unsafe {
+        path::put((&raw mut (*record).header).cast(), &header);
+        path::put((&raw mut (*record).task).cast(), subject);
+    }
+    write! {
+        duration_ns: ended.duration_ns,
+        result: ended.result,
+        inode: inode.number,
+        detail: detail,
+        more: ended.argument(ended.call.more),
+        device: inode.device,
+        inode_mode: inode.mode,
+    }
+}
+
+/// Copies the fixed part before the path and sends both, and the text behind.
+#[inline(always)]
+unsafe fn send(scratch: *mut Scratch, record: *mut FileRecord) -> bool {
+    let head = path::headed(scratch);
+    // SAFETY: map memory that the caller's program holds.
+    unsafe {
+        (&raw mut (*record).header.seq).write_volatile(ledger::next_seq());
+        (&raw mut (*record).base_len).write_volatile(head.path_len as u16);
+        let (from, to) = (record.cast::<u64>(), head.at.cast::<u64>());
+        for word in 0..size_of::<FileRecord>() / 8 {
+            to.add(word).write_volatile(from.add(word).read_volatile());
+        }
+        let text_len = u64::from(read_volatile(&raw const (*record).text_len)) & (path::TEXT_MAX - 1);
+        ring::send(head.at, head.len + text_len, read_volatile(&raw const (*record).header.cpu))
+    }
+}

@@ -1,0 +1,7 @@
+//! `file`: what programs do to the file system.
+
+pub mod columns;
+pub mod model;
+pub mod probe;
+pub mod row;
+mod words;

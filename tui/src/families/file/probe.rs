@@ -1,0 +1,172 @@
+//! The programs of `file` and their ways in, and its maps.
+
+use fluoro_shared::file::{FileCell, FileKey, Submitted};
+use fluoro_shared::histogram::HistogramKey;
+use fluoro_shared::inflight::Stamp;
+
+use super::model::Frame;
+use crate::collect::maps::{Budget, ELEMENT, MapSize, Maps};
+use crate::collect::program::{Alternative, Hook, Program};
+
+const FILES: &str = "FILES";
+const HISTOGRAMS: &str = "HISTOGRAMS";
+
+pub fn maps(budget: &Budget) -> Vec<MapSize> {
+    let cells = size_of::<FileCell>() as u64 * budget.possible_cpus as u64;
+    let file = size_of::<FileKey>() as u64 + cells + ELEMENT;
+    let bucket = size_of::<HistogramKey>() as u64 + 8 + ELEMENT;
+    let submitted = 8 + size_of::<Submitted>() as u64 + ELEMENT;
+    vec![
+        MapSize { name: FILES, entries: budget.entries(3, file, 65_536), entry_bytes: file, counted: true },
+        MapSize {
+            name: HISTOGRAMS,
+            entries: budget.entries(2, bucket, 65_536),
+            entry_bytes: bucket,
+            counted: true,
+        },
+        MapSize {
+            name: "STAMPS",
+            entries: budget.stamps,
+            entry_bytes: size_of::<Stamp>() as u64,
+            counted: false,
+        },
+        MapSize {
+            name: "URING",
+            entries: budget.entries(1, submitted, 256),
+            entry_bytes: submitted,
+            counted: false,
+        },
+        MapSize::scratch(budget),
+    ]
+}
+
+/// What the kernel side has counted so far.
+pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
+    Ok(Frame {
+        files: maps.read(FILES, FileCell::plus)?,
+        room: maps.entries(FILES),
+        histograms: maps.read(HISTOGRAMS, |a: u64, b| a + b)?,
+    })
+}
+
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        name: "file_enter",
+        essential: false,
+        without: "how long calls take is not known",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "file_enter_btf",
+                hook: Hook::BtfTracepoint("sys_enter"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "file_enter_raw",
+                hook: Hook::RawTracepoint("sys_enter"),
+                spares: &[],
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "file_exit",
+        essential: true,
+        without: "what system calls do to files is not seen",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "file_exit_btf",
+                hook: Hook::BtfTracepoint("sys_exit"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "file_exit_raw",
+                hook: Hook::RawTracepoint("sys_exit"),
+                spares: &[],
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "file_submit",
+        essential: false,
+        without: "paths of what io_uring does by path or fails to open are not known",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "file_submit_btf",
+                hook: Hook::BtfTracepoint("io_uring_submit_req"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "file_submit_raw",
+                hook: Hook::RawTracepoint("io_uring_submit_req"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "tp_btf_sqe",
+                entry: "file_submit_sqe_btf",
+                hook: Hook::BtfTracepoint("io_uring_submit_sqe"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp_sqe",
+                entry: "file_submit_sqe_raw",
+                hook: Hook::RawTracepoint("io_uring_submit_sqe"),
+                spares: &[],
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "file_complete",
+        essential: false,
+        without: "what is done to files through io_uring is not seen",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "file_complete_btf",
+                hook: Hook::BtfTracepoint("io_uring_complete"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "file_complete_raw",
+                hook: Hook::RawTracepoint("io_uring_complete"),
+                spares: &[],
+                blind: None,
+            },
+        ],
+    },
+    Program {
+        name: "file_transfer",
+        essential: false,
+        without: "reads, writes and syncs through io_uring are not counted",
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "file_transfer_btf",
+                hook: Hook::BtfTracepoint("io_uring_complete"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "file_transfer_raw",
+                hook: Hook::RawTracepoint("io_uring_complete"),
+                spares: &[],
+                blind: None,
+            },
+        ],
+    },
+];

@@ -1,0 +1,134 @@
+//! Every operation on files that there is, each exactly once, with its path, its result and whether it made the file.
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+
+use super::Place;
+use super::checks::Checks;
+use super::doctor::Doctor;
+use super::event::Event;
+use super::observer::{Keep, Observer};
+use crate::workload::actor::Actor;
+
+/// One line as it must be.
+#[derive(Debug, PartialEq)]
+struct Line {
+    event: String,
+    path: Option<Vec<u8>>,
+    old_path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    created: bool,
+    result: i64,
+    error: Option<String>,
+}
+
+pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
+    let directory = std::env::temp_dir();
+    let directory = directory.to_str().context("the name of the temporary directory is no text")?;
+    let rounds = place.scaled(20, 1).to_string();
+    let mut actor = Actor::start(&place.xtask, &["files", directory, &rounds])?;
+    actor.hear(place.patience(10))?;
+    let pid = actor.pid();
+    let filter = format!("pid:{pid} \"{directory}/fluoro-files-{pid}\"");
+    let watch = Observer::start(place, &["file"], &["-f", &filter], Keep::Events)?;
+    actor.tell("go")?;
+    let told = actor.hear(place.patience(60))?;
+    // What it removes at last is not asked for.
+    let mut done = expected(&told)?;
+    let by_uring = told.get("by_uring").and_then(Value::as_u64).unwrap_or(0) as usize;
+    if let Some(why) = Doctor::ask(place, &[])?.unsupported("file_complete") {
+        checks.note(format!("{by_uring} operations through io_uring are not seen here: {why}"));
+        done.truncate(done.len() - by_uring);
+    } else {
+        checks.note(format!("{by_uring} of the operations through io_uring"));
+    }
+    actor.rest(place.patience(20))?;
+    let observed = watch.finish()?;
+    observed.check_books(checks, &["file"])?;
+    checks.equal("lost", 0, observed.books("file")?.lost);
+
+    let lines: Vec<Line> = observed.events.iter().take(done.len()).map(Line::of).collect();
+    checks.equal("operations shown", done.len(), lines.len());
+    let mut wrong: Vec<String> = done
+        .iter()
+        .zip(&lines)
+        .enumerate()
+        .filter(|(_, (expected, shown))| expected != shown)
+        .map(|(index, (expected, shown))| format!("{index}: {}, shown {}", expected.brief(), shown.brief()))
+        .collect();
+    wrong.truncate(20);
+    checks.none("operations whose event, path, result or error is another", &wrong);
+    let untimed: Vec<String> = observed
+        .events
+        .iter()
+        .filter(|event| event.duration_ns.is_none())
+        .map(|event| event.name.clone())
+        .collect();
+    checks.none("operations without a duration", &untimed);
+    let mut names: Vec<&str> = done.iter().map(|line| line.event.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    checks.equal("kinds of events", 11, names.len());
+    let failed = done.iter().filter(|line| line.error.is_some()).count();
+    checks.at_least("of them failed", 20, failed);
+    Ok(())
+}
+
+fn expected(told: &Value) -> Result<Vec<Line>> {
+    let done = told.get("done").and_then(Value::as_array).context("nothing was done")?;
+    done.iter()
+        .map(|entry| {
+            let bytes = |key: &str| {
+                entry.get(key).and_then(Value::as_str).map(|coded| BASE64.decode(coded)).transpose()
+            };
+            let result = entry.get("result").and_then(Value::as_i64).context("no result")?;
+            Ok(Line {
+                event: entry.get("event").and_then(Value::as_str).context("no event")?.to_owned(),
+                path: bytes("path")?,
+                old_path: bytes("old_path")?,
+                target: bytes("target")?,
+                created: entry.get("created") == Some(&Value::Bool(true)),
+                result,
+                error: (result < 0).then(|| format!("{:?}", nix::errno::Errno::from_raw(-result as i32))),
+            })
+        })
+        .collect()
+}
+
+impl Line {
+    fn of(event: &Event) -> Self {
+        Self {
+            event: event.name.clone(),
+            path: event.path.clone(),
+            old_path: event.old_path.clone(),
+            target: event.target.clone(),
+            created: event.made,
+            result: event.result.unwrap_or(i64::MIN),
+            error: event.error.clone(),
+        }
+    }
+
+    fn brief(&self) -> String {
+        let shown = |bytes: &Option<Vec<u8>>| {
+            bytes.as_ref().map_or_else(
+                || "-".to_owned(),
+                |bytes| {
+                    let text = String::from_utf8_lossy(bytes).escape_debug().to_string();
+                    let from = text.char_indices().rev().nth(60).map_or(0, |(at, _)| at);
+                    text.get(from..).unwrap_or_default().to_owned()
+                },
+            )
+        };
+        format!(
+            "{} {} old {} target {} = {}{}",
+            self.event,
+            shown(&self.path),
+            shown(&self.old_path),
+            shown(&self.target),
+            self.result,
+            if self.created { " created" } else { "" }
+        )
+    }
+}

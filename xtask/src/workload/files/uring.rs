@@ -1,0 +1,195 @@
+//! io_uring by its system calls alone: one request at a time.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+
+const ENTRIES: u32 = 8;
+const SQE_BYTES: usize = 64;
+const CQE_BYTES: usize = 16;
+const ENTER_GETEVENTS: i64 = 1;
+
+const OFF_SQ_RING: i64 = 0;
+const OFF_CQ_RING: i64 = 0x800_0000;
+const OFF_SQES: i64 = 0x1000_0000;
+
+/// Opcodes that are used (include/uapi/linux/io_uring.h).
+pub mod op {
+    pub const FSYNC: u8 = 3;
+    pub const OPENAT: u8 = 18;
+    pub const READ: u8 = 22;
+    pub const WRITE: u8 = 23;
+    pub const RENAMEAT: u8 = 35;
+    pub const UNLINKAT: u8 = 36;
+    pub const MKDIRAT: u8 = 37;
+    pub const SYMLINKAT: u8 = 38;
+    pub const LINKAT: u8 = 39;
+}
+
+/// Submitted to a worker thread at once.
+pub const ASYNC: u8 = 1 << 4;
+
+/// `struct io_uring_sqe`, as far as it is used.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Request {
+    pub opcode: u8,
+    pub flags: u8,
+    pub priority: u16,
+    pub fd: i32,
+    pub offset: u64,
+    pub address: u64,
+    pub len: u32,
+    pub call_flags: u32,
+    pub user_data: u64,
+    pub rest: [u64; 3],
+}
+
+const _: () = assert!(size_of::<Request>() == SQE_BYTES);
+
+/// `struct io_uring_params`: the head, and offsets in the rings.
+#[repr(C)]
+#[derive(Default)]
+struct Params {
+    sq_entries: u32,
+    cq_entries: u32,
+    flags: u32,
+    sq_thread: [u32; 2],
+    features: u32,
+    wq_fd: u32,
+    reserved: [u32; 3],
+    /// head, tail, ring_mask, ring_entries, flags, dropped, array, ..
+    sq: [u32; 10],
+    /// head, tail, ring_mask, ring_entries, overflow, cqes, ..
+    cq: [u32; 10],
+}
+
+pub struct Ring {
+    ring: OwnedFd,
+    sq: Mapped,
+    cq: Mapped,
+    sqes: Mapped,
+    params: Params,
+}
+
+struct Mapped {
+    at: *mut u8,
+    len: usize,
+}
+
+impl Ring {
+    /// `None`: the kernel has no io_uring, or none for us.
+    pub fn new() -> Result<Option<Self>> {
+        let mut params = Params::default();
+        // SAFETY: params is as large as the kernel's structure.
+        let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut params) };
+        if ring < 0 {
+            return match Errno::last() {
+                Errno::ENOSYS | Errno::EPERM => Ok(None),
+                error => Err(error).context("io_uring_setup"),
+            };
+        }
+        // SAFETY: a descriptor that the kernel has just given.
+        let ring = unsafe { OwnedFd::from_raw_fd(ring as i32) };
+        let sq = Mapped::new(&ring, OFF_SQ_RING, params.sq[6] as usize + ENTRIES as usize * 4)?;
+        let cq_len = params.cq[5] as usize + params.cq_entries as usize * CQE_BYTES;
+        let cq = Mapped::new(&ring, OFF_CQ_RING, cq_len)?;
+        let sqes = Mapped::new(&ring, OFF_SQES, params.sq_entries as usize * SQE_BYTES)?;
+        Ok(Some(Self { ring, sq, cq, sqes, params }))
+    }
+
+    /// Submits one request and waits for its result.
+    #[expect(clippy::cast_ptr_alignment, reason = "the kernel gives whole pages")]
+    pub fn run(&self, request: Request) -> Result<i64> {
+        let [_, tail, mask, .., array, _, _, _] = self.params.sq;
+        let tail_at = self.sq.word(tail);
+        let position = tail_at.load(Ordering::Acquire);
+        let index = position & self.sq.word(mask).load(Ordering::Relaxed);
+        // SAFETY: the index is below the number of entries, which the mapping holds.
+        unsafe { self.sqes.at.cast::<Request>().add(index as usize).write_volatile(request) };
+        self.sq.word(array + index * 4).store(index, Ordering::Relaxed);
+        tail_at.store(position.wrapping_add(1), Ordering::Release);
+        // SAFETY: no pointers.
+        let entered = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                self.ring.as_raw_fd(),
+                1,
+                1,
+                ENTER_GETEVENTS,
+                std::ptr::null::<u8>(),
+                0,
+            )
+        };
+        ensure!(entered == 1, "io_uring_enter: {}", Errno::last());
+        let [head, tail, mask, _, _, cqes, ..] = self.params.cq;
+        let head_at = self.cq.word(head);
+        let position = head_at.load(Ordering::Relaxed);
+        ensure!(self.cq.word(tail).load(Ordering::Acquire) != position, "no completion");
+        let index = position & self.cq.word(mask).load(Ordering::Relaxed);
+        // user_data, res
+        let result = self.cq.word(cqes + index * CQE_BYTES as u32 + 8).load(Ordering::Relaxed);
+        head_at.store(position.wrapping_add(1), Ordering::Release);
+        Ok(i64::from(result.cast_signed()))
+    }
+
+    /// A request on a path.
+    pub fn at(&self, opcode: u8, dir: i64, path: &CStr, len: u32, call_flags: i32, flags: u8) -> Result<i64> {
+        self.run(Request {
+            opcode,
+            flags,
+            fd: dir as i32,
+            address: path.as_ptr() as u64,
+            len,
+            call_flags: call_flags.cast_unsigned(),
+            ..Request::default()
+        })
+    }
+
+    /// A request on two paths: `len` is the second directory, `offset` the second path.
+    pub fn both(&self, opcode: u8, dir: i64, from: &CStr, to: &CStr) -> Result<i64> {
+        self.run(Request {
+            opcode,
+            fd: dir as i32,
+            address: from.as_ptr() as u64,
+            len: (dir as i32).cast_unsigned(),
+            offset: to.as_ptr() as u64,
+            ..Request::default()
+        })
+    }
+}
+
+impl Mapped {
+    fn new(ring: &OwnedFd, offset: i64, len: usize) -> Result<Self> {
+        // SAFETY: a new mapping of the ring's memory, where the kernel chooses.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                ring.as_raw_fd(),
+                offset,
+            )
+        };
+        ensure!(at != libc::MAP_FAILED, "mmap of a ring: {}", Errno::last());
+        Ok(Self { at: at.cast(), len })
+    }
+
+    /// The 32-bit number at this offset, which the kernel gave.
+    fn word(&self, offset: u32) -> &AtomicU32 {
+        assert!((offset as usize) + 4 <= self.len, "an offset outside the ring");
+        // SAFETY: inside the mapping, aligned as the kernel aligns it, and shared with the kernel.
+        unsafe { &*self.at.add(offset as usize).cast() }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped above, and nobody holds a reference into it any more.
+        unsafe { libc::munmap(self.at.cast(), self.len) };
+    }
+}
