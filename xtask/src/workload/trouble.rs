@@ -151,7 +151,7 @@ fn total_retrans(socket: &TcpStream) -> Result<u32> {
     Ok(info.get(25).copied().unwrap_or(0))
 }
 
-/// A listener whose queue holds one connection and takes no more.
+/// A listener whose queue takes no more.
 struct Full {
     port: u16,
     _listener: TcpListener,
@@ -161,10 +161,14 @@ struct Full {
 impl Full {
     fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
-        listen(&listener, Backlog::new(0).context("backlog")?).context("listen")?;
+        // Without SYN cookies older kernels take nothing at a backlog of 0.
+        listen(&listener, Backlog::new(1).context("backlog")?).context("listen")?;
         let port = port_of(&listener)?;
         // The queue takes one more than its backlog.
-        let queued = vec![TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connect")?];
+        let queued = (0..2)
+            .map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)))
+            .collect::<std::io::Result<_>>()
+            .context("connect")?;
         Ok(Self { port, _listener: listener, _queued: queued })
     }
 
