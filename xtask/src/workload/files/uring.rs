@@ -109,7 +109,10 @@ impl Ring {
         let position = tail_at.load(Ordering::Acquire);
         let index = position & self.sq.word(mask).load(Ordering::Relaxed);
         // SAFETY: the index is below the number of entries, which the mapping holds.
-        unsafe { self.sqes.at.cast::<Request>().add(index as usize).write_volatile(request) };
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins with a page")]
+        unsafe {
+            self.sqes.at.cast::<Request>().add(index as usize).write_volatile(request);
+        }
         self.sq.word(array + index * 4).store(index, Ordering::Relaxed);
         tail_at.store(position.wrapping_add(1), Ordering::Release);
         // SAFETY: no pointers.
