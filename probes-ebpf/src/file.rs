@@ -16,7 +16,7 @@ use fluoro_shared::{file::FLAG_COMPAT, inflight::COMPAT};
 use crate::{
     access::{Access, Direct, Helper, Kptr},
     file::calls::Call,
-    inflight,
+    inflight, ledger,
     machine::offset,
 };
 
@@ -35,14 +35,26 @@ pub fn file_enter_raw(ctx: RawTracePointContext) -> i32 {
 }
 
 // sys_exit(struct pt_regs *regs, long ret)
-#[btf_tracepoint(function = "sys_exit")]
-pub fn file_exit_btf(ctx: BtfTracePointContext) -> i32 {
-    on_exit::<Direct>(ctx.arg(0), ctx.arg::<u64>(1) as i64)
+// From 7.0 on programs can be preempted, and what the next task does is skipped meanwhile: the spares run after the
+// first and do it. They see it by the stamp, which is still there.
+macro_rules! on_exits {
+    ($($btf:ident, $raw:ident, $spare:literal;)+) => {
+        $(#[btf_tracepoint(function = "sys_exit")]
+        pub fn $btf(ctx: BtfTracePointContext) -> i32 {
+            on_exit::<Direct>($spare, ctx.arg(0), ctx.arg::<u64>(1) as i64)
+        }
+
+        #[raw_tracepoint(tracepoint = "sys_exit")]
+        pub fn $raw(ctx: RawTracePointContext) -> i32 {
+            on_exit::<Helper>($spare, ctx.arg(0), ctx.arg::<u64>(1) as i64)
+        })+
+    };
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn file_exit_raw(ctx: RawTracePointContext) -> i32 {
-    on_exit::<Helper>(ctx.arg(0), ctx.arg::<u64>(1) as i64)
+on_exits! {
+    file_exit_btf, file_exit_raw, false;
+    file_exit_btf_spare1, file_exit_raw_spare1, true;
+    file_exit_btf_spare2, file_exit_raw_spare2, true;
 }
 
 /// A call that has ended.
@@ -90,7 +102,7 @@ fn on_enter<A: Access>(number: u64) -> i32 {
 }
 
 #[inline(always)]
-fn on_exit<A: Access>(regs: Kptr, result: i64) -> i32 {
+fn on_exit<A: Access>(spare: bool, regs: Kptr, result: i64) -> i32 {
     let compat = is_compat::<A>();
     let number: u64 = A::read(regs, offset!(regs_orig_ax));
     let call = calls::of(number, compat);
@@ -102,6 +114,12 @@ fn on_exit<A: Access>(regs: Kptr, result: i64) -> i32 {
     // 0 and not `None`: what is not set the compiler would compute with, and discard the result.
     let began_ns =
         inflight::leave(bpf_get_current_pid_tgid() as u32, number as i64).map_or(0, |call| call.started_ns);
+    if spare {
+        if began_ns == 0 {
+            return 0;
+        }
+        ledger::recovered(1);
+    }
     let ended = Ended {
         call,
         arguments: arguments::<A>(regs, compat),

@@ -173,7 +173,13 @@ impl Core {
     /// Takes in what the sources count, and lets go of what ended long ago. Before [`Self::tick`], which closes the
     /// interval.
     pub fn count(&mut self, sources: &mut Sources) {
-        for frame in sources.frames() {
+        let frames = sources.frames();
+        // Whoever was counted has been named before: a row has its path from the first.
+        sources.drain(&mut self.intake);
+        for record in &self.intake.file {
+            self.file.learn(record);
+        }
+        for frame in frames {
             match frame {
                 Frame::Flow(frame) => {
                     self.flow.count(&frame);

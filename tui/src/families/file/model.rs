@@ -122,6 +122,13 @@ impl FileModel {
         Some(EventDraft { name: op.event(), family: "file", at: record.at, facts: Arc::new(row) })
     }
 
+    /// Takes the name of a file from a record whose turn has not come yet.
+    pub fn learn(&mut self, record: &Record) {
+        if matches!(record.what, What::Name | What::Op(Op::Open)) {
+            self.name(record.task.key, record);
+        }
+    }
+
     /// The path by which a process first used a file stays.
     fn name(&mut self, process: ProcKey, record: &Record) {
         // All sockets of a process are one.

@@ -102,14 +102,16 @@ impl Ring {
     }
 
     /// Submits one request and waits for its result.
-    #[expect(clippy::cast_ptr_alignment, reason = "the kernel gives whole pages")]
     pub fn run(&self, request: Request) -> Result<i64> {
         let [_, tail, mask, .., array, _, _, _] = self.params.sq;
         let tail_at = self.sq.word(tail);
         let position = tail_at.load(Ordering::Acquire);
         let index = position & self.sq.word(mask).load(Ordering::Relaxed);
         // SAFETY: the index is below the number of entries, which the mapping holds.
-        unsafe { self.sqes.at.cast::<Request>().add(index as usize).write_volatile(request) };
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins with a page")]
+        unsafe {
+            self.sqes.at.cast::<Request>().add(index as usize).write_volatile(request);
+        }
         self.sq.word(array + index * 4).store(index, Ordering::Relaxed);
         tail_at.store(position.wrapping_add(1), Ordering::Release);
         // SAFETY: no pointers.
