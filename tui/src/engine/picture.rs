@@ -121,6 +121,9 @@ impl<R: Aging> Rows<R> {
     }
 }
 
+/// What a row refers to and may be the last to hold, roughly: a path, an identity.
+const REFERRED: usize = 512;
+
 /// A pointer, and what is allocated with what it points at.
 const SHARED: usize = 3 * size_of::<usize>();
 
@@ -176,7 +179,8 @@ impl<R: Aging> Table for Rows<R> {
     }
 
     fn bytes(&self) -> usize {
-        self.rows.len() * (size_of::<usize>() + size_of::<u32>()) + self.new * (size_of::<R>() + SHARED)
+        self.rows.len() * (size_of::<usize>() + size_of::<u32>())
+            + self.new * (size_of::<R>() + SHARED + REFERRED)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -245,8 +249,8 @@ pub struct Picture {
     pub latencies: Vec<(RowId, Latency)>,
 }
 
-/// An event with the row of its family, and a distribution, roughly.
-const EVENT: usize = size_of::<EventRow>() + 512;
+/// An event with the row of its family, whose process may be known to nobody else any more, and a distribution, roughly.
+const EVENT: usize = size_of::<EventRow>() + 1536;
 const LATENCY: usize = 256;
 
 fn rows<R: Aging>(rows: Vec<Arc<R>>) -> Box<dyn Table> {
