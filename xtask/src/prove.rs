@@ -80,6 +80,9 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 /// What no kernel has a part in is played once, on the host.
 const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
+/// What takes minutes under emulation is played there only when it is named.
+const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
+
 /// What reads the kernel's structures or depends on how it runs programs.
 pub const PER_KERNEL: &[&str] = &[
     "flows",
@@ -87,7 +90,6 @@ pub const PER_KERNEL: &[&str] = &[
     "processes",
     "storm",
     "failures-first",
-    "failures",
     "mkdir",
     "files",
     "file-activity",
@@ -141,10 +143,10 @@ struct Skip(String);
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
-    ("flow_", &["flows", "storm", "failures-first", "failures"]),
+    ("flow_", &["flows", "storm", "failures-first"]),
     ("syscall_", &["syscalls"]),
     ("drop_", &["drops"]),
-    ("file_", &["mkdir", "files", "file-activity"]),
+    ("file_", &["files"]),
 ];
 
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
@@ -217,7 +219,7 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
             lines: Vec::new(),
         });
     }
-    let fits = |name: &&str| place.guest.is_none() || !HOST_ONLY.contains(name);
+    let fits = |name: &&str| place.guest.is_none() || !(HOST_ONLY.contains(name) || LONG.contains(name));
     let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let mut outcome = attempt(name, *scenario, place);
