@@ -131,9 +131,14 @@ impl FlowModel {
         out: &mut Vec<EventDraft>,
     ) {
         self.opens += 1;
-        let row = row_of(record, processes, lookup);
+        let mut row = row_of(record, processes, lookup);
         let hold = row.direction == Some(Direction::Inbound) && row.identity.is_none();
         if hold {
+            // The socket table may have been read between the transition and its record: it knew who held it.
+            let primed = self.flows.get(&record.id).filter(|flow| flow.row.primed && flow.ended.is_none());
+            if let Some(identity) = primed.and_then(|flow| flow.row.identity.clone()) {
+                (row.identity, row.attribution) = (Some(identity), Attribution::Inferred);
+            }
             self.held.push_back((BootTime(record.at.0.saturating_add(PATIENCE_NS)), record.id));
         } else {
             out.push(draft("flow.open", record.at, &row));

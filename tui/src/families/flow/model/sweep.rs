@@ -55,6 +55,14 @@ impl FlowModel {
             if let Some(flow) = self.flows.get_mut(&id) {
                 if flow.ended.is_none() {
                     flow.swept = self.sweep;
+                    // Accepted between the attaching of the program that tells of it and of the one that tells by whom.
+                    if flow.row.identity.is_none()
+                        && let Some(identity) = socket.holder.and_then(|key| processes.get(key))
+                    {
+                        let row = Arc::make_mut(&mut flow.row);
+                        row.identity = Some(Arc::clone(identity));
+                        row.attribution = Attribution::Inferred;
+                    }
                     let before = flow.row.queue;
                     update(&mut flow.row, socket, queue);
                     if let Some(queue) = queue {
