@@ -24,7 +24,8 @@ fn ask(bytes: &[u8]) {
     let Ok(raw) = extract(bytes.to_vec()) else { return };
     let Ok(btf) = Btf::parse(&raw) else { return };
     let _ = machine::offsets(Some(&btf));
-    let _ = machine::machine(Some(&btf), None, 2, 1024, true);
+    let _ = machine::machine(Some(&btf), None, 2, 1024, true, 0);
+    let _ = fluoro::kernel::drop_reasons::read(&btf);
     for name in ["s", "e", "f", "btf_trace_f"] {
         let _ = (btf.member_offset(name, "a.b"), btf.size_of(name), btf.func_proto(name), btf.id(name));
         let _ = btf.enum_values(name);
