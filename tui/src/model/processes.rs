@@ -206,12 +206,16 @@ impl Processes {
         self.insert(identity, task.cgroup)
     }
 
-    /// As [`Self::recall`], with the user and the group that the task had then.
+    /// As [`Self::recall`], with the name, the user and the group that the task had then.
     pub fn recall_as_it_was(&mut self, task: &TaskFacts, lookup: &mut dyn Lookup) -> Arc<Identity> {
         let mut identity = self.recall(task, lookup);
         let same_group = self.known.get(&task.key).is_some_and(|known| known.cgroup == task.cgroup);
-        if identity.uid != Some(task.uid) || !same_group {
+        let renamed = task.tid.0 == task.key.tgid.0 && !is_comm(&identity.comm, task);
+        if identity.uid != Some(task.uid) || !same_group || renamed {
             let was = Arc::make_mut(&mut identity);
+            if renamed {
+                was.comm = Outside::from_padded(&task.comm);
+            }
             if was.uid != Some(task.uid) {
                 was.uid = Some(task.uid);
                 was.user = lookup.user(task.uid);
