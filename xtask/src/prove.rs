@@ -32,6 +32,7 @@ pub mod pty;
 mod refusals;
 mod run;
 mod sigpipe;
+mod starved;
 mod storm;
 mod syscalls;
 mod top;
@@ -45,6 +46,7 @@ use serde::{Deserialize, Serialize};
 
 use blind::Blind;
 use checks::Checks;
+use starved::Starved;
 
 /// Where a scenario plays.
 #[derive(Debug, Clone)]
@@ -260,17 +262,27 @@ impl Outcome {
     }
 }
 
-/// Plays a scenario, again where it failed while the kernel ran no program for what it was to see.
+/// Plays a scenario, again where it failed while the kernel ran no program for what it was to see, or the machine no
+/// program at all.
 fn attempt(name: &str, scenario: Scenario, place: &Place) -> Outcome {
     let mut attempts = 1;
     loop {
         let mut blind = place.guest.is_none().then(Blind::watch).and_then(Result::ok);
+        let starved = Starved::watch();
         let outcome = play(name, scenario, place);
+        let worst = starved.worst();
         let unseen = blind.as_mut().and_then(|blind| blind.count().ok()).unwrap_or(0);
-        if !matches!(outcome.verdict, Verdict::Failed(_)) || unseen == 0 || attempts == ATTEMPTS {
+        let void = unseen > 0 || worst > starved::MOST;
+        if !matches!(outcome.verdict, Verdict::Failed(_)) || !void || attempts == ATTEMPTS {
             return outcome;
         }
-        println!("void  {name}: no program was run for {unseen} state changes in the context of process 1");
+        if unseen > 0 {
+            println!(
+                "void  {name}: no program was run for {unseen} state changes in the context of process 1"
+            );
+        } else {
+            println!("void  {name}: a thread that sleeps was woken {} ms late", worst.as_millis());
+        }
         attempts += 1;
     }
 }

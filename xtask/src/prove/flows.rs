@@ -152,13 +152,15 @@ pub fn compare(
             (found.exact_outbound, found.outbound)
         }
     };
-    // An owner is learnt in one run, and named in two events.
-    let excused = (2 * missed as usize).min(judged - exact);
+    // An owner is learnt in one run, and named in two events. An emulated server may take longer than 200 ms to accept:
+    // then the opening is told without.
+    let late = if place.guest.is_some() { found.late } else { 0 };
+    let excused = (2 * missed as usize + late).min(judged - exact);
     let share = 100.0 * (exact + excused) as f64 / judged.max(1) as f64;
     checks.that(
         "attribution exact",
         "at least 99.9%",
-        format!("{share:.3}% ({exact} and {excused} that may have been missed, of {judged})"),
+        format!("{share:.3}% ({exact}, and {excused} that may have been missed or late, of {judged})"),
         share >= 99.9,
     );
 
@@ -192,6 +194,8 @@ struct Findings {
     inbound: usize,
     exact_outbound: usize,
     exact_inbound: usize,
+    /// Told without owner because nobody had accepted it in time; the close names who did.
+    late: usize,
     ids: HashMap<String, usize>,
     not_once: Vec<String>,
     disorder: Vec<String>,
@@ -226,6 +230,9 @@ impl Findings {
         if let Some(id) = closes.first().and_then(|close| close.flow.clone()) {
             *self.ids.entry(id).or_default() += 1;
         }
+        let says =
+            |event: Option<&&Event>, word| event.is_some_and(|e| e.attribution.as_deref() == Some(word));
+        self.late += usize::from(says(opens.first(), "unknown") && says(closes.first(), "exact"));
         for event in events {
             self.event(side, event, &expected);
         }
