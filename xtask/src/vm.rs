@@ -109,12 +109,15 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
     let kernels = kernels::provision(series)?;
     let binaries = binaries::build()?;
     let guests = guests(&kernels, scenarios, boots);
+    // What takes longest begins first: those that play everything, the newest kernel before all.
+    let mut queue: Vec<&Guest> = guests.iter().rev().collect();
+    queue.sort_by_key(|guest| !guest.scenarios.is_empty());
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some(guest) = guests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(guest) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let told = boot::play(guest, &binaries);
                     if let Ok(mut all) = all.lock() {
                         all.push((guest.label.clone(), told));
