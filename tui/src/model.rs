@@ -14,6 +14,7 @@ mod processes;
 mod query;
 mod scope;
 mod snapshot;
+mod timing;
 
 pub use detail::{Detail, Latency};
 pub use errno::errno_name;
@@ -28,3 +29,4 @@ pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};
 pub use scope::{Narrow, Scope};
 pub use snapshot::{Coverage, HostFacts, More, MoreFact, Note, Reach, Snapshot, Totals};
+pub use timing::Timing;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use fluoro::engine::synthetic::{Clock, Described, Script, Shared};
 use fluoro::engine::{Core, Sources};
 use fluoro::families::Family;
+use fluoro::families::flow::row::group::{By, GroupKey};
 use fluoro::model::View;
-use fluoro::records::BootTime;
+use fluoro::records::{BootTime, Tgid};
 use fluoro_shared::flow::{DIRECTION_OUTBOUND, FlowRecord, KIND_CLOSE, KIND_OPEN};
 use fluoro_shared::record::Header;
 use zerocopy::{FromZeros, IntoBytes};
@@ -45,6 +46,58 @@ fn second_of(connections: u64) -> Core {
 fn totals(core: &Core) -> (Option<f64>, Option<f64>) {
     let totals: BTreeMap<_, _> = core.totals(View::Flows).into_iter().collect();
     (totals.get("flows").copied().flatten(), totals.get("untracked").copied().flatten())
+}
+
+/// A connection of a process that opens, and ends if it is told with which bytes.
+fn of_process(tgid: u32, id: u64, tx_bytes: Option<u64>, at_ns: u64) -> Vec<(BootTime, Vec<u8>)> {
+    let told = |kind| {
+        let mut record = FlowRecord::new_zeroed();
+        record.header = Header { at_ns, seq: id, cpu: 0, kind, flags: 0 };
+        (record.id, record.direction) = (id, DIRECTION_OUTBOUND);
+        (record.owner.tgid, record.owner.tid, record.owner.start_ns) = (tgid, tgid, BEGAN);
+        record.tx_bytes = tx_bytes.unwrap_or(0);
+        (BootTime(at_ns), record.as_bytes().to_vec())
+    };
+    std::iter::once(told(KIND_OPEN)).chain(tx_bytes.map(|_| told(KIND_CLOSE))).collect()
+}
+
+#[test]
+fn what_a_process_sent_never_grows_less_however_many_came_before_it() {
+    const SECOND: u64 = 1_000_000_000;
+    const LATE: u32 = 500_000;
+    const COMES: u64 = 8;
+    let clock = Clock::default();
+    let mut core = Core::new(Shared::new(Described { clock: clock.clone(), ..Described::default() }));
+    let mut records = Vec::new();
+    for second in 0..30 {
+        let at = BEGAN + second * SECOND;
+        // Each of these comes once.
+        let crowd = (0..2_000).map(|n| second * 10_000 + n + 1);
+        records.extend(crowd.flat_map(|id| of_process(1_000 + id as u32, id, Some(10), at)));
+        if second == COMES {
+            records.extend(of_process(LATE, 900_000, None, at));
+        }
+        if second >= COMES {
+            records.extend(of_process(LATE, 900_001 + second, Some(100), at));
+        }
+    }
+    let mut sources = Sources::default();
+    sources.open(Family::Flow, Box::new(Script::new(Family::Flow, clock.clone(), records)));
+    for second in 0..30 {
+        clock.set(BootTime(BEGAN + second * SECOND + SECOND / 2));
+        core.drain(&mut sources);
+        while core.has_backlog() {
+            core.drain(&mut sources);
+        }
+        core.take_events();
+        core.tick(Duration::from_secs(1));
+        let groups = core.flow.groups(By::Process, &core.flow_rows(true), true);
+        let late = groups.iter().find(|group| {
+            matches!(group.key, GroupKey::Process(Some(process)) if process.tgid == Tgid(LATE))
+        });
+        let due = (second >= COMES).then(|| 100 * (second - COMES + 1));
+        assert_eq!(late.map(|group| group.sums.tx_bytes), due, "after {second} s");
+    }
 }
 
 #[test]

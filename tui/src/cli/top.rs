@@ -77,7 +77,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         return fail(CANNOT, &message);
     }
     let flows = families.contains(&Family::Flow);
-    collector.core.prime(flows);
+    collector.prime(flows);
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;
@@ -91,7 +91,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             break;
         }
         if flows {
-            collector.core.sweep();
+            collector.sweep(false);
         }
         collector.count();
         collector.ask_programs();
