@@ -91,10 +91,10 @@ fn what_a_process_sent_never_grows_less_however_many_came_before_it() {
         }
         core.take_events();
         core.tick(Duration::from_secs(1));
-        let groups = core.flow.groups(By::Process, &core.flow_rows(true), true);
-        let late = groups.iter().find(|group| {
-            matches!(group.key, GroupKey::Process(Some(process)) if process.tgid == Tgid(LATE))
-        });
+        let groups = core.flow.groups(By::Process, &core.flow_rows(false), true);
+        let late = groups.iter().find(
+            |group| matches!(group.key, GroupKey::Process(Some(process)) if process.tgid == Tgid(LATE)),
+        );
         let due = (second >= COMES).then(|| 100 * (second - COMES + 1));
         assert_eq!(late.map(|group| group.sums.tx_bytes), due, "after {second} s");
     }

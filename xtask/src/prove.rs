@@ -81,7 +81,8 @@ pub struct Outcome {
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
 /// What no kernel has a part in is played once, on the host.
-const HOST_ONLY: &[&str] = &["filters", "groups", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
+const HOST_ONLY: &[&str] =
+    &["filters", "groups", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
 /// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
@@ -224,9 +225,7 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
             lines: Vec::new(),
         });
     }
-    let fits = |name: &&str| {
-        !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)))
-    };
+    let fits = |name: &&str| !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)));
     let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let mut outcome = attempt(name, *scenario, place);

@@ -101,7 +101,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         let sheet: Box<dyn Sheet> = match options.table {
             Table::Flows if let Some(by) = by => {
                 let core = &collector.core;
-                let listed = list(core.flow_rows(true), filter.as_ref(), None, own_hidden).0;
+                // What has ended and is not yet let go belongs to the totals of its group.
+                let of_interval = filter.is_some();
+                let listed = list(core.flow_rows(of_interval), filter.as_ref(), None, own_hidden).0;
                 let groups = core.flow.groups(by, &listed.rows, filter.is_none());
                 Box::new(list(groups, None, sort, |_| false).0)
             }

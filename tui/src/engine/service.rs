@@ -138,7 +138,11 @@ impl Console {
         let (mut ticking, mut priming) = (false, false);
         let (mut ticks, mut sweeps) = (Timing::new("ticks"), Timing::new("sweeps"));
         while !self.service.stopping() {
-            let wait = if ticking { Duration::from_millis(1) } else { next.saturating_duration_since(Instant::now()) };
+            let wait = if ticking {
+                Duration::from_millis(1)
+            } else {
+                next.saturating_duration_since(Instant::now())
+            };
             self.collector.wait(wait, None);
             self.collector.drain();
             self.take_events();
@@ -174,6 +178,8 @@ impl Console {
                 ticks.add(now.elapsed());
             }
         }
+        // Nobody may wait for the end of what follows.
+        drop((ticks, sweeps));
         self.collector.detach_all();
     }
 

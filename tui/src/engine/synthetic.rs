@@ -244,7 +244,8 @@ impl Machine for Shared {
                 sockets.iter_mut().flatten().for_each(|socket| socket.holder = None);
             }
             let whole = sockets.is_some();
-            m.reading = sockets.map(SocketPart::Some).into_iter().chain([SocketPart::End { whole }]).collect();
+            m.reading =
+                sockets.map(SocketPart::Some).into_iter().chain([SocketPart::End { whole }]).collect();
         });
     }
 

@@ -72,7 +72,13 @@ pub fn play(place: &Place, report: &mut Report) -> Result<()> {
         }
         if let [_, ten, hundred] = each.as_slice() {
             let grows = [hundred / ten];
-            report.add("fluoro", format!("{kind}: a flow's cost, of 100,000 to of 10,000"), "x", &grows, None);
+            report.add(
+                "fluoro",
+                format!("{kind}: a flow's cost, of 100,000 to of 10,000"),
+                "x",
+                &grows,
+                None,
+            );
         }
     }
     Ok(())

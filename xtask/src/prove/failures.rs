@@ -74,7 +74,11 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
                 && text(line, "/flow/attribution") == "exact"
         };
         let due = if known.is_none() { count } else { 0 };
-        checks.equal(format!("without a way to {address}: flow.fail with {error}"), due, events("flow.fail", &failed));
+        checks.equal(
+            format!("without a way to {address}: flow.fail with {error}"),
+            due,
+            events("flow.fail", &failed),
+        );
     }
 
     for (what, at) in [("SO_LINGER of 0", "/aborting_port"), ("closed with data unread", "/unread_port")] {
@@ -106,7 +110,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 
     // Over kprobes what answers a segment is not seen.
     let port = number("/stray/port")?;
-    let live = Doctor::known(place)?.program("flow_reset_sent").is_some_and(|program| program.status == "live");
+    let live =
+        Doctor::known(place)?.program("flow_reset_sent").is_some_and(|program| program.status == "live");
     let strays = |line: &Value| {
         port_is(line, "local", port)
             && text(line, "/flow/reset") == "sent"

@@ -112,9 +112,7 @@ pub fn compare(
     let blind = Doctor::known(place)?.program("flow_accept").is_none_or(|program| program.status != "live");
     let mut sides = Vec::new();
     for exchange in exchanged {
-        let side = |direction, certain| {
-            move |account| Side { account, direction, exchange, certain }
-        };
+        let side = |direction, certain| move |account| Side { account, direction, exchange, certain };
         sides.extend(exchange.clients.iter().map(side("outbound", true)));
         let certain = !(blind && exchange.kind == Kind::Uring.word());
         sides.extend(exchange.servers.iter().map(side("inbound", certain)));

@@ -123,8 +123,7 @@ fn compare(
     // Namespaces may use the same ports at the same time.
     let by_ends: HashMap<(SocketAddr, SocketAddr, Option<u32>), &Event> =
         observed.iter().filter_map(|event| Some(((event.local?, event.peer?, event.pid), event))).collect();
-    let (mut missing, mut bytes, mut direction, mut owner) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut missing, mut bytes, mut direction, mut owner) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (account, inbound) in expected {
         let Some(event) = by_ends.get(&(account.local, account.peer, Some(account.pid))) else {
             missing.push(format!("{account:?}"));

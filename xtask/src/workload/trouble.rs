@@ -214,7 +214,8 @@ fn counter(path: &str, kind: &str, wanted: &str) -> Result<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with(kind));
     let names = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
     let values = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
-    let found = names.zip(values).find(|(name, _)| *name == wanted).with_context(|| format!("no {wanted}"))?;
+    let found =
+        names.zip(values).find(|(name, _)| *name == wanted).with_context(|| format!("no {wanted}"))?;
     found.1.parse().with_context(|| wanted.to_owned())
 }
 

@@ -86,12 +86,7 @@ struct Holders {
 
 impl Reader {
     fn new(proc: Proc) -> Self {
-        Self {
-            own_netns: proc.netns(std::process::id()),
-            proc,
-            namespaces: HashMap::new(),
-            listed: None,
-        }
+        Self { own_netns: proc.netns(std::process::id()), proc, namespaces: HashMap::new(), listed: None }
     }
 
     fn run(mut self, asked: &Receiver<bool>, parts: &SyncSender<SocketPart>) {

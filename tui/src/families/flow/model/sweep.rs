@@ -67,13 +67,7 @@ impl FlowModel {
         }
     }
 
-    fn take_in(
-        &mut self,
-        socket: &SocketFacts,
-        queue: Option<Queue>,
-        processes: &Processes,
-        now: BootTime,
-    ) {
+    fn take_in(&mut self, socket: &SocketFacts, queue: Option<Queue>, processes: &Processes, now: BootTime) {
         let minted = if self.minted.is_empty() {
             None
         } else {
