@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use fluoro::engine::synthetic::{Clock, Described, Script, Shared};
@@ -9,7 +10,7 @@ use fluoro::engine::{Core, Sources};
 use fluoro::families::Family;
 use fluoro::families::flow::row::group::{By, GroupKey};
 use fluoro::model::View;
-use fluoro::records::{BootTime, Tgid};
+use fluoro::records::BootTime;
 use fluoro_shared::flow::{DIRECTION_OUTBOUND, FlowRecord, KIND_CLOSE, KIND_OPEN};
 use fluoro_shared::record::Header;
 use zerocopy::{FromZeros, IntoBytes};
@@ -48,13 +49,13 @@ fn totals(core: &Core) -> (Option<f64>, Option<f64>) {
     (totals.get("flows").copied().flatten(), totals.get("untracked").copied().flatten())
 }
 
-/// A connection of a process that opens, and ends if it is told with which bytes.
-fn of_process(tgid: u32, id: u64, tx_bytes: Option<u64>, at_ns: u64) -> Vec<(BootTime, Vec<u8>)> {
+/// A connection to a peer that opens, and ends if it is told with which bytes.
+fn to_peer(peer: u32, id: u64, tx_bytes: Option<u64>, at_ns: u64) -> Vec<(BootTime, Vec<u8>)> {
     let told = |kind| {
         let mut record = FlowRecord::new_zeroed();
         record.header = Header { at_ns, seq: id, cpu: 0, kind, flags: 0 };
         (record.id, record.direction) = (id, DIRECTION_OUTBOUND);
-        (record.owner.tgid, record.owner.tid, record.owner.start_ns) = (tgid, tgid, BEGAN);
+        record.peer_address = Ipv4Addr::from(peer).to_ipv6_mapped().octets();
         record.tx_bytes = tx_bytes.unwrap_or(0);
         (BootTime(at_ns), record.as_bytes().to_vec())
     };
@@ -62,28 +63,28 @@ fn of_process(tgid: u32, id: u64, tx_bytes: Option<u64>, at_ns: u64) -> Vec<(Boo
 }
 
 #[test]
-fn what_a_process_sent_never_grows_less_however_many_came_before_it() {
+fn what_a_peer_was_sent_never_grows_less_however_many_came_before_it() {
     const SECOND: u64 = 1_000_000_000;
-    const LATE: u32 = 500_000;
+    const LATE: u32 = 0x0b00_0001;
     const COMES: u64 = 8;
     let clock = Clock::default();
     let mut core = Core::new(Shared::new(Described { clock: clock.clone(), ..Described::default() }));
     let mut records = Vec::new();
-    for second in 0..30 {
+    for second in 0..26 {
         let at = BEGAN + second * SECOND;
         // Each of these comes once.
-        let crowd = (0..2_000).map(|n| second * 10_000 + n + 1);
-        records.extend(crowd.flat_map(|id| of_process(1_000 + id as u32, id, Some(10), at)));
+        let crowd = (0..1_500).map(|n| second * 10_000 + n + 1);
+        records.extend(crowd.flat_map(|id| to_peer(0x0a00_0000 + id as u32, id, Some(10), at)));
         if second == COMES {
-            records.extend(of_process(LATE, 900_000, None, at));
+            records.extend(to_peer(LATE, 900_000, None, at));
         }
         if second >= COMES {
-            records.extend(of_process(LATE, 900_001 + second, Some(100), at));
+            records.extend(to_peer(LATE, 900_001 + second, Some(100), at));
         }
     }
     let mut sources = Sources::default();
     sources.open(Family::Flow, Box::new(Script::new(Family::Flow, clock.clone(), records)));
-    for second in 0..30 {
+    for second in 0..26 {
         clock.set(BootTime(BEGAN + second * SECOND + SECOND / 2));
         core.drain(&mut sources);
         while core.has_backlog() {
@@ -91,10 +92,8 @@ fn what_a_process_sent_never_grows_less_however_many_came_before_it() {
         }
         core.take_events();
         core.tick(Duration::from_secs(1));
-        let groups = core.flow.groups(By::Process, &core.flow_rows(false), true);
-        let late = groups.iter().find(
-            |group| matches!(group.key, GroupKey::Process(Some(process)) if process.tgid == Tgid(LATE)),
-        );
+        let groups = core.flow.groups(By::Peer, &core.flow_rows(false), true);
+        let late = groups.iter().find(|group| group.key == GroupKey::Peer(Ipv4Addr::from(LATE).into()));
         let due = (second >= COMES).then(|| 100 * (second - COMES + 1));
         assert_eq!(late.map(|group| group.sums.tx_bytes), due, "after {second} s");
     }
