@@ -62,7 +62,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let tried = account.get("unreachable").and_then(Value::as_array).context("no unreachable")?;
     checks.equal("without a way: attempts", 2 * count, tried.len() as u64);
     let known = Doctor::known(place)?.unsupported("flow_unstarted");
-    known.iter().for_each(|why| checks.note(format!("doctor: flow_unstarted is unsupported here: {why}")));
+    if let Some(why) = &known {
+        checks.note(format!("doctor: flow_unstarted is unsupported here: {why}"));
+    }
     for address in ["192.0.2.1", "2001:db8::1"] {
         let code = tried.iter().find(|one| one.get(0).and_then(Value::as_str) == Some(address));
         let code = code.and_then(|one| one.get(1)?.as_i64()).context("no error")?;
