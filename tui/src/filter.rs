@@ -141,6 +141,11 @@ impl Filter {
         push::excludes_cgroup(self, path)
     }
 
+    /// Does a term look at the columns that carry this key?
+    pub fn names(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
+
     fn resolve(&self, infos: &'static [Info]) -> Arc<Vec<Vec<usize>>> {
         let row_kind = infos.as_ptr() as usize;
         let found = |list: &[Resolved]| {

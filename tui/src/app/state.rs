@@ -10,6 +10,7 @@ use crate::app::chord::Chord;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
 use crate::columns::{Facts, Info, RowId, Sheet};
+use crate::families::file::row::group::By;
 use crate::filter::Filter;
 use crate::model::{Query, Scope, Snapshot, Sort, View};
 use crate::records::WallTime;
@@ -127,6 +128,7 @@ pub struct State {
     pub keys: &'static [Action],
     pub own: bool,
     pub by_owner: bool,
+    pub files_by: Option<By>,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -160,6 +162,7 @@ impl State {
             keys: actions(),
             own: false,
             by_owner: false,
+            files_by: None,
             mouse,
             ahead: vec![],
             dirty: true,
@@ -255,6 +258,7 @@ impl State {
             moment: self.moment.filter(|_| self.paused),
             open,
             by_owner: self.by_owner,
+            files_by: self.files_by,
             sight,
             own: self.own,
         }
