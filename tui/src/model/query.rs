@@ -53,8 +53,7 @@ impl View {
     /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
     pub const fn needs(self, family: Family) -> bool {
         match family {
-            Family::Process => true,
-            Family::Flow => true,
+            Family::Process | Family::Flow => true,
             Family::Syscall => matches!(self, Self::Syscalls),
             // Processes has columns of theirs.
             Family::Drop => matches!(self, Self::Overview | Self::Processes | Self::Events | Self::Failures),
