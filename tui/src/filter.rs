@@ -131,6 +131,11 @@ impl Filter {
         self.tree.matches(&Seen { row, event, infos: row.infos(), columns: &columns, keys: &self.keys })
     }
 
+    /// A term of it has this key.
+    pub fn names(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
+
     /// What the kernel side may leave out without changing what is shown.
     pub fn push_down(&self, uids: impl Fn(&dyn Fn(&str) -> bool) -> Vec<u32>) -> PushDown {
         push::push_down(self, &uids)
@@ -139,11 +144,6 @@ impl Filter {
     /// No process in the cgroup at `path` can match.
     pub fn excludes_cgroup(&self, path: &Outside) -> bool {
         push::excludes_cgroup(self, path)
-    }
-
-    /// Does a term look at the columns that carry this key?
-    pub fn names(&self, key: &str) -> bool {
-        self.keys.contains(&key)
     }
 
     fn resolve(&self, infos: &'static [Info]) -> Arc<Vec<Vec<usize>>> {

@@ -8,6 +8,7 @@ mod bytes;
 mod checks;
 mod churn;
 mod contributed;
+mod dns;
 mod doctor;
 mod drops;
 mod event;
@@ -106,6 +107,7 @@ pub const PER_KERNEL: &[&str] = &[
     "file-storm",
     "prime",
     "identity",
+    "dns",
     "drops",
     "ground",
     "hooks",
@@ -127,6 +129,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("churn", churn::play),
     ("prime", prime::play),
     ("identity", identity::play),
+    ("dns", dns::play),
     ("drops", drops::play),
     ("top", top::play),
     ("contributed", contributed::play),
@@ -157,6 +160,7 @@ const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
     ("flow_", &["flows", "storm", "failures-first"]),
     ("syscall_", &["syscalls"]),
+    ("dns_", &["dns"]),
     ("drop_", &["drops"]),
     ("file_", &["files"]),
 ];

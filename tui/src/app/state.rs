@@ -129,6 +129,8 @@ pub struct State {
     pub own: bool,
     pub by_owner: bool,
     pub files_by: Option<By>,
+    /// Peers are called by the names that were observed.
+    pub names: bool,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -163,6 +165,7 @@ impl State {
             own: false,
             by_owner: false,
             files_by: None,
+            names: true,
             mouse,
             ahead: vec![],
             dirty: true,

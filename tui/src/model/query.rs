@@ -55,6 +55,7 @@ impl View {
         match family {
             Family::Process | Family::Flow => true,
             Family::Syscall => matches!(self, Self::Syscalls),
+            Family::Dns => matches!(self, Self::Flows | Self::Events),
             // Processes has columns of theirs.
             Family::Drop => matches!(self, Self::Overview | Self::Processes | Self::Events | Self::Failures),
             Family::File => {
