@@ -61,6 +61,8 @@ pub struct Job {
     pub flags: u64,
     /// Address of a `struct path`; 0: none.
     pub base: u64,
+    /// Of a dentry on that path's mount, which is walked from in its stead; 0: none.
+    pub dentry: u64,
     /// 0: none.
     pub text: u64,
 }
@@ -173,13 +175,15 @@ pub fn start(scratch: *mut Scratch) -> Option<(*const u8, u64)> {
     }
 }
 
-/// Walks from the `struct path` at `path` to the root of `fs`. True: the head of the path is missing.
+/// Walks from the `struct path` at `path`, or from a dentry on its mount, to the root of `fs`. True: the head of the
+/// path is missing.
 #[inline(always)]
-pub fn walk(scratch: *mut Scratch, path: Kptr, fs: Kptr) -> bool {
+pub fn walk(scratch: *mut Scratch, path: Kptr, dentry: u64, fs: Kptr) -> bool {
     // SAFETY: map memory that this program holds.
     unsafe {
         write_volatile(&raw mut (*scratch).position, PATH_MAX as u64);
-        write_volatile(&raw mut (*scratch).dentry, Helper::read(path, offset!(path_dentry)));
+        let from = if dentry == 0 { Helper::read(path, offset!(path_dentry)) } else { dentry };
+        write_volatile(&raw mut (*scratch).dentry, from);
         enter_mount(scratch, Helper::read(path, offset!(path_mnt)));
         let root = fs.wrapping_add(offset!(fs_root) as usize);
         write_volatile(&raw mut (*scratch).root_dentry, Helper::read(root, offset!(path_dentry)));

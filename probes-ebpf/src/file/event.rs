@@ -29,9 +29,9 @@ const EFAULT: i64 = 14;
 /// Set by the open that made the file (include/linux/fs.h, since 4.19).
 const FMODE_CREATED: u32 = 1 << 20;
 
-const NOWHERE: Inode = Inode { number: 0, device: 0, mode: 0 };
+pub const NOWHERE: Inode = Inode { number: 0, device: 0, mode: 0 };
 
-const NO_JOB: Job = Job { kind: 0, flags: 0, base: 0, text: 0 };
+pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: 0, dentry: 0, text: 0 };
 
 /// A call that makes an event; what is to be sent of it.
 #[inline(always)]
@@ -130,11 +130,12 @@ pub fn work<A: Access>(scratch: *mut Scratch) {
             (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
         };
         // SAFETY: as above.
-        let (kind, text, base, mut flags) = unsafe {
+        let (kind, text, base, dentry, mut flags) = unsafe {
             (
                 read_volatile(&raw const (*job).kind),
                 read_volatile(&raw const (*job).text),
                 read_volatile(&raw const (*job).base),
+                read_volatile(&raw const (*job).dentry),
                 read_volatile(&raw const (*job).flags),
             )
         };
@@ -150,7 +151,7 @@ pub fn work<A: Access>(scratch: *mut Scratch) {
         unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
         if base == 0 {
             flags |= u64::from(FLAG_BARE);
-        } else if begin != b'/' && path::walk(scratch, base as Kptr, fs) {
+        } else if begin != b'/' && path::walk(scratch, base as Kptr, dentry, fs) {
             flags |= u64::from(FLAG_TRUNCATED);
         }
         // SAFETY: as above.
@@ -193,11 +194,11 @@ fn directory<A: Access>(ended: &Ended, argument: u8) -> u64 {
 fn named(kind: u16, file: Kptr) -> Job {
     let base = file.wrapping_add(offset!(file_path) as usize);
     let deleted = if is_deleted(base) { FLAG_DELETED } else { 0 };
-    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted), base: base as u64, text: 0 }
+    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted), base: base as u64, ..NO_JOB }
 }
 
 #[inline(always)]
-fn assign(scratch: *mut Scratch, first: &Job, second: &Job) {
+pub fn assign(scratch: *mut Scratch, first: &Job, second: &Job) {
     // SAFETY: map memory that this program holds.
     unsafe {
         let jobs = (&raw mut (*scratch).jobs).cast::<Job>();
@@ -232,7 +233,7 @@ fn is_deleted(path: Kptr) -> bool {
 
 /// Writes the fixed part: in the scratch from the first, for which the stack has no room.
 #[inline(always)]
-fn fix(scratch: *mut Scratch, ended: &Ended, subject: &Task, inode: &Inode, detail: u64) {
+pub fn fix(scratch: *mut Scratch, ended: &Ended, subject: &Task, inode: &Inode, detail: u64) {
     // SAFETY: map memory that this program holds.
     let record = unsafe { (&raw mut (*scratch).fixed).cast::<FileRecord>() };
     // SAFETY: no arguments.

@@ -45,6 +45,8 @@ pub struct Event {
     pub target: Option<Vec<u8>>,
     pub path_kind: Option<String>,
     pub path_truncated: bool,
+    /// Asked for by the 32-bit ABI.
+    pub compat: bool,
     pub flags: Option<String>,
     pub result: Option<i64>,
     /// The open made the file.
@@ -112,6 +114,7 @@ impl Event {
             target: bytes(value, "/file/symbolic_link/target_path"),
             path_kind: text(value, "/file/path_kind"),
             path_truncated: value.pointer("/file/path_truncated") == Some(&Value::Bool(true)),
+            compat: value.pointer("/file/compat") == Some(&Value::Bool(true)),
             flags: text(value, "/file/flags"),
             result: value.pointer("/result/return").and_then(Value::as_i64),
             made: value.pointer("/result/created") == Some(&Value::Bool(true)),
