@@ -17,7 +17,7 @@ use crate::{
     filter::{self, Verdict},
     ledger,
     machine::offset,
-    path::{self, Job, Scratch},
+    path::{self, Job, Place, Scratch},
     ring, task,
 };
 
@@ -29,9 +29,9 @@ const EFAULT: i64 = 14;
 /// Set by the open that made the file (include/linux/fs.h, since 4.19).
 const FMODE_CREATED: u32 = 1 << 20;
 
-pub const NOWHERE: Inode = Inode { number: 0, device: 0, mode: 0 };
+pub const NO_INODE: Inode = Inode { number: 0, device: 0, mode: 0 };
 
-pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: 0, dentry: 0, text: 0 };
+pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: Place::NOWHERE, text: 0 };
 
 /// A call that makes an event; what is to be sent of it.
 #[inline(always)]
@@ -52,7 +52,7 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
     } else {
         null()
     };
-    let inode = if file.is_null() { NOWHERE } else { inode_of(file) };
+    let inode = if file.is_null() { NO_INODE } else { inode_of(file) };
     let mut first = false;
     if kind == KIND_OPEN {
         first = activity::on_open(ended, &subject, &verdict, &inode);
@@ -130,12 +130,11 @@ pub fn work<A: Access>(scratch: *mut Scratch) {
             (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
         };
         // SAFETY: as above.
-        let (kind, text, base, dentry, mut flags) = unsafe {
+        let (kind, text, base, mut flags) = unsafe {
             (
                 read_volatile(&raw const (*job).kind),
                 read_volatile(&raw const (*job).text),
                 read_volatile(&raw const (*job).base),
-                read_volatile(&raw const (*job).dentry),
                 read_volatile(&raw const (*job).flags),
             )
         };
@@ -149,9 +148,9 @@ pub fn work<A: Access>(scratch: *mut Scratch) {
             if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
         // SAFETY: as above.
         unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
-        if base == 0 {
+        if base.dentry == 0 {
             flags |= u64::from(FLAG_BARE);
-        } else if begin != b'/' && path::walk(scratch, base as Kptr, dentry, fs) {
+        } else if begin != b'/' && path::walk::<A>(scratch, base, fs) {
             flags |= u64::from(FLAG_TRUNCATED);
         }
         // SAFETY: as above.
@@ -179,22 +178,22 @@ fn settle(kind: u16, sent: bool) {
 
 /// Where a relative path begins: at a directory that an argument names, or at the current one.
 #[inline(always)]
-fn directory<A: Access>(ended: &Ended, argument: u8) -> u64 {
+fn directory<A: Access>(ended: &Ended, argument: u8) -> Place {
     let descriptor = ended.argument(argument);
     if argument == 0 || descriptor as i32 == AT_FDCWD {
         let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-        return fs.wrapping_add(offset!(fs_pwd) as usize) as u64;
+        return Place::at(fs.wrapping_add(offset!(fs_pwd) as usize));
     }
     let file = file_of::<A>(descriptor);
-    if file.is_null() { 0 } else { file.wrapping_add(offset!(file_path) as usize) as u64 }
+    if file.is_null() { Place::NOWHERE } else { Place::at(file.wrapping_add(offset!(file_path) as usize)) }
 }
 
 /// A record with the path of an open file.
 #[inline(always)]
 fn named(kind: u16, file: Kptr) -> Job {
-    let base = file.wrapping_add(offset!(file_path) as usize);
-    let deleted = if is_deleted(base) { FLAG_DELETED } else { 0 };
-    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted), base: base as u64, ..NO_JOB }
+    let base = Place::at(file.wrapping_add(offset!(file_path) as usize));
+    let deleted = if is_deleted(base.dentry as Kptr) { FLAG_DELETED } else { 0 };
+    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted), base, ..NO_JOB }
 }
 
 #[inline(always)]
@@ -225,8 +224,7 @@ fn detail(ended: &Ended) -> u64 {
 }
 
 #[inline(always)]
-fn is_deleted(path: Kptr) -> bool {
-    let dentry: Kptr = Helper::read(path, offset!(path_dentry));
+fn is_deleted(dentry: Kptr) -> bool {
     Helper::read::<u64>(dentry, offset!(dentry_hash_pprev)) == 0
         && Helper::read::<Kptr>(dentry, offset!(dentry_parent)) != dentry
 }

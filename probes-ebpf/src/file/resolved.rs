@@ -16,13 +16,14 @@ use fluoro_shared::{
 
 use super::{
     Ended, calls,
-    event::{self, NO_JOB, NOWHERE},
+    event::{self, NO_INODE, NO_JOB},
 };
 use crate::{
-    access::{Helper, Kptr},
+    access::{Access, Helper, Kptr},
     filter::{self, Verdict},
     inflight, ledger,
-    path::{self, Job},
+    machine::offset,
+    path::{self, Job, Place},
     task,
 };
 
@@ -92,7 +93,7 @@ const fn kinds<const N: usize>(kinds: [u16; N]) -> u32 {
 fn on_entry(dir: Kptr, dentry: Kptr) -> i32 {
     const KINDS: u32 = kinds([KIND_CREATE, KIND_MKDIR, KIND_RMDIR, KIND_UNLINK, KIND_SYMLINK]);
     if is_due(KINDS) {
-        tell(&NO_JOB, &job(KIND_PATH, dir, dentry));
+        tell(&NO_JOB, &job(KIND_PATH, below(dir, dentry)));
     }
     0
 }
@@ -100,7 +101,7 @@ fn on_entry(dir: Kptr, dentry: Kptr) -> i32 {
 #[inline(always)]
 fn on_rename(old_dir: Kptr, old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
     if is_due(kinds([KIND_RENAME])) {
-        tell(&job(KIND_OTHER_PATH, old_dir, old), &job(KIND_PATH, new_dir, new));
+        tell(&job(KIND_OTHER_PATH, below(old_dir, old)), &job(KIND_PATH, below(new_dir, new)));
     }
     0
 }
@@ -109,7 +110,7 @@ fn on_rename(old_dir: Kptr, old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
 #[inline(always)]
 fn on_link(old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
     if is_due(kinds([KIND_LINK])) {
-        tell(&job(KIND_OTHER_PATH, new_dir, old), &job(KIND_PATH, new_dir, new));
+        tell(&job(KIND_OTHER_PATH, below(new_dir, old)), &job(KIND_PATH, below(new_dir, new)));
     }
     0
 }
@@ -118,7 +119,7 @@ fn on_link(old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
 #[inline(always)]
 fn on_file(path: Kptr) -> i32 {
     if is_due(kinds([KIND_TRUNCATE, KIND_CHMOD, KIND_CHOWN])) {
-        tell(&NO_JOB, &job(KIND_PATH, path, core::ptr::null()));
+        tell(&NO_JOB, &job(KIND_PATH, Place::at(path)));
     }
     0
 }
@@ -135,15 +136,15 @@ fn is_due(kinds: u32) -> bool {
         && matches!(filter::stance((ids >> 32) as u32), Verdict::Wanted)
 }
 
+/// A dentry on the mount of a directory.
 #[inline(always)]
-fn job(kind: u16, path: Kptr, dentry: Kptr) -> Job {
-    Job {
-        kind: u64::from(kind),
-        flags: u64::from(FLAG_RESOLVED),
-        base: path as u64,
-        dentry: dentry as u64,
-        ..NO_JOB
-    }
+fn below(dir: Kptr, dentry: Kptr) -> Place {
+    Place { mnt: Helper::read(dir, offset!(path_mnt)), dentry: dentry as u64 }
+}
+
+#[inline(always)]
+fn job(kind: u16, base: Place) -> Job {
+    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED), base, ..NO_JOB }
 }
 
 #[inline(always)]
@@ -162,7 +163,7 @@ fn tell(first: &Job, second: &Job) {
         duration_ns: 0,
         flags: 0,
     };
-    event::fix(scratch, &asked, &task::brief::<Helper>(), &NOWHERE, 0);
+    event::fix(scratch, &asked, &task::brief::<Helper>(), &NO_INODE, 0);
     event::assign(scratch, first, second);
     event::work::<Helper>(scratch);
 }

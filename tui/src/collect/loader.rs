@@ -192,8 +192,9 @@ pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Ve
         .programs()
         .iter()
         .map(|program| {
-            let trials = in_order(program)
-                .into_iter()
+            let trials = program
+                .alternatives
+                .iter()
                 .map(|alternative| Trial {
                     alternative: alternative.name,
                     outcome: try_one(&mut bpf, alternative, ground, &mut types),
