@@ -132,8 +132,9 @@ impl Attached {
 
     /// What the kernel says of each program in use, in the order of `standings`.
     pub fn info(&self) -> Vec<Option<ProgramInfo>> {
-        let by_kprobe =
-            |standing: &Standing| standing.alternative.is_some_and(|alternative| alternative.hook.kind() == "kprobe");
+        let by_kprobe = |standing: &Standing| {
+            standing.alternative.is_some_and(|alternative| alternative.hook.kind() == "kprobe")
+        };
         let kprobes =
             if self.standings.iter().any(by_kprobe) { bpf::kprobe_misses() } else { HashMap::new() };
         let of = |alternative: &Alternative| {
@@ -413,18 +414,14 @@ fn load_and_attach(
 ) -> Result<(), String> {
     match hook {
         Hook::Fentries(entries) => {
-            return entries
-                .iter()
-                .try_for_each(|(entry, function)| {
-                    load_and_attach(bpf, entry, Hook::Fentry(function), ground, types)
-                });
+            return entries.iter().try_for_each(|(entry, function)| {
+                load_and_attach(bpf, entry, Hook::Fentry(function), ground, types)
+            });
         }
         Hook::Kprobes(entries) => {
-            return entries
-                .iter()
-                .try_for_each(|(entry, functions)| {
-                    load_and_attach(bpf, entry, Hook::Kprobe(functions), ground, types)
-                });
+            return entries.iter().try_for_each(|(entry, functions)| {
+                load_and_attach(bpf, entry, Hook::Kprobe(functions), ground, types)
+            });
         }
         _ => {}
     }

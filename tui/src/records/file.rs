@@ -3,7 +3,8 @@
 use fluoro_shared::file::{
     FAILED, FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING,
     FileKey, FileRecord, KIND_CHMOD, KIND_CHOWN, KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_NAME, KIND_OPEN,
-    KIND_OTHER_PATH, KIND_PATH, KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK, PATH_MAX, format,
+    KIND_OTHER_PATH, KIND_PATH, KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK, PATH_MAX,
+    format,
 };
 use zerocopy::FromBytes;
 
@@ -219,7 +220,11 @@ impl Record {
             at: BootTime(raw.header.at_ns),
             task,
             what,
-            path: if resolved && base.is_empty() && file.kind != FileKind::Directory && what.is_of_descriptor() {
+            path: if resolved
+                && base.is_empty()
+                && file.kind != FileKind::Directory
+                && what.is_of_descriptor()
+            {
                 // A root that is none: pipes and the like are on mounts that nobody sees.
                 file.nameless()
             } else {

@@ -101,7 +101,7 @@ pub fn play(words: &mut Words) -> Result<()> {
     // What must be there beforehand, so that nothing else than what is noted happens afterwards.
     let deep = vec!["d"; DEPTH].join("/");
     std::fs::create_dir_all(Path::new(&root).join(&deep))?;
-    let compat = compat::Calls::new()?;
+    let has_32_bits = compat::is_there()?;
     voice::say(&json!({"pid": std::process::id()}))?;
     voice::wait_for("go")?;
     let mut log = Log { done: Vec::new() };
@@ -114,7 +114,9 @@ pub fn play(words: &mut Words) -> Result<()> {
     roundabout(&mut log, root.as_bytes())?;
     failures(&mut log, root.as_bytes())?;
     let before = log.done.len();
-    by_32_bits(&mut log, root.as_bytes(), compat.as_ref())?;
+    if has_32_bits {
+        by_32_bits(&mut log, root.as_bytes())?;
+    }
     let by_32_bits = log.done.len() - before;
     let before = log.done.len();
     by_uring(&mut log, root.as_bytes())?;
@@ -222,7 +224,10 @@ fn roundabout(log: &mut Log, root: &[u8]) -> Result<()> {
     let (there, further) = (join(&real, b"made"), join(&real, b"further"));
     let (passed, on) = (join(&way, b".//made"), join(&way, b"../real/further"));
     let (from, to) = (text(&passed)?, text(&on)?);
-    log.note(&Done::of("file.create", &there).passed(&passed, None), call::mknod(&from, libc::S_IFREG | 0o600));
+    log.note(
+        &Done::of("file.create", &there).passed(&passed, None),
+        call::mknod(&from, libc::S_IFREG | 0o600),
+    );
     log.note(
         &Done::of("file.link", &further).from(&there).passed(&on, Some(&passed)),
         call::link(&from, &to),
@@ -244,18 +249,17 @@ fn roundabout(log: &mut Log, root: &[u8]) -> Result<()> {
 }
 
 /// What a 32-bit program does.
-fn by_32_bits(log: &mut Log, root: &[u8], calls: Option<&compat::Calls>) -> Result<()> {
-    let Some(calls) = calls else { return Ok(()) };
+fn by_32_bits(log: &mut Log, root: &[u8]) -> Result<()> {
     let (here, other) = (join(root, b"by 32 bits"), join(root, b"other by 32 bits"));
     let (path, other_path) = (text(&here)?, text(&other)?);
-    log.note(&Done::of("file.open", &here), calls.open(&path, libc::O_RDONLY, 0)?);
-    let made = calls.open(&path, libc::O_RDWR | libc::O_CREAT, 0o600)?;
+    log.note(&Done::of("file.open", &here), compat::open(&path, libc::O_RDONLY, 0)?);
+    let made = compat::open(&path, libc::O_RDWR | libc::O_CREAT, 0o600)?;
     call::close(log.note(&Done::of("file.open", &here).creating(), made));
-    log.note(&Done::of("file.rename", &other).from(&here), calls.rename(&path, &other_path)?);
-    log.note(&Done::of("file.unlink", &other), calls.unlink(&other_path)?);
-    log.note(&Done::of("file.mkdir", &here), calls.mkdir(&path, 0o700)?);
-    log.note(&Done::of("file.mkdir", &here), calls.mkdir(&path, 0o700)?);
-    log.note(&Done::of("file.rmdir", &here), calls.rmdir(&path)?);
+    log.note(&Done::of("file.rename", &other).from(&here), compat::rename(&path, &other_path)?);
+    log.note(&Done::of("file.unlink", &other), compat::unlink(&other_path)?);
+    log.note(&Done::of("file.mkdir", &here), compat::mkdir(&path, 0o700)?);
+    log.note(&Done::of("file.mkdir", &here), compat::mkdir(&path, 0o700)?);
+    log.note(&Done::of("file.rmdir", &here), compat::rmdir(&path)?);
     Ok(())
 }
 

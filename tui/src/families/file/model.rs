@@ -12,10 +12,10 @@ mod paths;
 
 pub use super::row::{Call, FileRow, Uses};
 use super::words;
-use paths::Pending;
 use crate::model::{Distribution, EventDraft, Histograms, Identity, Lookup, Processes, Series, errno_name};
 use crate::records::file::{self, FileId, FileKind, Op, Record, What};
 use crate::records::{Outside, ProcKey};
+use paths::Pending;
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
@@ -294,7 +294,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::engine::synthetic::{Described, Shared};
-    use crate::records::Tgid;
 
     const START_NS: u64 = 10_000_000;
 

@@ -83,46 +83,43 @@ pub mod compat {
     const MKDIR: i32 = 39;
     const RMDIR: i32 = 40;
 
-    /// `None`: the kernel has none, and would kill who calls.
-    pub struct Calls(());
-
-    impl Calls {
-        pub fn new() -> Result<Option<Self>> {
-            // SAFETY: the child makes two system calls and nothing else.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                // SAFETY: no pointers.
-                unsafe {
-                    let answered = call(GETPID, 0, 0, 0);
-                    libc::_exit(i32::from(answered <= 0));
-                }
+    /// False: the kernel has none, and would kill who calls.
+    pub fn is_there() -> Result<bool> {
+        // SAFETY: the child makes two system calls and nothing else.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: no pointers.
+            unsafe {
+                let answered = call(GETPID, 0, 0, 0);
+                libc::_exit(i32::from(answered <= 0));
             }
-            ensure!(child > 0, "fork: {}", Errno::last());
-            let mut status = 0;
-            // SAFETY: an own child, and room for its status.
-            ensure!(unsafe { libc::waitpid(child, &raw mut status, 0) } == child, "waitpid: {}", Errno::last());
-            Ok((status == 0).then_some(Self(())))
         }
+        ensure!(child > 0, "fork: {}", Errno::last());
+        let mut status = 0;
+        // SAFETY: an own child, and room for its status.
+        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        ensure!(waited == child, "waitpid: {}", Errno::last());
+        Ok(status == 0)
+    }
 
-        pub fn open(&self, path: &CStr, flags: i32, mode: i32) -> Result<i64> {
-            by_path(OPEN, path, None, flags, mode)
-        }
+    pub fn open(path: &CStr, flags: i32, mode: i32) -> Result<i64> {
+        by_path(OPEN, path, None, flags, mode)
+    }
 
-        pub fn unlink(&self, path: &CStr) -> Result<i64> {
-            by_path(UNLINK, path, None, 0, 0)
-        }
+    pub fn unlink(path: &CStr) -> Result<i64> {
+        by_path(UNLINK, path, None, 0, 0)
+    }
 
-        pub fn mkdir(&self, path: &CStr, mode: i32) -> Result<i64> {
-            by_path(MKDIR, path, None, mode, 0)
-        }
+    pub fn mkdir(path: &CStr, mode: i32) -> Result<i64> {
+        by_path(MKDIR, path, None, mode, 0)
+    }
 
-        pub fn rmdir(&self, path: &CStr) -> Result<i64> {
-            by_path(RMDIR, path, None, 0, 0)
-        }
+    pub fn rmdir(path: &CStr) -> Result<i64> {
+        by_path(RMDIR, path, None, 0, 0)
+    }
 
-        pub fn rename(&self, from: &CStr, to: &CStr) -> Result<i64> {
-            by_path(RENAME, from, Some(to), 0, 0)
-        }
+    pub fn rename(from: &CStr, to: &CStr) -> Result<i64> {
+        by_path(RENAME, from, Some(to), 0, 0)
     }
 
     /// Texts are copied to where 32 bits reach.

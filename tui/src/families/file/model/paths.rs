@@ -69,7 +69,10 @@ impl Pending {
         };
         let began = BootTime(event.at.0.saturating_sub(event.duration_ns.unwrap_or(0)));
         let of_this_call = |resolved: &Resolved| {
-            event.result >= 0 && event.duration_ns.is_some() && began <= resolved.at && resolved.at <= event.at
+            event.result >= 0
+                && event.duration_ns.is_some()
+                && began <= resolved.at
+                && resolved.at <= event.at
         };
         if let Some(resolved) = told.resolved.filter(|_| !event.resolved).filter(of_this_call) {
             paths.path = resolved.path;
