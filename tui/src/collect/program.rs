@@ -43,6 +43,8 @@ pub enum Hook {
     Kprobes(&'static [(&'static str, &'static [&'static str])]),
     /// Static tracepoints by perf event, as category and name; at least one is needed.
     Tracepoint(&'static [(&'static str, &'static str)]),
+    /// Filter of a socket that sees the packets of every interface of fluoro's network namespace. It needs no kernel type.
+    PacketSocket,
 }
 
 /// Of entry points that do without the helper that reads kernel memory: what they then do not see.
@@ -88,6 +90,7 @@ impl Hook {
             Self::Fentry(_) | Self::Fentries(_) => "fentry",
             Self::Kprobe(_) | Self::Kprobes(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
+            Self::PacketSocket => "socket_filter",
         }
     }
 
@@ -107,6 +110,7 @@ impl Hook {
                 .map(|(category, name)| format!("{category}:{name}"))
                 .collect::<Vec<_>>()
                 .join(" + "),
+            Self::PacketSocket => "AF_PACKET".to_owned(),
         };
         format!("{} {target}", self.kind())
     }
