@@ -3,6 +3,7 @@
 mod failures;
 mod give;
 mod groups;
+mod paths;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,8 +12,6 @@ use std::time::Duration;
 use fluoro_shared::file::{FileCell, FileKey};
 use fluoro_shared::histogram::HistogramKey;
 use zerocopy::IntoBytes;
-
-mod paths;
 
 pub use super::row::{Call, FileRow, Uses};
 use super::words;
