@@ -87,9 +87,8 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 const HOST_ONLY: &[&str] =
     &["filters", "groups", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
-/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
-/// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
-const LONG: &[&str] = &["bytes", "churn", "failures", "file-storm", "on-demand", "exec-storm"];
+/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
+const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
 pub const PER_KERNEL: &[&str] = &[
