@@ -25,6 +25,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("files", files::opens),
     ("mkdir", files::mkdir),
     ("console", console::standing),
+    ("keys", console::keys),
     ("start", console::start),
     ("exit", console::exit),
 ];

@@ -6,6 +6,8 @@ mod binaries;
 mod ebpf;
 mod guest;
 mod prove;
+mod screens;
+mod shot;
 mod test;
 mod tidy;
 mod tool;
@@ -35,6 +37,12 @@ const COMMANDS: &[(&str, &str, &str, Run)] = &[
         "[--special] [--kernel SERIES ..] [--hook P=A ..] [NAME ..]",
         "play scenarios on Debian's kernels in QEMU",
         vm::main,
+    ),
+    (
+        "screens",
+        "",
+        "take the pictures of the pages in a guest: assets/screens, docs/workflows.md",
+        screens::main,
     ),
     ("bench", "[NAME ..]", "measure what is budgeted", bench::main),
     ("workload", "NAME ..", "one of the programs that scenarios observe", workload::main),

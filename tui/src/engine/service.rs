@@ -346,6 +346,7 @@ impl Console {
                     missed: program.info.and_then(|info| info.recursion_misses),
                     seen: Some(ledger.seen),
                     lost: Some(ledger.lost),
+                    ledger: Some(ledger),
                     map_bytes: self.collector.map_bytes(program.family),
                 }
             })
