@@ -49,7 +49,9 @@ const COMMANDS: &[(&str, &str, &str, Run)] = &[
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // What a workload is called with may be anything.
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if std::process::id() == 1 {
         guest::main(&args);
     }

@@ -15,6 +15,8 @@ use crate::workload::actor::Actor;
 use crate::workload::hostile::name;
 
 const NAMES: u32 = 1_000_000;
+/// Of them, typed as filters.
+const FILTERS: u64 = 60;
 const ROWS: u16 = 50;
 const COLUMNS: u16 = 160;
 
@@ -28,7 +30,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 fn lines(place: &Place, checks: &mut Checks, names: u32) -> Result<()> {
     let mut actor = Actor::start(&place.xtask, &["hostile", &names.to_string(), "150", "50"])?;
     actor.hear(place.patience(10))?;
-    let mut child = run::fluoro(place, &["observe", "file", "process", "--args"])
+    let mut child = run::fluoro(place, &["observe", "file", "process", "--args", "-o", "table"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -102,8 +104,10 @@ fn console(place: &Place, checks: &mut Checks, names: u32) -> Result<()> {
         let mut actor = Actor::start(&place.xtask, &["hostile", &(names / 4).to_string(), "50", "20"])?;
         actor.hear(within)?;
         session.press(&[Key::Char(view)])?;
+        session.until("the view", within, |text| {
+            (view == '1' || text.contains("PROCESS")) && !text.contains("Attaching what")
+        })?;
         actor.tell("go")?;
-        session.until("the view", within, |text| view == '1' || text.contains("PROCESS"))?;
         let talking = thread::scope(|scope| {
             let ended = scope.spawn(|| actor.conclusion(place.patience(60)));
             while !ended.is_finished() {
@@ -119,18 +123,16 @@ fn console(place: &Place, checks: &mut Checks, names: u32) -> Result<()> {
     checks.none("console: text between the columns", &crooked);
 
     session.press(&Key::all("`6`")?)?;
-    for number in 0..200 {
+    for number in 0..FILTERS {
         let mut paste = b"/\x1b[200~".to_vec();
         // The end of a paste is the terminal's to find: it cannot be part of one.
         paste.extend(name(number, 80).into_iter().filter(|byte| *byte != 0x1b));
         paste.extend(b"\x1b[201~");
         session.console.press(&paste)?;
-        session.console.press(b"\x1b")?;
-        if number % 20 == 0 {
-            thread::sleep(std::time::Duration::from_millis(60));
-        }
+        session.until("a filter", within, |text| text.contains("Esc restore"))?;
+        session.press(&[Key::Esc])?;
+        session.until("no filter", within, |text| text.contains("all events"))?;
     }
-    session.until("the end of the filters", within, |text| text.contains("all events"))?;
     session.console.press(b"\x03")?;
     let ended = session.console.await_end(within)?;
     checks.that(
@@ -176,6 +178,8 @@ fn gaps(screen: &vt100::Screen) -> Vec<String> {
         .map(line)
         .filter(|cells| places.iter().any(|at| !blank(cells, at - 1)))
         .map(|cells| cells.concat())
+        // A row names its process; what is said in place of rows stands in no columns.
+        .filter(|line| line.contains('(') && line.contains(')'))
         .take(3)
         .collect()
 }

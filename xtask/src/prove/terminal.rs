@@ -34,10 +34,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut storm = storm(place, 30)?;
     session.console.stick(true);
     storm.tell("go")?;
-    let bytes = |session: &Session| session.console.with_screen(|screen| screen.bytes.len());
-    let before = bytes(&session);
+    // Long enough for the terminal to be full.
     thread::sleep(Duration::from_secs(1));
-    checks.equal("bytes read from it meanwhile", before, bytes(&session));
     run::send(session.console.pid(), Signal::SIGTERM)?;
     let ended = session.console.await_end(within)?;
     drop(storm);

@@ -59,7 +59,7 @@ pub fn with_screens(page: &str, shots: &[Shot]) -> String {
 }
 
 /// What of a screen is the same whoever plays the scenario: the views, what is in scope, the columns and their order.
-/// Each as the page has it and as the screen has it.
+/// Each as the page has it and as the screen has it. A page without a screen claims nothing.
 pub fn shape(page: &str, screen: &str) -> Vec<(&'static str, String, String)> {
     let line = |text: &str, at: usize| text.lines().nth(at).unwrap_or_default().trim_end().to_owned();
     // What stands at the right end is of the machine.
@@ -72,6 +72,9 @@ pub fn shape(page: &str, screen: &str) -> Vec<(&'static str, String, String)> {
         let mut lines = text.lines().skip(3).map(str::trim_end);
         lines.find(|line| !line.is_empty()).unwrap_or_default().to_owned()
     };
+    if page.trim().is_empty() {
+        return Vec::new();
+    }
     vec![
         ("views", line(page, 1), line(screen, 1)),
         ("scope", scope(page), scope(screen)),
