@@ -50,6 +50,7 @@ fn each_entry_is_in_the_section_of_its_hook() {
                 Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
                 Hook::Kprobe(_) => matches!(section, Section::KProbe),
                 Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+                Hook::PacketSocket => matches!(section, Section::SocketFilter),
             };
             assert!(fits, "{entry} is in {section:?}");
         }
@@ -94,7 +95,12 @@ fn maps_are_as_wide_as_the_shared_types() {
         .map(String::as_str)
         .filter(|name| !seen.contains(name) && !name.starts_with(".rodata"))
         .collect();
-    assert_eq!(others, BTreeSet::from(["CLOSED", "EXITED", "LAST", "OWNERS", "REFUSED", "SCRATCH"]));
+    assert_eq!(
+        others,
+        BTreeSet::from([
+            "CLOSED", "EXITED", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH", "SENDERS", "SIGHTS"
+        ])
+    );
 }
 
 #[test]

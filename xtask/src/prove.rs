@@ -7,6 +7,7 @@ mod blind;
 mod bytes;
 mod checks;
 mod churn;
+mod dns;
 mod doctor;
 mod drops;
 mod event;
@@ -117,6 +118,7 @@ pub const PER_KERNEL: &[&str] = &[
     "file-storm",
     "prime",
     "identity",
+    "dns",
     "drops",
     "ground",
     "hooks",
@@ -138,6 +140,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("churn", churn::play),
     ("prime", prime::play),
     ("identity", identity::play),
+    ("dns", dns::play),
     ("drops", drops::play),
     ("top", top::play),
     ("syscalls", syscalls::play),
@@ -169,6 +172,7 @@ const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
     ("flow_", &["flows", "storm", "failures-first"]),
     ("syscall_", &["syscalls"]),
+    ("dns_", &["dns"]),
     ("drop_", &["drops"]),
     ("file_", &["files"]),
 ];

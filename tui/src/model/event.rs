@@ -80,6 +80,10 @@ impl EventRow {
 const SUMMARY: &[&str] = &[
     "errno",
     "reason",
+    "rcode",
+    "name",
+    "qtype",
+    "answers",
     "direction",
     "local",
     "peer",

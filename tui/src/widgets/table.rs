@@ -114,6 +114,8 @@ pub struct Table<'a> {
     pub offset: usize,
     /// The reader's columns, if the reader has chosen.
     pub columns: Option<&'a [String]>,
+    /// Peers by the names that were observed, where they have one.
+    pub names: bool,
     /// What a value says beside itself.
     pub signal: &'a dyn Fn(&Info, &Value<'_>) -> Role,
 }
@@ -174,10 +176,22 @@ impl Table<'_> {
                 let info = self.sheet.infos().get(placed.column)?;
                 let value = facts.value(placed.column);
                 let role = self.role(info, &value, false, self.sheet.ended(row));
-                Some((cell_text(info, facts, &value), role))
+                Some((self.text(facts, info, &value), role))
             })
         });
         std::iter::once(heads).chain(rows).collect()
+    }
+
+    /// A value as it is shown: a peer by its name and how old that is.
+    fn text(&self, facts: &dyn Facts, info: &Info, value: &Value<'_>) -> String {
+        if self.names
+            && info.id == "peer"
+            && let (Value::Socket(at), Value::Text(name)) = (value, facts.named("peer_name"))
+        {
+            let age = fmt::value(&facts.named("name_age"), Unit::Nanos);
+            return format!("{}:{} ({age})", name.shown().as_str(), at.port());
+        }
+        cell_text(info, facts, value)
     }
 
     fn role(&self, info: &Info, value: &Value<'_>, selected: bool, ended: bool) -> Role {
@@ -201,7 +215,7 @@ impl Table<'_> {
             let value = facts.value(column.column);
             let role = self.role(info, &value, selected, ended);
             let Some(place) = cell_area(area, column, 0) else { continue };
-            let text = Shown::own(&cell_text(info, facts, &value)).into_string();
+            let text = Shown::own(&self.text(facts, info, &value)).into_string();
             let text = fmt::fit_path(&text, usize::from(place.width));
             let x = if column.cell.right { place.right().saturating_sub(width(&text)) } else { place.x };
             put(picture, x, place.y, &text, place.width, style(role));
@@ -293,8 +307,15 @@ mod tests {
         let rows = ["exact", "inferred"].map(|word| std::sync::Arc::new(Owned(word)));
         let sheet = crate::columns::Listing { rows: rows.into(), total: 2 };
         let plain = |_: &Info, _: &Value<'_>| Role::Text;
-        let table =
-            Table { sheet: &sheet, sort: None, selected: None, offset: 0, columns: None, signal: &plain };
+        let table = Table {
+            sheet: &sheet,
+            sort: None,
+            selected: None,
+            offset: 0,
+            columns: None,
+            names: false,
+            signal: &plain,
+        };
         let mut picture = Buffer::empty(Rect::new(0, 0, 20, 3));
         table.draw_heads(Rect::new(0, 0, 20, 1), &mut picture);
         table.draw_rows(Rect::new(0, 1, 20, 2), &mut picture);
