@@ -77,6 +77,8 @@ struct Console {
     picture: Arc<Picture>,
     /// What paused views are answered from.
     frozen: Option<Arc<Picture>>,
+    /// Events that had come when the reader paused, and the moment that is: some are newer than its picture.
+    held: Option<(u64, Vec<Arc<EventRow>>)>,
     history: History,
     rankings: Rankings,
     ranks: BTreeMap<View, Ranks>,
@@ -113,6 +115,7 @@ impl Console {
             fresh: 0,
             picture: Arc::new(picture),
             frozen: None,
+            held: None,
             history: History::new(history),
             rankings: Rankings::default(),
             ranks: BTreeMap::new(),
@@ -159,10 +162,13 @@ impl Console {
         let Some(query) = self.service.question() else { return false };
         if !query.paused {
             self.frozen = None;
+            self.held = None;
         } else if let Some(moment) = query.moment {
             self.frozen = self.history.at(moment).or(self.frozen.as_ref()).cloned();
         } else if !self.query.paused {
-            self.frozen = Some(Arc::clone(self.history.newest().unwrap_or(&self.picture)));
+            let picture = Arc::clone(self.history.newest().unwrap_or(&self.picture));
+            self.held = Some((picture.seq, self.events.iter().cloned().collect()));
+            self.frozen = Some(picture);
         }
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
@@ -453,10 +459,10 @@ impl Console {
 
     /// The events that had come by then, oldest first.
     fn events_until(&self, picture: &Arc<Picture>) -> Vec<Arc<EventRow>> {
-        if self.frozen.is_some() {
-            self.history.events(picture.seq, EVENTS_MAX)
-        } else {
-            self.events.iter().cloned().collect()
+        match &self.held {
+            Some((moment, events)) if *moment == picture.seq => events.clone(),
+            _ if self.frozen.is_some() => self.history.events(picture.seq, EVENTS_MAX),
+            _ => self.events.iter().cloned().collect(),
         }
     }
 

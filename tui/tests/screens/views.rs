@@ -73,7 +73,7 @@ fn scene(view: View, which: Rows) -> Scene {
             all(probes)
         }
         View::Failures => all((0..).zip(flows).map(|(n, flow)| rows::failure(n, flow)).collect()),
-        _ => all(flows),
+        View::Flows => all(flows),
     }
 }
 

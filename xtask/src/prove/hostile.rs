@@ -172,7 +172,10 @@ fn gaps(screen: &vt100::Screen) -> Vec<String> {
         .enumerate()
         .filter(|(at, cell)| *at > 2 && *cell != " " && blank(&heading, at - 1) && blank(&heading, at - 2))
         .map(|(at, _)| at)
-        .filter(|at| LEFT.iter().any(|title| heading[*at..].concat().starts_with(title)))
+        .filter(|at| {
+            let rest = heading.get(*at..).unwrap_or_default().concat();
+            LEFT.iter().any(|title| rest.starts_with(title))
+        })
         .collect();
     (heads + 1..rows.saturating_sub(3))
         .map(line)

@@ -50,8 +50,10 @@ pub fn name(number: u64, most: usize) -> Vec<u8> {
     while name.len() < length {
         let random = next();
         match random % 4 {
-            0 => name.extend_from_slice(TEETH[(random >> 8) as usize % TEETH.len()]),
-            1 => name.extend_from_slice(&random.to_le_bytes()[1..5]),
+            0 => name.extend_from_slice(
+                TEETH.get((random >> 8) as usize % TEETH.len()).copied().unwrap_or_default(),
+            ),
+            1 => name.extend(random.to_le_bytes().iter().skip(1).take(4)),
             2 => {
                 let c = char::from_u32((random >> 8) as u32 % 0x11_0000).unwrap_or('x');
                 name.extend_from_slice(c.to_string().as_bytes());

@@ -15,7 +15,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A program, as the console names it: `backup(4242)`.
 pub struct Program {
     pub name: String,
-    _actor: Actor,
+    /// It lives as long.
+    actor: Actor,
 }
 
 pub struct Load {
@@ -83,7 +84,7 @@ impl Ground {
     fn start(&self, place: &Place, name: &str, args: &[&str]) -> Result<(Program, Value)> {
         let actor = Actor::start(&self.named(place, name)?, args)?;
         let told = actor.hear(LIMIT)?;
-        Ok((Program { name: format!("{name}({})", actor.pid()), _actor: actor }, told))
+        Ok((Program { name: format!("{name}({})", actor.pid()), actor }, told))
     }
 
     fn path(&self, name: &str) -> Result<String> {
@@ -101,7 +102,7 @@ impl Load {
         let ground = Ground::new(place)?;
         let migrate = text(&ground.named(place, "migrate")?)?;
         let (mut backup, told) = ground.start(place, "backup", &["steady", "500000", "50", "1000000"])?;
-        backup._actor.tell("go")?;
+        backup.actor.tell("go")?;
         let port = |name: &str| told.get(name).and_then(Value::as_u64).with_context(|| format!("no {name}"));
         let (sender, receiver) = (port("sender_port")?, port("receiver_port")?);
         let (shop, _) = ground.start(place, "shop", &["service", &ground.path("shop")?, "40"])?;
