@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod calls;
 pub mod crowd;
+pub mod deeds;
 pub mod dns;
 pub mod drops;
 pub mod exchange;
@@ -68,6 +69,8 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ),
     ("mkdir", "WAY DIR", "a folder made twice in one of the ways, when told", files::mkdir::play),
     ("mkdirs", "DIR", "a folder each time it is told", files::mkdir::many),
+    ("deeds", "DIR COUNT SPIN_MS", "something of every family, when told", deeds::play),
+    ("devour", "MIB", "takes memory, when told", deeds::devour),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("hostile", "COUNT PER_MS CHILDREN", "names that try to drive a terminal, when told", hostile::play),
     ("service", "DIR WAIT_MS", "requests that wait for one file, until told", routine::service),
