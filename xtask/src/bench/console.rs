@@ -156,7 +156,7 @@ pub fn start(place: &Place, report: &mut Report) -> Result<()> {
 /// From a key to the picture that answers it, with 10,000 flows and a CPU that opens files as fast as it can.
 pub fn keys(place: &Place, report: &mut Report) -> Result<()> {
     const FLOWS: u32 = 10_000;
-    let _crowd = crowd(place, FLOWS)?;
+    let _crowd = crowd(place, FLOWS, 0.0)?;
     let mut storm = Actor::start(&place.xtask, &["file-storm", "1000000000", "/proc/self/comm", "600"])?;
     storm.hear(LIMIT)?;
     let what = format!("{FLOWS} flows, a busy CPU: key to paint");
