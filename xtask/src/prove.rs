@@ -87,7 +87,7 @@ const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "n
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
 /// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
-const LONG: &[&str] = &["bytes", "failures", "file-storm", "on-demand", "exec-storm"];
+const LONG: &[&str] = &["bytes", "failures", "contributed", "file-storm", "on-demand", "exec-storm"];
 
 /// Played only when it is named: on a fast machine ports come round within its time, and its programs cannot tell the
 /// connections apart that had the same.
