@@ -33,7 +33,7 @@ impl Family {
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
             Self::Process | Self::Syscall | Self::File => &[],
-            Self::Flow => &["flow_receive", "flow_send"],
+            Self::Flow => &["flow_receive", "flow_send", "flow_udp_send", "flow_udp_close"],
             Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
         }
     }

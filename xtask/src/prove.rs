@@ -36,6 +36,7 @@ mod starved;
 mod storm;
 mod syscalls;
 mod top;
+mod udp;
 pub mod witness;
 
 use std::path::PathBuf;
@@ -104,6 +105,7 @@ pub const PER_KERNEL: &[&str] = &[
     "prime",
     "identity",
     "drops",
+    "udp",
     "ground",
     "hooks",
     "syscalls",
@@ -125,6 +127,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("prime", prime::play),
     ("identity", identity::play),
     ("drops", drops::play),
+    ("udp", udp::play),
     ("top", top::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
@@ -150,7 +153,7 @@ struct Skip(String);
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
-    ("flow_", &["flows", "storm", "failures-first"]),
+    ("flow_", &["flows", "storm", "failures-first", "udp"]),
     ("syscall_", &["syscalls"]),
     ("drop_", &["drops"]),
     ("file_", &["files"]),

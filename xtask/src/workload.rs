@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod calls;
 pub mod crowd;
+pub mod datagrams;
 pub mod drops;
 pub mod exchange;
 pub mod failing;
@@ -43,6 +44,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("exit", "CODE|signal:N [MILLISECONDS]", "ends as told", spawner::exit),
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
+    ("datagrams", "COUNT", "datagrams in every way, in a namespace of its own, when told", datagrams::play),
     ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),

@@ -1,8 +1,10 @@
 //! The machine as the models ask it, live or made up.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::families::flow::model::SocketFacts;
 use crate::model::{Lookup, ProcFacts};
-use crate::records::{BootTime, Outside, ProcKey, Tgid, WallOffset};
+use crate::records::{BootTime, NetnsId, Outside, ProcKey, Tgid, WallOffset};
 
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,4 +45,9 @@ pub trait Machine: Lookup + Send {
     /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
     /// read, and nothing can be said of what is missing in it.
     fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>>;
+
+    /// Cookies of the UDP sockets of these namespaces, of those that can be asked.
+    fn datagram_sockets(&mut self, _namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+        HashMap::new()
+    }
 }

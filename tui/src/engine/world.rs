@@ -2,7 +2,7 @@
 
 mod holders;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -214,6 +214,24 @@ impl Machine for World {
             }
         }
         whole.then_some(facts)
+    }
+
+    fn datagram_sockets(&mut self, namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+        let mut found = HashMap::new();
+        for &netns in namespaces {
+            let listed = if Some(netns.0) == self.own_netns {
+                sock_diag::datagrams()
+            } else if let Some(&pid) = self.namespaces.get(&netns.0) {
+                sock_diag::datagrams_in(&self.proc.netns_file(pid))
+            } else {
+                continue;
+            };
+            match listed {
+                Ok(cookies) => drop(found.insert(netns, cookies)),
+                Err(error) => crate::log::line(&error.to_string()),
+            }
+        }
+        found
     }
 }
 

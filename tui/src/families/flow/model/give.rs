@@ -11,7 +11,7 @@ impl FlowModel {
     pub fn give(&self, to: &mut HashMap<ProcKey, Given>) {
         let mut sums: HashMap<ProcKey, (f64, Rates)> = HashMap::new();
         let live = self.flows.values().filter(|flow| flow.ended.is_none() && flow.row.direction.is_some());
-        for row in live.map(|flow| &flow.row) {
+        for row in live.map(|flow| &flow.row).chain(self.datagrams.live()) {
             let Some(identity) = &row.identity else { continue };
             let (count, rates) = sums.entry(identity.key).or_default();
             let own = row.rates.unwrap_or_default();
