@@ -177,7 +177,9 @@ fn a_flow_of_which_nobody_told_is_found_in_the_counts_once() {
 #[test]
 fn whose_a_datagram_is_can_be_asked_by_its_ends_a_while_longer_than_it_lives() {
     let records = vec![record(KIND_DATAGRAM_OPEN, SECOND), record(KIND_SOCKET_CLOSED, SECOND + 1)];
-    let mut stage = Stage::new(records, vec![frame(SECOND, 1, 0, true)]);
+    let nothing = Frame::Flow(flow::model::Frame::default());
+    let frames = vec![frame(SECOND, 1, 0, true), (BootTime(5 * SECOND / 2), nothing)];
+    let mut stage = Stage::new(records, frames);
     stage.at(2 * SECOND, true);
     stage.at(3 * SECOND, true);
     let whose = |stage: &Stage, local: &str, peer: &str| {

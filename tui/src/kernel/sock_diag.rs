@@ -186,7 +186,11 @@ fn parse(mut bytes: &[u8], out: &mut Vec<Socket>) -> Parsed {
         let len = len as usize;
         let Some(body) = bytes.get(HEADER..len) else { break };
         match kind {
-            NLMSG_DONE => return Parsed::Done,
+            NLMSG_DONE => {
+                // A dump that could not begin ends so, with its error: the kernel lacks the module.
+                let code = word(body, 0).map_or(0, u32::cast_signed);
+                return if code < 0 { Parsed::Refused(code.wrapping_neg()) } else { Parsed::Done };
+            }
             NLMSG_ERROR => {
                 return Parsed::Refused(
                     word(body, 0).map_or(libc::EPROTO, |code| code.cast_signed().wrapping_neg()),
@@ -302,6 +306,18 @@ mod tests {
         body.resize(MESSAGE + info_len, 1);
         let found = socket(&body).unwrap();
         assert_eq!((found.retransmits, found.bytes_acked), (Some(0x0101_0101), None));
+    }
+
+    #[test]
+    fn a_dump_that_could_not_begin_is_no_empty_table() {
+        let mut message = 20_u32.to_ne_bytes().to_vec();
+        message.extend(NLMSG_DONE.to_ne_bytes());
+        message.extend([0; 10]);
+        message.extend((-libc::ENOENT).to_ne_bytes());
+        assert_eq!(parse(&message, &mut Vec::new()), Parsed::Refused(libc::ENOENT));
+        message.truncate(16);
+        message.extend(0_i32.to_ne_bytes());
+        assert_eq!(parse(&message, &mut Vec::new()), Parsed::Done);
     }
 
     proptest::proptest! {
