@@ -27,6 +27,8 @@ pub enum Value<'a> {
     Time(WallTime),
     /// Arguments, each with its NUL: separated by spaces wherever they are shown.
     Args(&'a Outside),
+    /// Items, each with its NUL, of text that cannot drive a terminal: separated by spaces, an array in JSON.
+    List(&'a Outside),
     /// Numbers by name, of fluoro's own vocabulary: an object in JSON.
     Counts(&'a [(&'static str, u64)]),
     /// A process as people name it: `nginx(4242)`.

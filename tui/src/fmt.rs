@@ -19,7 +19,7 @@ pub fn value(value: &Value<'_>, unit: Unit) -> String {
         Value::Ip(address) => address.to_string(),
         Value::Socket(address) => address.to_string(),
         Value::Time(at) => clock(*at),
-        Value::Args(args) => args.spaced().shown().into_string(),
+        Value::Args(args) | Value::List(args) => args.spaced().shown().into_string(),
         Value::Counts(counts) => {
             let one = |(name, n): &(&str, u64)| format!("{name} {n}");
             counts.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -1,6 +1,7 @@
 //! Decoded facts: identities, clocks, bytes that come from outside, and the records of each family. Knows neither
 //! kernel nor screen; decoding validates and never trusts.
 
+pub mod dns;
 pub mod drop;
 pub mod file;
 pub mod flow;

@@ -51,6 +51,7 @@ fn each_entry_is_in_the_section_of_its_hook() {
                 Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
                 Hook::Kprobe(_) => matches!(section, Section::KProbe),
                 Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+                Hook::PacketSocket => matches!(section, Section::SocketFilter),
             };
             assert!(fits, "{entry} is in {section:?}");
         }
@@ -100,7 +101,10 @@ fn maps_are_as_wide_as_the_shared_types() {
         .collect();
     assert_eq!(
         others,
-        BTreeSet::from(["CLOSED", "EXITED", "HANDED", "LAST", "OWNERS", "REFUSED", "SCRATCH", "SENT"])
+        BTreeSet::from([
+            "CLOSED", "EXITED", "HANDED", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH", "SENDERS",
+            "SENT", "SIGHTS"
+        ])
     );
 }
 

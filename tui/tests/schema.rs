@@ -13,11 +13,14 @@ use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::file::model::{FileRow, Uses};
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
+use fluoro::families::flow::row::PeerName;
 use fluoro::families::flow::row::group::{By, GroupRow};
 use fluoro::families::process::model::{Activity, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
-use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
+use fluoro::model::{
+    Aggregates, Container, Event, Executable, Identity, Ledger, ObservedName, Owner, Subject, View,
+};
 use fluoro::records::file::{FileId, FileKind};
 use fluoro::records::flow::{Direction, End};
 use fluoro::records::process::Exit;
@@ -25,6 +28,7 @@ use fluoro::records::syscall::Abi;
 use fluoro::records::{
     BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
 };
+use fluoro_shared::dns::{self, DnsRecord};
 use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
 use fluoro_shared::file::{
     FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING, FileRecord, KIND_CHMOD,
@@ -141,6 +145,25 @@ fn all_file_events(now: u64) -> Vec<(BootTime, Vec<u8>)> {
     records
 }
 
+/// A question and its answer, with everything in it that can be.
+fn dns_messages(now: u64, known: Task) -> Vec<(BootTime, Vec<u8>)> {
+    let asked = b"\x01\xff\x07example\x00\x00\x01\x00\x01";
+    let alias = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01a\xc0\x0e";
+    let address = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x00\x00\x01";
+    let question = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], asked].concat();
+    let answer = [&[0, 7, 0x83, 0x80, 0, 1, 0, 9, 0, 0, 0, 0][..], asked, alias, address].concat();
+    let record = |at_ns, flags, ports: (u16, u16), payload: &[u8]| {
+        let mut record = DnsRecord::new_zeroed();
+        record.header = Header { at_ns, seq: 1, cpu: 0, kind: dns::KIND_PACKET, flags };
+        (record.source_address[15], record.destination_address[15]) = (1, 1);
+        (record.source_port, record.destination_port) = ports;
+        (record.owner, record.payload_len, record.whole_len) =
+            (known, payload.len() as u32, payload.len() as u32);
+        (BootTime(at_ns), [record.as_bytes(), payload].concat())
+    };
+    vec![record(now, dns::FLAG_OUTGOING, (4000, 53), &question), record(now + 1, 0, (53, 4000), &answer)]
+}
+
 /// One of each event, as records of the kernel side make them.
 fn all_events(core: &mut Core) -> Vec<u8> {
     let (known, now) = (task(7, b"curl"), core.now().0);
@@ -197,6 +220,7 @@ fn all_events(core: &mut Core) -> Vec<u8> {
         (Family::Flow, flows),
         (Family::File, files),
         (Family::Drop, drops),
+        (Family::Dns, dns_messages(now, known)),
         (Family::Syscall, calls),
     ];
     for (family, records) in all {
@@ -239,6 +263,10 @@ fn full_flow() -> FlowRow {
         netns: NetnsId(4_026_531_833),
         local: "10.0.0.5:443".parse().unwrap(),
         peer: "81.2.69.142:51844".parse().unwrap(),
+        peer_name: Some(PeerName::new(
+            &Arc::new(ObservedName { name: Outside::from("www.example"), at: BootTime(1) }),
+            BootTime(2),
+        )),
         state: State::Established,
         direction: Some(Direction::Inbound),
         attribution: Attribution::Inferred,
@@ -570,8 +598,8 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
             if info.faces != Faces::TopOnly {
                 places.extend(event.clone());
             }
-            // Drops have no table of their own.
-            if info.faces != Faces::EventOnly && row != "drop_row" {
+            // Drops and messages have no table of their own.
+            if info.faces != Faces::EventOnly && !["drop_row", "dns_row"].contains(&row.as_str()) {
                 places.push(row.clone());
             }
             for place in places {
@@ -581,9 +609,12 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
                 let kind = node["type"].as_str().unwrap_or("word");
                 match (info.kind, info.unit) {
                     (Kind::Text, _) => {
-                        assert_eq!(kind, "string", "{path}");
+                        let lists = ["dns.answers", "dns.records"];
+                        assert_eq!(kind, if lists.contains(&path) { "array" } else { "string" }, "{path}");
                         let twin = format!("{path}_base64");
-                        let words = ["process.real_user.name"];
+                        // Names of DNS are written in ASCII.
+                        let names = ["dns.question.name", "network.peer.name"];
+                        let words = [&["process.real_user.name"][..], &names, &lists].concat();
                         assert!(
                             words.contains(&path) || find(&schema, &place, &twin).is_some(),
                             "{twin} is not in {place}"
@@ -635,6 +666,8 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         "k8s",
         "network",
         "packet",
+        "talk",
+        "dns",
         "flow",
         "drop",
         "file",
@@ -646,7 +679,7 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         let mut found = Vec::new();
         leaves(&schema, &schema["$defs"][root], root, &mut found);
         for path in found {
-            let path = path.replacen("packet.", "network.", 1);
+            let path = path.replacen("packet.", "network.", 1).replacen("talk.", "network.", 1);
             let path = path.strip_suffix("_base64").unwrap_or(&path);
             assert!(written.contains(path), "{path} is in the schema, but no column writes it");
         }

@@ -7,6 +7,7 @@ mod blind;
 mod bytes;
 mod checks;
 mod churn;
+mod dns;
 mod doctor;
 mod drops;
 mod event;
@@ -104,6 +105,7 @@ pub const PER_KERNEL: &[&str] = &[
     "file-storm",
     "prime",
     "identity",
+    "dns",
     "drops",
     "udp",
     "ground",
@@ -126,6 +128,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("churn", churn::play),
     ("prime", prime::play),
     ("identity", identity::play),
+    ("dns", dns::play),
     ("drops", drops::play),
     ("udp", udp::play),
     ("top", top::play),
@@ -155,6 +158,7 @@ const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
     ("flow_", &["flows", "storm", "failures-first", "udp"]),
     ("syscall_", &["syscalls"]),
+    ("dns_", &["dns"]),
     ("drop_", &["drops"]),
     ("file_", &["files"]),
 ];

@@ -6,6 +6,7 @@ pub mod actor;
 pub mod calls;
 pub mod crowd;
 pub mod datagrams;
+pub mod dns;
 pub mod drops;
 pub mod exchange;
 pub mod failing;
@@ -45,6 +46,8 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
     ("datagrams", "COUNT", "datagrams in every way, in a namespace of its own, when told", datagrams::play),
+    ("dns-serve", "ADDRESS PORT", "a name server that is not always honest", dns::serve),
+    ("dns-ask", "ADDRESS PORT WORD ROUNDS", "asks it everything when told, and connects", dns::ask),
     ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),

@@ -179,6 +179,7 @@ fn draw_table(state: &State, layout: &Layout, cells: &mut Buffer) {
             selected: place.selected.map(|s| s.index),
             offset: place.offset,
             columns: state.chosen_columns(),
+            names: state.names,
             signal: &views::signal,
         };
         table.draw_heads(layout.heads, cells);

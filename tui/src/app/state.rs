@@ -127,6 +127,8 @@ pub struct State {
     pub keys: &'static [Action],
     pub own: bool,
     pub by_owner: bool,
+    /// Peers are called by the names that were observed.
+    pub names: bool,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -160,6 +162,7 @@ impl State {
             keys: actions(),
             own: false,
             by_owner: false,
+            names: true,
             mouse,
             ahead: vec![],
             dirty: true,

@@ -195,6 +195,14 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
             });
             return ask(state);
         }
+        Act::Names => {
+            state.names = !state.names;
+            state.remark(if state.names {
+                "Peers are called by the names that answers gave them, with how long ago."
+            } else {
+                "Peers are shown as addresses."
+            });
+        }
         Act::Mouse => {
             state.mouse = !state.mouse;
             state.remark(if state.mouse {

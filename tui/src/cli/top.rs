@@ -71,6 +71,10 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     wanted.extend(
         families.iter().filter(|family| **family != Family::Process).map(|&family| (family, wish(family))),
     );
+    // Peers have names where those can be seen; without them the table is the same.
+    if options.table == Table::Flows {
+        wanted.push((Family::Dns, KernelFilter { muted: true, ..own.clone() }));
+    }
     collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, families) {

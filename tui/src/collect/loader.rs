@@ -2,11 +2,13 @@
 //! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::{Array, PerCpuArray};
-use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{
+    BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+};
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
@@ -16,6 +18,7 @@ use crate::collect::ground::read_btf;
 use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
+use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
@@ -91,6 +94,8 @@ pub struct Attached {
     pub family: Family,
     pub standings: Vec<Standing>,
     bpf: Ebpf,
+    /// Sockets whose filters are among the programs: closed, they are detached.
+    _sockets: Vec<OwnedFd>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +125,10 @@ impl Attached {
         let maps = |source| LoadError::Maps { family: family.stem(), source };
         let mut taps = Taps::take(family, &mut bpf, ground.possible_cpus, &sizes).map_err(maps)?;
         taps.set_filter(filter).map_err(maps)?;
-        let standings =
-            family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
-        Ok((Self { family, standings, bpf }, taps))
+        let mut sockets = Vec::new();
+        let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
+        let standings = family.programs().iter().map(&mut settle).collect();
+        Ok((Self { family, standings, bpf, _sockets: sockets }, taps))
     }
 
     /// Every essential program is attached.
@@ -275,14 +281,20 @@ impl<'a> KernelTypes<'a> {
     }
 }
 
-fn settle(bpf: &mut Ebpf, program: &'static Spec, ground: &Ground, types: &mut KernelTypes<'_>) -> Standing {
+fn settle(
+    bpf: &mut Ebpf,
+    program: &'static Spec,
+    ground: &Ground,
+    types: &mut KernelTypes<'_>,
+    sockets: &mut Vec<OwnedFd>,
+) -> Standing {
     let forced = ground.forced.get(program.name);
     let mut trials = Vec::new();
     for alternative in program.alternatives {
         if forced.is_some_and(|name| name != alternative.name) {
             continue;
         }
-        let outcome = try_one_and_keep(bpf, alternative, ground, types);
+        let outcome = try_one_and_keep(bpf, alternative, ground, types, sockets);
         let works = outcome.is_ok();
         trials.push(Trial { alternative: alternative.name, outcome });
         if works {
@@ -315,7 +327,7 @@ fn try_one(
     ground: &Ground,
     types: &mut KernelTypes<'_>,
 ) -> Result<Option<u32>, String> {
-    let outcome = try_one_and_keep(bpf, alternative, ground, types);
+    let outcome = try_one_and_keep(bpf, alternative, ground, types, &mut Vec::new());
     unload(bpf, alternative.entries());
     outcome
 }
@@ -325,9 +337,11 @@ fn try_one_and_keep(
     alternative: &Alternative,
     ground: &Ground,
     types: &mut KernelTypes<'_>,
+    sockets: &mut Vec<OwnedFd>,
 ) -> Result<Option<u32>, String> {
     load_and_attach(bpf, alternative.entry, alternative.hook, ground, types)
-        .map(|()| {
+        .map(|socket| {
+            sockets.extend(socket);
             spare(bpf, alternative, ground, types);
             info(bpf, alternative.entry).and_then(|info| info.verified_insns)
         })
@@ -376,6 +390,7 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::FEntry(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
+            Some(Program::SocketFilter(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -386,13 +401,24 @@ fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
     bpf::program_info(fd.as_fd()).ok()
 }
 
+/// The socket that the program is attached to must be kept, where it is attached to one.
 fn load_and_attach(
     bpf: &mut Ebpf,
     entry: &str,
     hook: Hook,
     ground: &Ground,
     types: &mut KernelTypes<'_>,
-) -> Result<(), String> {
+) -> Result<Option<OwnedFd>, String> {
+    let explain = |error: &ProgramError| explain(error, hook, ground);
+    if hook == Hook::PacketSocket {
+        let program: &mut SocketFilter =
+            bpf.program_mut(entry).ok_or("not in the object")?.try_into().map_err(|e| explain(&e))?;
+        program.load().map_err(|e| explain(&e))?;
+        let socket = packets::socket().map_err(|error| packets::explain(&error))?;
+        program.attach(&socket).map_err(|e| explain(&e))?;
+        packets::listen(&socket).map_err(|error| packets::explain(&error))?;
+        return Ok(Some(socket));
+    }
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
     }
@@ -404,7 +430,6 @@ fn load_and_attach(
         return Err(reason.to_owned());
     }
     let program = bpf.program_mut(entry).ok_or("not in the object")?;
-    let explain = |error: &ProgramError| explain(error, hook, ground);
     match hook {
         Hook::BtfTracepoint(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
@@ -449,8 +474,9 @@ fn load_and_attach(
                 return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
             }
         }
+        Hook::PacketSocket => {}
     }
-    Ok(())
+    Ok(None)
 }
 
 /// One sentence a sysadmin can act on, instead of a stack of wrapped errors.

@@ -40,6 +40,8 @@ pub enum Hook {
     Kprobe(&'static [&'static str]),
     /// Static tracepoints by perf event, as category and name; at least one is needed.
     Tracepoint(&'static [(&'static str, &'static str)]),
+    /// Filter of a socket that sees the packets of every interface of fluoro's network namespace. It needs no kernel type.
+    PacketSocket,
 }
 
 /// Of entry points that do without the helper that reads kernel memory: what they then do not see.
@@ -67,6 +69,7 @@ impl Hook {
             Self::Fentry(_) => "fentry",
             Self::Kprobe(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
+            Self::PacketSocket => "socket_filter",
         }
     }
 
@@ -80,6 +83,7 @@ impl Hook {
                 .map(|(category, name)| format!("{category}:{name}"))
                 .collect::<Vec<_>>()
                 .join(" + "),
+            Self::PacketSocket => "AF_PACKET".to_owned(),
         };
         format!("{} {target}", self.kind())
     }

@@ -14,6 +14,7 @@ use crate::engine::machine::Machine;
 use crate::engine::source::{Frame, Sources};
 use crate::engine::usage::Looks;
 use crate::families::Family;
+use crate::families::dns::model::DnsModel;
 use crate::families::drop::model::DropModel;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
@@ -39,6 +40,7 @@ pub struct Core {
     pub syscall: SyscallModel,
     untracked_calls: u64,
     usage: Looks,
+    pub dns: DnsModel,
     pub drop: DropModel,
     pub failures: Failures,
     pub file: FileModel,
@@ -61,6 +63,7 @@ impl Core {
             syscall: SyscallModel::default(),
             untracked_calls: 0,
             usage: Looks::default(),
+            dns: DnsModel::default(),
             drop: DropModel::default(),
             failures: Failures::default(),
             file: FileModel::default(),
@@ -76,6 +79,7 @@ impl Core {
     pub fn drain(&mut self, sources: &mut Sources) -> usize {
         if self.backlog {
             self.feed(self.settled, FEED_MAX);
+            sources.add_surplus(self.dns.take_surplus());
             return 0;
         }
         // Every record older than this has been put into its ring by the time the rings are read.
@@ -84,6 +88,7 @@ impl Core {
         if self.has_staged() {
             self.feed(self.settled, FEED_MAX);
         }
+        sources.add_surplus(self.dns.take_surplus());
         records
     }
 
@@ -91,13 +96,19 @@ impl Core {
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
         let due = self.intake.order(until);
-        let all = [due.process, due.flow, due.file, due.drop, due.syscall];
+        let all = [due.process, due.dns, due.flow, due.file, due.drop, due.syscall];
         self.backlog = all.iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
         for record in self.intake.process.drain(..due.process.min(most)) {
             self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
+        }
+        for record in self.intake.dns.drain(..due.dns.min(others)) {
+            self.dns.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for (address, name, at) in self.dns.take_names() {
+            self.flow.names.observe(address, name, at);
         }
         for record in self.intake.flow.drain(..due.flow.min(others)) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);

@@ -8,6 +8,7 @@ use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
+use crate::families::dns::model::Surplus;
 use crate::families::{Family, drop, file, flow, syscall};
 use crate::model::{Books, Ledger};
 
@@ -60,7 +61,7 @@ impl Source for Taps {
 
     fn frame(&mut self) -> io::Result<Option<Frame>> {
         Ok(match self.family {
-            Family::Process => None,
+            Family::Process | Family::Dns => None,
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
@@ -89,6 +90,8 @@ pub struct Sources {
     ownerless: BTreeMap<Family, u64>,
     /// Records that could not be decoded.
     malformed: BTreeMap<Family, u64>,
+    /// Lines of `dns` that there are beyond its records.
+    surplus: Surplus,
 }
 
 impl Sources {
@@ -168,6 +171,13 @@ impl Sources {
         *self.ownerless.entry(family).or_default() += u64::from(ownerless);
     }
 
+    /// Some records of `dns` made more lines than one, or none.
+    pub const fn add_surplus(&mut self, more: Surplus) {
+        self.surplus.lines += more.lines;
+        self.surplus.filtered += more.filtered;
+        self.surplus.muted += more.muted;
+    }
+
     /// The books of a family: what user space refused stands in `filtered`, what it could not read in `error`.
     /// A line that was refused because the record that names its process was lost is itself lost.
     pub fn ledger(&self, family: Family) -> Ledger {
@@ -184,6 +194,13 @@ impl Sources {
         ledger.submitted += made;
         let supplements_lost = before.supplements_lost + told.supplements_lost;
         let of = |counts: &BTreeMap<Family, u64>| counts.get(&family).copied().unwrap_or(0);
+        if family == Family::Dns {
+            let Surplus { lines, filtered, muted } = self.surplus;
+            ledger.seen = ledger.seen.saturating_add_signed(lines + filtered + muted);
+            ledger.submitted = ledger.submitted.saturating_add_signed(lines);
+            ledger.filtered = ledger.filtered.saturating_add_signed(filtered);
+            ledger.muted = ledger.muted.saturating_add_signed(muted);
+        }
         let malformed = of(&self.malformed).min(ledger.submitted);
         ledger.submitted -= malformed;
         ledger.error += malformed;

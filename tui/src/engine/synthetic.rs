@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
+use fluoro_shared::dns::DnsRecord;
 use fluoro_shared::drop::{self, DropRecord};
 use fluoro_shared::file::{FileRecord, KIND_NAME, KIND_OTHER_PATH};
 use fluoro_shared::flow::udp::DatagramRecord;
@@ -146,6 +147,10 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
             Ok((record, _)) => {
                 (record.task, None, !matches!(record.header.kind, KIND_OTHER_PATH | KIND_NAME))
             }
+            Err(_) => (Task::NONE, None, true),
+        },
+        Family::Dns => match DnsRecord::read_from_prefix(bytes) {
+            Ok((record, _)) => (record.owner, Some([record.source_port, record.destination_port]), true),
             Err(_) => (Task::NONE, None, true),
         },
         Family::Drop => match DropRecord::read_from_bytes(bytes) {

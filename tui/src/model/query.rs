@@ -55,6 +55,7 @@ impl View {
             Family::Process => true,
             Family::Flow => !matches!(self, Self::Processes),
             Family::Syscall => matches!(self, Self::Syscalls),
+            Family::Dns => matches!(self, Self::Flows | Self::Events),
             Family::Drop => matches!(self, Self::Overview | Self::Events | Self::Failures),
             Family::File => matches!(self, Self::Overview | Self::Files | Self::Events),
         }

@@ -154,7 +154,7 @@ fn listed(sheet: &dyn Sheet, room: u16) -> Vec<Line> {
     let infos = sheet.infos().iter().filter(|info| info.cell.is_some() && !ALIKE.contains(&info.id));
     let columns: Vec<String> = infos.map(|info| info.id.to_owned()).collect();
     let columns = Some(columns.as_slice());
-    let table = Table { sheet, sort: None, selected: None, offset: 0, columns, signal: &signal };
+    let table = Table { sheet, sort: None, selected: None, offset: 0, columns, names: true, signal: &signal };
     let mut lines: Vec<Line> = table.lines(room, LISTED);
     let more = sheet.len().saturating_sub(LISTED);
     if more > 0 {

@@ -101,6 +101,8 @@ pub struct Table<'a> {
     pub offset: usize,
     /// The reader's columns, if the reader has chosen.
     pub columns: Option<&'a [String]>,
+    /// Peers by the names that were observed, where they have one.
+    pub names: bool,
     /// What a value says beside itself.
     pub signal: &'a dyn Fn(&Info, &Value<'_>) -> Role,
 }
@@ -160,10 +162,22 @@ impl Table<'_> {
                 let info = self.sheet.infos().get(placed.column)?;
                 let value = facts.value(placed.column);
                 let role = self.role(info, &value, false, self.sheet.ended(row));
-                Some((fmt::value(&value, info.unit), role))
+                Some((self.text(facts, info, &value), role))
             })
         });
         std::iter::once(heads).chain(rows).collect()
+    }
+
+    /// A value as it is shown: a peer by its name and how old that is.
+    fn text(&self, facts: &dyn Facts, info: &Info, value: &Value<'_>) -> String {
+        if self.names
+            && info.id == "peer"
+            && let (Value::Socket(at), Value::Text(name)) = (value, facts.named("peer_name"))
+        {
+            let age = fmt::value(&facts.named("name_age"), Unit::Nanos);
+            return format!("{}:{} ({age})", name.shown().as_str(), at.port());
+        }
+        fmt::value(value, info.unit)
     }
 
     fn role(&self, info: &Info, value: &Value<'_>, selected: bool, ended: bool) -> Role {
@@ -187,7 +201,7 @@ impl Table<'_> {
             let value = facts.value(column.column);
             let role = self.role(info, &value, selected, ended);
             let Some(place) = cell_area(area, column, 0) else { continue };
-            let text = Shown::own(&fmt::value(&value, info.unit)).into_string();
+            let text = Shown::own(&self.text(facts, info, &value)).into_string();
             let text = fmt::fit(&text, usize::from(place.width));
             let x = if column.cell.right { place.right().saturating_sub(width(&text)) } else { place.x };
             put(picture, x, place.y, &text, place.width, style(role));

@@ -112,6 +112,19 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if applies(r) { Value::Socket(r.peer) } else { Value::Missing },
             ),
             Column::new(
+                Info::new("peer_name", Kind::Text, "Name by which an answer of DNS called the other side")
+                    .keys(&["host"])
+                    .json("network.peer.name"),
+                |r| r.peer_name.as_ref().map_or(Value::Missing, |name| Value::Text(&name.observed.name)),
+            ),
+            Column::new(
+                Info::new("name_age", Kind::Number, "How long ago that answer came")
+                    .keys(&["name_age"])
+                    .json("network.peer.name_age_ns")
+                    .unit(Unit::Nanos),
+                |r| some(r.peer_name.as_ref().map(|name| name.age_ns)),
+            ),
+            Column::new(
                 Info::new("state", Kind::Word, "State of the connection")
                     .keys(&["state"])
                     .json("network.connection.state")

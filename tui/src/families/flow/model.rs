@@ -4,6 +4,7 @@ mod give;
 mod groups;
 mod keep;
 mod line;
+mod names;
 mod sweep;
 mod tick;
 mod trouble;
@@ -17,7 +18,9 @@ use fluoro_shared::flow::udp::{DatagramCount, DatagramKey};
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Live, Queue, Rates, State};
-use crate::model::{Distribution, EventDraft, Failure, Histograms, Lookup, Processes, Series, errno_name};
+use crate::model::{
+    Distribution, EventDraft, Failure, Histograms, Lookup, Names, Processes, Series, errno_name,
+};
 use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, FlowId, NetnsId, ProcKey};
 use line::{bare, draft, own_by, row_of, uncount};
@@ -66,6 +69,8 @@ pub struct FlowModel {
     totals: FlowTotals,
     failures: Vec<Failure>,
     histograms: Histograms,
+    /// What answers called addresses.
+    pub names: Names,
     folded: groups::Folded,
     room: keep::Room,
     datagrams: udp::Datagrams,
@@ -95,6 +100,7 @@ impl FlowModel {
                 let mut row = row_of(record, processes, lookup);
                 row.state = State::Closed;
                 row.error = Some(errno_name(record.error));
+                self.call(&mut row, record.at);
                 self.fail(&row, record.at);
                 out.push(draft("flow.fail", record.at, &row));
             }
@@ -142,6 +148,7 @@ impl FlowModel {
     ) {
         self.opens += 1;
         let mut row = row_of(record, processes, lookup);
+        self.call(&mut row, record.at);
         let hold = row.direction == Some(Direction::Inbound) && row.identity.is_none();
         if hold {
             // The socket table may have been read between the transition and its record: it knew who held it.
@@ -214,6 +221,7 @@ impl FlowModel {
                 row.attribution = flow.row.attribution;
             }
             row.primed = flow.row.primed;
+            row.peer_name.clone_from(&flow.row.peer_name);
             row.connect_ns = row.connect_ns.or(flow.row.connect_ns);
             row.mover.clone_from(&flow.row.mover);
             row.live = flow.row.live;
@@ -236,6 +244,7 @@ impl FlowModel {
                 uncount(&mut row, record);
             }
         }
+        self.call(&mut row, record.at);
         // Anybody else would have been told.
         if row.mover.is_none() && !record.untracked && row.tx_bytes + row.rx_bytes > 0 {
             row.mover.clone_from(&row.identity);

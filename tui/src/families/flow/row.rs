@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::columns;
 use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
-use crate::model::Identity;
+use crate::model::{Identity, ObservedName};
 use crate::records::flow::{Direction, End, Reset};
-use crate::records::{FlowId, NetnsId, Tid};
+use crate::records::{BootTime, FlowId, NetnsId, Tid};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRow {
@@ -18,6 +18,8 @@ pub struct FlowRow {
     pub netns: NetnsId,
     pub local: SocketAddr,
     pub peer: SocketAddr,
+    /// As an answer that passed by called it.
+    pub peer_name: Option<PeerName>,
     pub state: State,
     /// `None`: a listener.
     pub direction: Option<Direction>,
@@ -52,6 +54,19 @@ pub struct FlowRow {
     pub primed: bool,
     /// Is the row of an event line.
     pub event: bool,
+}
+
+/// What an answer called a peer, and how long ago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerName {
+    pub observed: Arc<ObservedName>,
+    pub age_ns: u64,
+}
+
+impl PeerName {
+    pub fn new(observed: &Arc<ObservedName>, now: BootTime) -> Self {
+        Self { observed: Arc::clone(observed), age_ns: now.since(observed.at) }
+    }
 }
 
 /// Numbers of a connection that the kernel's socket table tells, where this kernel does.

@@ -142,6 +142,7 @@ fn primed(
         netns: socket.netns,
         local: socket.local,
         peer: socket.peer,
+        peer_name: None,
         state: socket.state,
         direction: (socket.state != State::Listen).then_some(if inbound {
             Direction::Inbound

@@ -33,6 +33,7 @@ impl FlowModel {
             self.ended.pop_front();
             self.forget(id, at);
         }
+        self.call_fresh(now);
         let seconds = interval.as_secs_f64();
         let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
         for flow in self.flows.values_mut() {
@@ -41,6 +42,15 @@ impl FlowModel {
             }
             if flow.ended.is_none() {
                 live += 1;
+                if let Some(name) = &flow.row.peer_name {
+                    let age_ns = now.since(name.observed.at);
+                    // As below: a row that is shown is not copied for what looks the same.
+                    if age_ns.abs_diff(name.age_ns) > name.age_ns / 64
+                        && let Some(name) = &mut Arc::make_mut(&mut flow.row).peer_name
+                    {
+                        name.age_ns = age_ns;
+                    }
+                }
                 if flow.established.0 != 0 {
                     age(&mut flow.row, now.since(flow.established));
                 }

@@ -398,6 +398,7 @@ fn row_of(key: &DatagramKey, flags: u32, id: FlowId, netns: NetnsId) -> FlowRow 
         netns,
         local,
         peer,
+        peer_name: None,
         state: State::Established,
         direction: Some(direction(flags)),
         attribution: Attribution::Unknown,
