@@ -7,6 +7,7 @@ mod blind;
 mod bytes;
 mod checks;
 mod churn;
+mod contributed;
 mod dns;
 mod doctor;
 mod drops;
@@ -26,6 +27,7 @@ mod mkdir;
 mod namespaces;
 mod observer;
 mod on_demand;
+mod oom;
 mod ports;
 mod prime;
 mod processes;
@@ -84,9 +86,8 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 /// What no kernel has a part in is played once, on the host.
 const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
-/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
-/// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
-const LONG: &[&str] = &["bytes", "failures", "file-storm", "on-demand", "exec-storm"];
+/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
+const LONG: &[&str] = &["bytes", "failures", "on-demand", "exec-storm"];
 
 /// Played only when it is named: on a fast machine ports come round within its time, and its programs cannot tell the
 /// connections apart that had the same.
@@ -97,6 +98,7 @@ pub const PER_KERNEL: &[&str] = &[
     "flows",
     "netns",
     "processes",
+    "oom",
     "storm",
     "failures-first",
     "mkdir",
@@ -132,6 +134,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("drops", drops::play),
     ("udp", udp::play),
     ("top", top::play),
+    ("contributed", contributed::play),
+    ("oom", oom::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
     ("exec-storm", exec_storm::play),

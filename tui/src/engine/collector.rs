@@ -233,6 +233,11 @@ impl Collector {
     /// Takes in what the kernel side counts; before the core's tick.
     pub fn count(&mut self) {
         self.core.count(&mut self.sources, None);
+        for &family in Family::ALL {
+            if self.broken(family).is_some() {
+                self.core.is_broken(family);
+            }
+        }
     }
 
     /// The same for one family.

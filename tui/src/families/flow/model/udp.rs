@@ -141,6 +141,11 @@ impl Datagrams {
         self.flows.values().map(|flow| &flow.row)
     }
 
+    /// Each that is shown, and whether it lives.
+    pub fn each(&self) -> impl Iterator<Item = (&Arc<FlowRow>, bool)> {
+        self.live().map(|row| (row, true)).chain(self.past.iter().map(|past| (&past.row, false)))
+    }
+
     pub fn rows(&self, of_interval: bool) -> impl Iterator<Item = Arc<FlowRow>> {
         let past = self.past.iter().filter(move |past| !of_interval || past.just).map(|past| &past.row);
         self.live().chain(past).cloned()
