@@ -2,6 +2,7 @@
 //! and synthetic sources go the same way as live ones.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
