@@ -157,6 +157,7 @@ offsets! {
     shared_gso_segs: "skb_shared_info"."gso_segs",
     skb_data: "sk_buff"."data",
     skb_network: "sk_buff"."network_header",
+    skb_transport: "sk_buff"."transport_header",
     skb_protocol: "sk_buff"."protocol",
     skb_len: "sk_buff"."len",
     skb_users: "sk_buff"."users",

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{
-    BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
 };
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -407,6 +407,7 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::BtfTracePoint(program)) => program.unload(),
             Some(Program::RawTracePoint(program)) => program.unload(),
             Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::SocketFilter(program)) => program.unload(),
@@ -475,6 +476,11 @@ fn load_and_attach(
             program.load(function, types.get()?).map_err(|e| explain(&e))?;
             program.attach().map_err(|e| explain(&e))?;
         }
+        Hook::Fexit(function) => {
+            let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
+            program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
         Hook::RawTracepoint(name) => {
             let program: &mut RawTracePoint = program.try_into().map_err(|e| explain(&e))?;
             program.load().map_err(|e| explain(&e))?;
@@ -521,7 +527,7 @@ fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
         return reason.clone();
     }
     if refused
-        && matches!(hook, Hook::Fentry(_))
+        && matches!(hook, Hook::Fentry(_) | Hook::Fexit(_))
         && let Some(reason) = &ground.refusals.trampoline
     {
         return reason.clone();

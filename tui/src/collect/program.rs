@@ -36,6 +36,8 @@ pub enum Hook {
     RawTracepoint(&'static str),
     /// Entry of a function through a trampoline, kernel members by direct load.
     Fentry(&'static str),
+    /// Return of a function through a trampoline.
+    Fexit(&'static str),
     /// Entries of functions by breakpoint or ftrace; every one is needed.
     Kprobe(&'static [&'static str]),
     /// As [`Self::Fentry`] and [`Self::Kprobe`], by an entry point each; every one is needed.
@@ -88,6 +90,7 @@ impl Hook {
             Self::BtfTracepoint(_) => "tp_btf",
             Self::RawTracepoint(_) => "raw_tp",
             Self::Fentry(_) | Self::Fentries(_) => "fentry",
+            Self::Fexit(_) => "fexit",
             Self::Kprobe(_) | Self::Kprobes(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
             Self::PacketSocket => "socket_filter",
@@ -97,7 +100,10 @@ impl Hook {
     /// Kind and target, as Probes shows it: `fentry security_sock_graft`.
     pub fn describe(self) -> String {
         let target = match self {
-            Self::BtfTracepoint(name) | Self::RawTracepoint(name) | Self::Fentry(name) => name.to_owned(),
+            Self::BtfTracepoint(name)
+            | Self::RawTracepoint(name)
+            | Self::Fentry(name)
+            | Self::Fexit(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
             Self::Fentries(entries) => {
                 entries.iter().map(|&(_, function)| function).collect::<Vec<_>>().join(" + ")

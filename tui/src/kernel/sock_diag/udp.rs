@@ -23,7 +23,7 @@ pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
     // SAFETY: a descriptor that the kernel has just given.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut buffer = vec![0u8; 64 << 10];
-    let mut found = Vec::new();
+    let mut found = HashSet::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         ask(&socket, family as u8, IPPROTO_UDP, QUESTION).map_err(DiagError::AskDatagrams)?;
         loop {
@@ -37,7 +37,8 @@ pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
                 // A list with gaps would end flows that go on.
                 return Err(DiagError::AskDatagrams(error));
             }
-            match parse(buffer.get(..got as usize).unwrap_or_default(), &mut found) {
+            let part = buffer.get(..got as usize).unwrap_or_default();
+            match parse(part, &mut |socket| found.extend([socket.cookie])) {
                 Parsed::More => {}
                 Parsed::Done => break,
                 // A family that this kernel does not have.
@@ -48,7 +49,7 @@ pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
             }
         }
     }
-    Ok(found.iter().map(|socket| socket.cookie).collect())
+    Ok(found)
 }
 
 /// The same for another network namespace, on a thread of its own.

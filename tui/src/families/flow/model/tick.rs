@@ -84,6 +84,8 @@ impl FlowModel {
         let of_datagrams = self.datagrams.tick(now, seconds, &mut self.folded);
         (tx, rx, live) =
             (tx + of_datagrams.0.tx_bytes_per_s, rx + of_datagrams.0.rx_bytes_per_s, live + of_datagrams.1);
+        let flows = &self.flows;
+        self.folded.make_room(|| flows.values().map(|flow| flow.row.as_ref()));
         let measured = seconds > 0.0;
         self.totals = FlowTotals {
             live,
