@@ -22,6 +22,7 @@ mod filters;
 mod flows;
 mod ground;
 mod groups;
+mod hostile;
 mod identity;
 mod leave_no_trace;
 mod mkdir;
@@ -35,13 +36,16 @@ mod processes;
 pub mod pty;
 mod refusals;
 mod run;
+pub mod session;
 mod sigpipe;
 mod starved;
 mod storm;
 mod syscalls;
+mod terminal;
 mod top;
 mod udp;
 pub mod witness;
+pub mod workflows;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -85,8 +89,18 @@ pub struct Outcome {
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
 /// What no kernel has a part in is played once, on the host.
-const HOST_ONLY: &[&str] =
-    &["filters", "groups", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
+const HOST_ONLY: &[&str] = &[
+    "filters",
+    "groups",
+    "sigpipe",
+    "workflows",
+    "terminal",
+    "hostile",
+    "no-privileges",
+    "no-btf",
+    "not-a-terminal",
+    "usage",
+];
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
 const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
@@ -141,6 +155,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
+    ("workflows", workflows::play),
+    ("terminal", terminal::play),
+    ("hostile", hostile::play),
     ("ground", ground::play),
     ("hooks", alternatives::play),
     ("doctor", refusals::doctor),
@@ -333,7 +350,7 @@ impl Place {
     }
 
     /// Time for something that takes this long at most on the host: emulated guests are slower.
-    fn patience(&self, seconds: u64) -> std::time::Duration {
+    pub fn patience(&self, seconds: u64) -> std::time::Duration {
         std::time::Duration::from_secs(if self.guest.is_some() { seconds * 4 } else { seconds })
     }
 
