@@ -43,6 +43,7 @@ mod storm;
 mod syscalls;
 mod terminal;
 mod top;
+mod udp;
 pub mod witness;
 pub mod workflows;
 
@@ -102,7 +103,7 @@ const HOST_ONLY: &[&str] = &[
 ];
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
-const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
+const LONG: &[&str] = &["bytes", "churn", "failures", "contributed", "on-demand", "exec-storm"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
 pub const PER_KERNEL: &[&str] = &[
@@ -120,6 +121,7 @@ pub const PER_KERNEL: &[&str] = &[
     "identity",
     "dns",
     "drops",
+    "udp",
     "ground",
     "hooks",
     "syscalls",
@@ -142,6 +144,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("identity", identity::play),
     ("dns", dns::play),
     ("drops", drops::play),
+    ("udp", udp::play),
     ("top", top::play),
     ("groups", groups::play),
     ("contributed", contributed::play),
@@ -173,7 +176,7 @@ struct Skip(String);
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
-    ("flow_", &["flows", "storm", "failures-first"]),
+    ("flow_", &["flows", "storm", "failures-first", "udp"]),
     ("syscall_", &["syscalls"]),
     ("dns_", &["dns"]),
     ("drop_", &["drops"]),

@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod calls;
 pub mod crowd;
+pub mod datagrams;
 pub mod deeds;
 pub mod dns;
 pub mod drops;
@@ -48,6 +49,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("exit", "CODE|signal:N [MILLISECONDS]", "ends as told", spawner::exit),
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
+    ("datagrams", "COUNT", "datagrams in every way, in a namespace of its own, when told", datagrams::play),
     ("dns-serve", "ADDRESS PORT", "a name server that is not always honest", dns::serve),
     ("dns-ask", "ADDRESS PORT WORD ROUNDS", "asks it everything when told, and connects", dns::ask),
     ("hold", "COUNT BYTES [apart]", "connections that stay open until told", hold::pair),
