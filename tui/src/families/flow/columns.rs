@@ -1,6 +1,7 @@
 //! The columns of `flow`.
 
 pub mod group;
+mod udp;
 
 use std::sync::OnceLock;
 
@@ -27,14 +28,22 @@ fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
     if applies(row) { Value::Uint(value) } else { Value::Missing }
 }
 
+/// What only TCP has.
+fn connection_number(row: &FlowRow, value: u64) -> Value<'_> {
+    if row.datagrams.is_some() { Value::Missing } else { flow_number(row, value) }
+}
+
 pub fn columns() -> &'static [Column<FlowRow>] {
     static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();
     COLUMNS.get_or_init(|| {
         let mut columns = identity::columns::<FlowRow>();
         let own: Vec<Column<FlowRow>> = vec![
             Column::new(
-                Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
-                |_| Value::Word("tcp"),
+                Info::new("transport", Kind::Word, "Transport protocol")
+                    .keys(&["transport", "proto"])
+                    .json("network.transport")
+                    .cell(Cell::left("PROTO", 5, 7)),
+                |r| Value::Word(r.datagrams.map_or("tcp", |datagrams| datagrams.transport())),
             ),
             Column::new(
                 Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4")
@@ -48,7 +57,11 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if r.netns.0 == 0 { Value::Missing } else { Value::Uint(u64::from(r.netns.0)) },
             ),
             Column::new(
-                Info::new("direction", Kind::Word, "outbound: this side connected; inbound: it accepted")
+                Info::new(
+                    "direction",
+                    Kind::Word,
+                    "outbound: this side connected, or sent first; inbound: it accepted",
+                )
                     .keys(&["direction"])
                     .json("flow.direction"),
                 |r| r.direction.map_or(Value::Missing, |d| Value::Word(d.word())),
@@ -117,7 +130,10 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .keys(&["state"])
                     .json("network.connection.state")
                     .cell(Cell::left("STATE", 11, 4)),
-                |r| Value::Word(r.state.word()),
+                |r| match (r.datagrams, r.state) {
+                    (None, state) | (_, state @ State::Closed) => Value::Word(state.word()),
+                    _ => Value::Missing,
+                },
             ),
             Column::new(
                 Info::new(
@@ -167,7 +183,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.rtt_ns")
                     .unit(Unit::Nanos)
                     .cell(Cell::right("RTT", 7, 2)),
-                |r| flow_number(r, r.rtt_ns),
+                |r| connection_number(r, r.rtt_ns),
             ),
             Column::new(
                 Info::new("retransmits", Kind::Number, "Segments sent again (tcp_sock.total_retrans)")
@@ -175,7 +191,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.retransmits")
                     .unit(Unit::Count)
                     .cell(Cell::right("RETR", 5, 6)),
-                |r| flow_number(r, u64::from(r.retransmits)),
+                |r| connection_number(r, u64::from(r.retransmits)),
             ),
             Column::new(
                 Info::new("connect", Kind::Number, "From the SYN to ESTABLISHED, or to failure")
@@ -315,7 +331,8 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new(
                     "end",
                     Kind::Word,
-                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout",
+                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout; of \
+                     datagrams socket, idle or observer",
                 )
                 .keys(&["end"])
                 .json("flow.end")
@@ -345,6 +362,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
             ),
         ];
         columns.extend(own);
+        columns.extend(udp::columns());
         columns
     })
 }

@@ -8,11 +8,13 @@ mod names;
 mod sweep;
 mod tick;
 mod trouble;
+mod udp;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey};
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Live, Queue, Rates, State};
@@ -24,11 +26,13 @@ use crate::records::{BootTime, ById, FlowId, NetnsId, ProcKey};
 use line::{bare, draft, own_by, row_of, uncount};
 pub use sweep::SocketFacts;
 pub use tick::FlowTotals;
+pub use udp::Tally;
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     pub histograms: Vec<(HistogramKey, u64)>,
+    pub datagrams: Vec<(DatagramKey, DatagramCount)>,
 }
 
 /// How long an opening waits for its acceptor.
@@ -74,6 +78,7 @@ pub struct FlowModel {
     pub names: Names,
     folded: groups::Folded,
     room: keep::Room,
+    datagrams: udp::Datagrams,
 }
 
 type Ends = (NetnsId, SocketAddr, SocketAddr);
@@ -107,6 +112,11 @@ impl FlowModel {
             What::Retransmit => self.retransmitted(record, processes, lookup, out),
             What::Reset(reset) => self.was_reset(record, reset, processes, lookup, out),
             What::Close => self.close(record, processes, lookup, out),
+            What::FirstDatagram(key, flags) => {
+                self.opens += 1;
+                self.datagrams.first(record, key, flags, processes, lookup, out);
+            }
+            What::SocketClosed(socket) => self.datagrams.closed(socket, record.at),
         }
     }
 
@@ -264,6 +274,7 @@ impl FlowModel {
         for (_, id) in std::mem::take(&mut self.held) {
             self.release(id, out);
         }
+        self.datagrams.end_all(out);
     }
 
     fn release(&mut self, id: FlowId, out: &mut Vec<EventDraft>) {

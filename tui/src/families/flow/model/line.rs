@@ -51,6 +51,7 @@ pub(super) fn bare(record: &Record) -> FlowRow {
         first_byte_ns: record.first_byte_ns,
         live: Live::default(),
         queue: None,
+        datagrams: None,
         end: None,
         reset: None,
         error: None,
