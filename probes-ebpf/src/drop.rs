@@ -138,8 +138,9 @@ pub fn drop_owner_syscall(ctx: TracePointContext) -> u32 {
     if socket.is_null() { 0 } else { on_create::<Helper>(socket, 0) as u32 }
 }
 
+/// A socket has been made by the task that runs.
 #[inline(always)]
-fn on_create<A: Access>(socket: Kptr, kern: u64) -> i32 {
+pub fn on_create<A: Access>(socket: Kptr, kern: u64) -> i32 {
     let sk: Kptr = A::read(socket, offset!(socket_sk));
     if kern as u32 != 0 || sk.is_null() {
         return 0;
@@ -389,26 +390,35 @@ fn refused(skb: Kptr, flags: &mut u16) -> Kptr {
     last.sk as Kptr
 }
 
-/// Puts down whose socket it is. Sockets that are not whole (requests, TIME_WAIT) have neither owner nor inode.
+/// Puts down whose socket it is.
 #[inline(always)]
 fn own(sk: Kptr, record: &mut DropRecord) {
+    let owner = owner(sk);
+    (record.inode, record.owner) = (owner.inode, owner.task);
+}
+
+/// Who made a socket, as far as known, and its inode. Sockets that are not whole (requests, TIME_WAIT) have neither.
+#[inline(always)]
+pub fn owner(sk: Kptr) -> DropOwner {
     const TIME_WAIT: u8 = 6;
     const NEW_SYN_RECV: u8 = 12;
+    let mut owner = DropOwner { task: Task::NONE, inode: 0 };
     let state: u8 = Helper::read(sk, offset!(sock_state));
     if state == TIME_WAIT || state == NEW_SYN_RECV {
-        return;
+        return owner;
     }
     let socket: Kptr = Helper::read(sk, offset!(sock_socket));
     if !socket.is_null() {
-        record.inode = Helper::read(socket, offset!(socket_inode));
+        owner.inode = Helper::read(socket, offset!(socket_inode));
     }
     // SAFETY: the map's own memory; a newer owner of the same address would have another inode.
-    let Some(held) = OWNERS.get_ptr(&(sk as u64)) else { return };
+    let Some(held) = OWNERS.get_ptr(&(sk as u64)) else { return owner };
     unsafe {
-        if record.inode == 0 || (*held).inode == record.inode {
-            record.owner = (*held).task;
+        if owner.inode == 0 || (*held).inode == owner.inode {
+            owner.task = (*held).task;
         }
     }
+    owner
 }
 
 /// The interface that the packet is at. A datagram on its way into a queue keeps something else in that member, and one

@@ -7,6 +7,7 @@
 #![feature(core_intrinsics)]
 
 mod access;
+mod dns;
 mod drop;
 mod file;
 mod filter;

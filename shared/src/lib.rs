@@ -4,6 +4,7 @@
 //! the const asserts beside each type are the proof.
 #![no_std]
 
+pub mod dns;
 pub mod drop;
 pub mod file;
 pub mod filter;

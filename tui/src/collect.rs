@@ -7,5 +7,6 @@ pub mod loader;
 pub mod machine;
 pub mod maps;
 pub mod object;
+pub mod packets;
 pub mod program;
 pub mod taps;

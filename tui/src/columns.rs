@@ -27,6 +27,8 @@ pub enum Value<'a> {
     Time(WallTime),
     /// Arguments, each with its NUL: separated by spaces wherever they are shown.
     Args(&'a Outside),
+    /// Items, each with its NUL, of text that cannot drive a terminal: separated by spaces, an array in JSON.
+    List(&'a Outside),
     /// Numbers by name, of fluoro's own vocabulary: an object in JSON.
     Counts(&'a [(&'static str, u64)]),
     /// A process as people name it: `nginx(4242)`.
@@ -84,6 +86,19 @@ pub enum Faces {
     EventOnly,
 }
 
+/// Whether a value is what was measured, or the nearest that can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Estimate {
+    No,
+    /// By its nature: a percentile read off buckets.
+    Always,
+    /// In rows whose column with this id holds this word.
+    Where(&'static str, &'static str),
+}
+
+/// Stands before what is estimated.
+pub const ESTIMATED: &str = "~";
+
 /// Room and precedence in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
@@ -125,6 +140,7 @@ pub struct Info {
     pub unit: Unit,
     pub kind: Kind,
     pub faces: Faces,
+    pub estimate: Estimate,
     /// One line for help and docs: what it is, from which field or hook.
     pub help: &'static str,
 }
@@ -132,7 +148,17 @@ pub struct Info {
 impl Info {
     /// A column that is only a name so far; the builders below add where it shows.
     pub const fn new(id: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { id, keys: &[], json: None, cell: None, unit: Unit::Plain, kind, faces: Faces::All, help }
+        Self {
+            id,
+            keys: &[],
+            json: None,
+            cell: None,
+            unit: Unit::Plain,
+            kind,
+            faces: Faces::All,
+            estimate: Estimate::No,
+            help,
+        }
     }
 
     #[must_use]
@@ -163,6 +189,21 @@ impl Info {
     pub const fn faces(mut self, faces: Faces) -> Self {
         self.faces = faces;
         self
+    }
+
+    #[must_use]
+    pub const fn estimated(mut self, estimate: Estimate) -> Self {
+        self.estimate = estimate;
+        self
+    }
+
+    /// The value of this column is estimated in this row.
+    pub fn is_estimate(&self, facts: &dyn Facts) -> bool {
+        match self.estimate {
+            Estimate::No => false,
+            Estimate::Always => true,
+            Estimate::Where(id, word) => facts.named(id) == Value::Word(word),
+        }
     }
 }
 
@@ -222,18 +263,28 @@ impl<R: Row> Facts for R {
 /// The infos of a row type, made once.
 pub fn infos<R: Row>() -> &'static [Info] {
     use std::any::TypeId;
-    use std::collections::HashMap;
-    use std::sync::{OnceLock, PoisonError, RwLock};
+    use std::sync::{Mutex, PoisonError};
 
-    static MADE: OnceLock<RwLock<HashMap<TypeId, &'static [Info]>>> = OnceLock::new();
-    let made = MADE.get_or_init(RwLock::default);
+    type Made = Vec<(TypeId, &'static [Info])>;
+    thread_local! {
+        /// Asked of every row of a table: without a lock.
+        static KNOWN: RefCell<Made> = const { RefCell::new(Vec::new()) };
+    }
+    static MADE: Mutex<Made> = Mutex::new(Vec::new());
+
     let id = TypeId::of::<R>();
-    if let Some(infos) = made.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+    let find = |made: &Made| made.iter().find(|(of, _)| *of == id).map(|(_, infos)| *infos);
+    if let Some(infos) = KNOWN.with_borrow(find) {
         return infos;
     }
-    // Leaked once per row type, of which there is a fixed handful.
-    let infos: &'static [Info] = R::columns().iter().map(|c| c.info).collect::<Vec<_>>().leak();
-    made.write().unwrap_or_else(PoisonError::into_inner).insert(id, infos);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let infos = find(&made).unwrap_or_else(|| {
+        // Leaked once per row type, of which there is a fixed handful.
+        let infos: &'static [Info] = R::columns().iter().map(|c| c.info).collect::<Vec<_>>().leak();
+        made.push((id, infos));
+        infos
+    });
+    KNOWN.with_borrow_mut(|known| known.push((id, infos)));
     infos
 }
 

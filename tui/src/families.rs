@@ -1,6 +1,7 @@
 //! The families: one subject the kernel is asked about, under one name in every layer. Adding one adds a folder
 //! and a line in [`Family::ALL`].
 
+pub mod dns;
 pub mod drop;
 pub mod failure;
 pub mod file;
@@ -17,6 +18,7 @@ use crate::columns::{Column, Info, infos};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     Process,
+    Dns,
     Flow,
     Drop,
     Syscall,
@@ -24,17 +26,20 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Flow, Self::File, Self::Drop, Self::Syscall];
+    pub const ALL: &'static [Self] =
+        &[Self::Process, Self::Flow, Self::File, Self::Drop, Self::Dns, Self::Syscall];
 
     /// Families that contribute to the table of failures.
-    pub const FAILING: &'static [Self] = &[Self::Flow, Self::Drop];
+    pub const FAILING: &'static [Self] = &[Self::Flow, Self::File, Self::Drop];
 
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
-            Self::Process | Self::Syscall | Self::File => &[],
-            Self::Flow => &["flow_receive", "flow_send"],
+            Self::Process | Self::Syscall => &[],
+            Self::File => &["file_path"],
+            Self::Flow => &["flow_receive", "flow_send", "flow_udp_send", "flow_udp_close"],
             Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
+            Self::Dns => &["dns_owner", "dns_sender"],
         }
     }
 
@@ -46,12 +51,18 @@ impl Family {
             Self::Syscall => "syscall",
             Self::Drop => "drop",
             Self::File => "file",
+            Self::Dns => "dns",
         }
     }
 
     /// So dear that it is attached only where it is asked for by name.
     pub const fn on_demand(self) -> bool {
         matches!(self, Self::Syscall)
+    }
+
+    /// Observed where none is named.
+    pub const fn by_default(self) -> bool {
+        !matches!(self, Self::Syscall | Self::Dns)
     }
 
     pub fn from_stem(stem: &str) -> Option<Self> {
@@ -66,16 +77,24 @@ impl Family {
             Self::Drop => drop::probe::PROGRAMS,
             Self::Syscall => syscall::probe::PROGRAMS,
             Self::File => file::probe::PROGRAMS,
+            Self::Dns => dns::probe::PROGRAMS,
         }
     }
 
     /// What it adds to the rows of processes and of their owners.
     pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
         match self {
-            Self::Process | Self::File | Self::Drop => Vec::new(),
+            Self::Process | Self::Dns => Vec::new(),
             Self::Flow => flow::columns::contributed(),
+            Self::File => file::columns::contributed(),
+            Self::Drop => drop::columns::contributed(),
             Self::Syscall => syscall::columns::contributed(),
         }
+    }
+
+    /// Whether any of the columns that it adds to the rows of processes is asked for.
+    pub fn contributes_to(self, asked: impl Fn(&Info) -> bool) -> bool {
+        self.contributes::<process::model::ProcessRow>().iter().any(|column| asked(&column.info))
     }
 
     /// Its maps whose size depends on the machine.
@@ -86,6 +105,7 @@ impl Family {
             Self::Syscall => syscall::probe::maps(budget),
             Self::Drop => drop::probe::maps(budget),
             Self::File => file::probe::maps(budget),
+            Self::Dns => dns::probe::maps(budget),
         }
     }
 
@@ -97,6 +117,7 @@ impl Family {
             Self::Syscall => infos::<syscall::model::SyscallRow>(),
             Self::Drop => infos::<drop::row::DropRow>(),
             Self::File => infos::<file::model::FileRow>(),
+            Self::Dns => infos::<dns::row::DnsRow>(),
         }
     }
 }

@@ -131,6 +131,11 @@ impl Filter {
         self.tree.matches(&Seen { row, event, infos: row.infos(), columns: &columns, keys: &self.keys })
     }
 
+    /// A term of it has this key.
+    pub fn names(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
+
     /// What the kernel side may leave out without changing what is shown.
     pub fn push_down(&self, uids: impl Fn(&dyn Fn(&str) -> bool) -> Vec<u32>) -> PushDown {
         push::push_down(self, &uids)

@@ -181,6 +181,15 @@ fn leaf(out: &mut Vec<u8>, name: &str, value: &Value<'_>) -> bool {
                 put(out, format_args!(",\"{name}_base64\":\"{}\"", BASE64.encode(raw)));
             }
         }
+        Value::List(items) => {
+            out.push(b'[');
+            let mut first = true;
+            for item in items.bytes().split(|&byte| byte == 0).filter(|item| !item.is_empty()) {
+                comma(out, &mut first);
+                text(out, &String::from_utf8_lossy(item));
+            }
+            out.push(b']');
+        }
         Value::Word(word) => text(out, word),
         Value::Uint(n) => integer(out, *n),
         Value::Int(n) => put(out, format_args!("{n}")),

@@ -1,6 +1,7 @@
 //! Decoded facts: identities, clocks, bytes that come from outside, and the records of each family. Knows neither
 //! kernel nor screen; decoding validates and never trusts.
 
+pub mod dns;
 pub mod drop;
 pub mod file;
 pub mod flow;
@@ -11,7 +12,8 @@ pub mod syscall;
 mod task;
 
 pub use ids::{
-    BootTime, CgroupId, FlowId, Gid, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
+    BootTime, ById, CgroupId, FlowId, Gid, NetnsId, ProcKey, Spread, StartTime, Tgid, Tid, Uid, WallOffset,
+    WallTime,
 };
 pub use outside::{Outside, Shown};
 pub use task::TaskFacts;

@@ -12,6 +12,7 @@ use fluoro_shared::drop::DropKey;
 use fluoro_shared::file::{FileCell, FileKey, Submitted};
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramSocket};
 use fluoro_shared::histogram::HistogramKey;
 use fluoro_shared::inflight::Stamp;
 use fluoro_shared::ledger::Counts;
@@ -47,9 +48,11 @@ fn each_entry_is_in_the_section_of_its_hook() {
             let fits = match alternative.hook {
                 Hook::BtfTracepoint(_) => matches!(section, Section::BtfTracePoint),
                 Hook::RawTracepoint(_) => matches!(section, Section::RawTracePoint),
-                Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
-                Hook::Kprobe(_) => matches!(section, Section::KProbe),
+                Hook::Fentry(_) | Hook::Fentries(_) => matches!(section, Section::FEntry { .. }),
+                Hook::Fexit(_) => matches!(section, Section::FExit { .. }),
+                Hook::Kprobe(_) | Hook::Kprobes(_) => matches!(section, Section::KProbe),
                 Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+                Hook::PacketSocket => matches!(section, Section::SocketFilter),
             };
             assert!(fits, "{entry} is in {section:?}");
         }
@@ -76,6 +79,9 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("COLLISIONS", 4, 8),
         ("RECOVERED", 4, 8),
         ("SPARED", 4, 4),
+        ("DATAGRAMS", size_of::<DatagramKey>(), size_of::<DatagramCount>()),
+        ("DATAGRAM_SOCKETS", 8, size_of::<DatagramSocket>()),
+        ("DATAGRAMS_OTHER", 4, 32),
     ];
     let rings: Vec<String> = (0..fluoro_shared::RINGS).map(|index| format!("RING{index}")).collect();
     widths.extend(rings.iter().map(|name| (name.as_str(), 0, 0)));
@@ -94,7 +100,13 @@ fn maps_are_as_wide_as_the_shared_types() {
         .map(String::as_str)
         .filter(|name| !seen.contains(name) && !name.starts_with(".rodata"))
         .collect();
-    assert_eq!(others, BTreeSet::from(["CLOSED", "EXITED", "LAST", "OWNERS", "REFUSED", "SCRATCH"]));
+    assert_eq!(
+        others,
+        BTreeSet::from([
+            "CLOSED", "EXITED", "HANDED", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH", "SENDERS",
+            "SENT", "SIGHTS"
+        ])
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use fluoro::families::Family;
 use fluoro::filter::{Filter, Keys};
 
 const FILTER: &str = include_str!("../../docs/filter.md");
+const DNS: &str = include_str!("../../docs/dns.md");
 const DROP: &str = include_str!("../../docs/drop.md");
 const FILE: &str = include_str!("../../docs/file.md");
 const FLOW: &str = include_str!("../../docs/flow.md");
@@ -18,6 +19,7 @@ const fn page(family: Family) -> &'static str {
         Family::File => FILE,
         Family::Flow => FLOW,
         Family::Syscall => SYSCALL,
+        Family::Dns => DNS,
         Family::Drop => DROP,
         Family::Process => PROCESS,
     }

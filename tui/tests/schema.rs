@@ -12,12 +12,17 @@ use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::file::model::{FileRow, Uses};
+use fluoro::families::file::row::group as file_group;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
+use fluoro::families::flow::row::PeerName;
 use fluoro::families::flow::row::group::{By, GroupRow};
-use fluoro::families::process::model::{Activity, ProcessRow, Usage};
+use fluoro::families::process::model::owner::{OwnerRow, group};
+use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
-use fluoro::model::{Aggregates, Container, Event, Executable, Identity, Ledger, Owner, Subject, View};
+use fluoro::model::{
+    Aggregates, Container, Event, Executable, Identity, Ledger, ObservedName, Owner, Subject, View,
+};
 use fluoro::records::file::{FileId, FileKind};
 use fluoro::records::flow::{Direction, End};
 use fluoro::records::process::Exit;
@@ -25,6 +30,7 @@ use fluoro::records::syscall::Abi;
 use fluoro::records::{
     BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
 };
+use fluoro_shared::dns::{self, DnsRecord};
 use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
 use fluoro_shared::file::{
     FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING, FileRecord, KIND_CHMOD,
@@ -141,6 +147,25 @@ fn all_file_events(now: u64) -> Vec<(BootTime, Vec<u8>)> {
     records
 }
 
+/// A question and its answer, with everything in it that can be.
+fn dns_messages(now: u64, known: Task) -> Vec<(BootTime, Vec<u8>)> {
+    let asked = b"\x01\xff\x07example\x00\x00\x01\x00\x01";
+    let alias = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01a\xc0\x0e";
+    let address = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x00\x00\x01";
+    let question = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], asked].concat();
+    let answer = [&[0, 7, 0x83, 0x80, 0, 1, 0, 9, 0, 0, 0, 0][..], asked, alias, address].concat();
+    let record = |at_ns, flags, ports: (u16, u16), payload: &[u8]| {
+        let mut record = DnsRecord::new_zeroed();
+        record.header = Header { at_ns, seq: 1, cpu: 0, kind: dns::KIND_PACKET, flags };
+        (record.source_address[15], record.destination_address[15]) = (1, 1);
+        (record.source_port, record.destination_port) = ports;
+        (record.owner, record.payload_len, record.whole_len) =
+            (known, payload.len() as u32, payload.len() as u32);
+        (BootTime(at_ns), [record.as_bytes(), payload].concat())
+    };
+    vec![record(now, dns::FLAG_OUTGOING, (4000, 53), &question), record(now + 1, 0, (53, 4000), &answer)]
+}
+
 /// One of each event, as records of the kernel side make them.
 fn all_events(core: &mut Core) -> Vec<u8> {
     let (known, now) = (task(7, b"curl"), core.now().0);
@@ -197,6 +222,7 @@ fn all_events(core: &mut Core) -> Vec<u8> {
         (Family::Flow, flows),
         (Family::File, files),
         (Family::Drop, drops),
+        (Family::Dns, dns_messages(now, known)),
         (Family::Syscall, calls),
     ];
     for (family, records) in all {
@@ -239,6 +265,10 @@ fn full_flow() -> FlowRow {
         netns: NetnsId(4_026_531_833),
         local: "10.0.0.5:443".parse().unwrap(),
         peer: "81.2.69.142:51844".parse().unwrap(),
+        peer_name: Some(PeerName::new(
+            &Arc::new(ObservedName { name: Outside::from("www.example"), at: BootTime(1) }),
+            BootTime(2),
+        )),
         state: State::Established,
         direction: Some(Direction::Inbound),
         attribution: Attribution::Inferred,
@@ -259,6 +289,7 @@ fn full_flow() -> FlowRow {
             out_of_order: Some(10),
             delivery_bytes_per_s: Some(11),
         },
+        datagrams: None,
         queue: Some(Queue { waiting: 1, backlog: 2, half_open: 3, drops: Some(4) }),
         end: Some(End::Timeout),
         reset: None,
@@ -310,17 +341,43 @@ fn full_failure(subject: Subject) -> FailureRow {
 
 fn full_process(exit: Option<Exit>) -> ProcessRow {
     let activity = Some(Activity { forks: 1, execs: 2 });
-    let usage = Some(Usage { cpu_share: Some(0.5), resident_bytes: 4096, threads: 2, fds: Some(9) })
-        .filter(|_| activity.is_some());
+    let usage = Usage {
+        cpu_share: Some(0.5),
+        resident_bytes: 4096,
+        threads: 2,
+        fds: Some(9),
+        on_cpu_ns: Some(10),
+        run_wait_ns: Some(11),
+        working_directory: Some(Outside::new(b"/srv/\xff")),
+    };
+    let identity = identity();
+    let mut gifts = Gifts::default();
+    for family in Family::ALL {
+        let columns = family.contributes::<ProcessRow>();
+        gifts.give(identity.key, columns.iter().map(|column| (column.info.id, 12.0)));
+    }
     ProcessRow {
         tid: Some(Tid(4242)),
         exit,
         oom: true,
         age_ns: Some(9),
         activity,
-        usage,
-        ..ProcessRow::of(identity())
+        usage: Some(usage),
+        given: gifts.take(identity.key),
+        ..ProcessRow::of(identity)
     }
+}
+
+fn full_file_groups() -> Vec<file_group::GroupRow> {
+    use file_group::{By, GroupKey, GroupRow};
+    let uses = full_file().uses.unwrap();
+    let keys = By::ALL.map(|by| match by {
+        By::Directory => GroupKey::Directory(Some(Outside::new(b"/srv/\xff"))),
+        By::Process => GroupKey::Process(identity().key),
+        By::Mount => GroupKey::Mount(Outside::new(b"/mnt/\xff"), 8 << 20 | 1),
+    });
+    let of = |key| GroupRow { key, identity: Some(identity()), files: 3, uses };
+    keys.into_iter().chain([GroupKey::Directory(None), GroupKey::Failed]).map(of).collect()
 }
 
 /// Calls as a table shows them, and one as an event line does.
@@ -394,6 +451,11 @@ fn every_table_that_the_models_make_is_valid() {
         let groups = list(core.flow.groups(by, &flows.rows, true), None, None, |_| false).0;
         json::top_object(&mut out, WallTime(0), second, &core.totals(View::Flows), 0, &groups, 100);
     }
+    let files = core.file_rows(false);
+    for by in file_group::By::ALL {
+        let groups = list(core.file_groups(by, &files, false), None, None, |_| false).0;
+        json::top_object(&mut out, WallTime(0), second, &core.totals(View::Files), 0, &groups, 100);
+    }
     let lines = assert_valid(&out);
     let kinds: BTreeSet<&str> = lines[2]["rows"]
         .as_array()
@@ -437,7 +499,14 @@ fn rows_with_every_column_filled_are_valid() {
     json::event_line(&mut out, &event);
     let rates = ["opens_per_s", "read_bytes_per_s", "write_bytes_per_s", "errors_per_s"];
     out.extend(table(vec![full_file()], &rates.map(|name| (name, Some(1.5)))));
+    out.extend(table(full_file_groups(), &rates.map(|name| (name, Some(1.5)))));
+    let owners = group(&[Arc::new(full_process(None))]);
+    out.extend(table(vec![owners[0].as_ref().clone()], &[("processes", Some(1.0))]));
     let lines = assert_valid(&out);
+    assert_eq!(lines[1]["rows"][0]["file"]["opens_per_s"], 12);
+    assert_eq!(lines[1]["rows"][0]["syscall"]["duration"]["p99_ns"], 12);
+    assert_eq!(lines[8]["rows"][0]["drop"]["packets"], 12);
+    assert_eq!(lines[7]["rows"][2]["system"]["filesystem"]["mountpoint_base64"], "L21udC//");
     assert_eq!(lines[4]["rows"][0]["errors_by_type"], json!({ "EAGAIN": 2, "EINTR": 1 }));
     assert_eq!(lines[5]["syscall"]["path_base64"], "L3RtcC//");
     assert_eq!(lines[3]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
@@ -561,6 +630,8 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
         .chain([
             (infos::<FailureRow>(), None, "failure_row".to_owned()),
             (infos::<GroupRow>(), None, "group_row".to_owned()),
+            (infos::<file_group::GroupRow>(), None, "file_group_row".to_owned()),
+            (infos::<OwnerRow>(), None, "owner_row".to_owned()),
         ]);
     for (columns, event, row) in tables {
         for info in columns {
@@ -569,8 +640,8 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
             if info.faces != Faces::TopOnly {
                 places.extend(event.clone());
             }
-            // Drops have no table of their own.
-            if info.faces != Faces::EventOnly && row != "drop_row" {
+            // Drops and messages have no table of their own.
+            if info.faces != Faces::EventOnly && !["drop_row", "dns_row"].contains(&row.as_str()) {
                 places.push(row.clone());
             }
             for place in places {
@@ -580,9 +651,12 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
                 let kind = node["type"].as_str().unwrap_or("word");
                 match (info.kind, info.unit) {
                     (Kind::Text, _) => {
-                        assert_eq!(kind, "string", "{path}");
+                        let lists = ["dns.answers", "dns.records"];
+                        assert_eq!(kind, if lists.contains(&path) { "array" } else { "string" }, "{path}");
                         let twin = format!("{path}_base64");
-                        let words = ["process.real_user.name"];
+                        // Names of DNS are written in ASCII.
+                        let names = ["dns.question.name", "network.peer.name"];
+                        let words = [&["process.real_user.name"][..], &names, &lists].concat();
                         assert!(
                             words.contains(&path) || find(&schema, &place, &twin).is_some(),
                             "{twin} is not in {place}"
@@ -634,6 +708,8 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         "k8s",
         "network",
         "packet",
+        "talk",
+        "dns",
         "flow",
         "drop",
         "file",
@@ -645,7 +721,7 @@ fn the_schema_lists_no_key_of_rows_that_no_column_writes() {
         let mut found = Vec::new();
         leaves(&schema, &schema["$defs"][root], root, &mut found);
         for path in found {
-            let path = path.replacen("packet.", "network.", 1);
+            let path = path.replacen("packet.", "network.", 1).replacen("talk.", "network.", 1);
             let path = path.strip_suffix("_base64").unwrap_or(&path);
             assert!(written.contains(path), "{path} is in the schema, but no column writes it");
         }

@@ -7,6 +7,8 @@ mod blind;
 mod bytes;
 mod checks;
 mod churn;
+mod contributed;
+mod dns;
 mod doctor;
 mod drops;
 mod event;
@@ -19,24 +21,31 @@ mod files;
 mod filters;
 mod flows;
 mod ground;
+mod groups;
+mod hostile;
 mod identity;
 mod leave_no_trace;
 mod mkdir;
 mod namespaces;
 mod observer;
 mod on_demand;
+mod oom;
 mod ports;
 mod prime;
 mod processes;
 pub mod pty;
 mod refusals;
 mod run;
+pub mod session;
 mod sigpipe;
 mod starved;
 mod storm;
 mod syscalls;
+mod terminal;
 mod top;
+mod udp;
 pub mod witness;
+pub mod workflows;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -80,21 +89,28 @@ pub struct Outcome {
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
 /// What no kernel has a part in is played once, on the host.
-const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
+const HOST_ONLY: &[&str] = &[
+    "filters",
+    "groups",
+    "sigpipe",
+    "workflows",
+    "terminal",
+    "hostile",
+    "no-privileges",
+    "no-btf",
+    "not-a-terminal",
+    "usage",
+];
 
-/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
-/// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
-const LONG: &[&str] = &["bytes", "failures", "file-storm", "on-demand", "exec-storm"];
-
-/// Played only when it is named: on a fast machine ports come round within its time, and its programs cannot tell the
-/// connections apart that had the same.
-const NAMED: &[&str] = &["churn"];
+/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
+const LONG: &[&str] = &["bytes", "churn", "failures", "contributed", "on-demand", "exec-storm"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
 pub const PER_KERNEL: &[&str] = &[
     "flows",
     "netns",
     "processes",
+    "oom",
     "storm",
     "failures-first",
     "mkdir",
@@ -103,7 +119,9 @@ pub const PER_KERNEL: &[&str] = &[
     "file-storm",
     "prime",
     "identity",
+    "dns",
     "drops",
+    "udp",
     "ground",
     "hooks",
     "syscalls",
@@ -124,14 +142,22 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("churn", churn::play),
     ("prime", prime::play),
     ("identity", identity::play),
+    ("dns", dns::play),
     ("drops", drops::play),
+    ("udp", udp::play),
     ("top", top::play),
+    ("groups", groups::play),
+    ("contributed", contributed::play),
+    ("oom", oom::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
     ("exec-storm", exec_storm::play),
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
+    ("workflows", workflows::play),
+    ("terminal", terminal::play),
+    ("hostile", hostile::play),
     ("ground", ground::play),
     ("hooks", alternatives::play),
     ("doctor", refusals::doctor),
@@ -150,8 +176,9 @@ struct Skip(String);
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
-    ("flow_", &["flows", "storm", "failures-first"]),
+    ("flow_", &["flows", "storm", "failures-first", "udp"]),
     ("syscall_", &["syscalls"]),
+    ("dns_", &["dns"]),
     ("drop_", &["drops"]),
     ("file_", &["files"]),
 ];
@@ -226,10 +253,7 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
             lines: Vec::new(),
         });
     }
-    let fits = |name: &&str| {
-        let elsewhere = place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name));
-        !elsewhere && !NAMED.contains(name)
-    };
+    let fits = |name: &&str| !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)));
     let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let mut outcome = attempt(name, *scenario, place);
@@ -326,7 +350,7 @@ impl Place {
     }
 
     /// Time for something that takes this long at most on the host: emulated guests are slower.
-    fn patience(&self, seconds: u64) -> std::time::Duration {
+    pub fn patience(&self, seconds: u64) -> std::time::Duration {
         std::time::Duration::from_secs(if self.guest.is_some() { seconds * 4 } else { seconds })
     }
 

@@ -10,6 +10,7 @@ use crate::app::chord::Chord;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
 use crate::columns::{Facts, Info, RowId, Sheet};
+use crate::families::file::row::group::By;
 use crate::filter::Filter;
 use crate::model::{Query, Scope, Snapshot, Sort, View};
 use crate::records::WallTime;
@@ -127,6 +128,9 @@ pub struct State {
     pub keys: &'static [Action],
     pub own: bool,
     pub by_owner: bool,
+    pub files_by: Option<By>,
+    /// Peers are called by the names that were observed.
+    pub names: bool,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -160,6 +164,8 @@ impl State {
             keys: actions(),
             own: false,
             by_owner: false,
+            files_by: None,
+            names: true,
             mouse,
             ahead: vec![],
             dirty: true,
@@ -255,6 +261,7 @@ impl State {
             moment: self.moment.filter(|_| self.paused),
             open,
             by_owner: self.by_owner,
+            files_by: self.files_by,
             sight,
             own: self.own,
         }
@@ -291,9 +298,10 @@ impl State {
         self.snapshot()?.sheet.row(index)
     }
 
-    /// The columns of the view in front, if the reader has chosen.
+    /// The columns of the view in front, if the reader has chosen: of processes, not of owners.
     pub fn chosen_columns(&self) -> Option<&[String]> {
-        self.columns.get(&self.view).map(Vec::as_slice)
+        let grouped = self.by_owner && self.view == View::Processes;
+        self.columns.get(&self.view).filter(|_| !grouped).map(Vec::as_slice)
     }
 
     /// Takes a snapshot in.
@@ -339,6 +347,7 @@ impl State {
             _ => usize::from(self.layout().rows.height),
         };
         let ordered = self.order().is_some();
+        let details = self.details().is_some();
         let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
         let sheet = snapshot.sheet.as_ref();
         let place = self.place_mut();
@@ -354,6 +363,11 @@ impl State {
                 _ => (0, 0),
             };
             place.offset = (place.offset + to).saturating_sub(from);
+        }
+        if details && place.selected.is_none() {
+            // The pane is about a row: in another view about its first.
+            let index = place.offset.min(sheet.len().saturating_sub(1));
+            place.selected = sheet.id(index).map(|id| Selected { id, index });
         }
         place.offset = place.offset.min(sheet.len().saturating_sub(height));
         if let Some(Selected { index, .. }) = place.selected {

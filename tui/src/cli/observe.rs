@@ -37,10 +37,13 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
     };
     let Stage { ground, world, .. } = run::prepare(common);
     let own = Some(std::process::id());
-    // Identities come from `process`, asked for or not; unasked, nothing of it is left out.
+    // Identities come from `process`, asked for or not; unasked, nothing of it is left out. So do names of peers from `dns`
+    // where the filter asks for a host.
+    let named = families.contains(&Family::Flow) && filter.as_ref().is_some_and(|f| f.names("host"));
+    let unasked = |family| family == Family::Process || (named && family == Family::Dns);
     let wanted: Vec<(Family, KernelFilter)> = Family::ALL
         .iter()
-        .filter(|family| families.contains(family) || **family == Family::Process)
+        .filter(|family| families.contains(family) || unasked(**family))
         .map(|&family| {
             let pushed = filter.as_ref().map(|filter| world.push_down(filter, family)).unwrap_or_default();
             let listed = families.contains(&family);
@@ -56,7 +59,7 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
     if let Some(message) = refusal(&collector, &families) {
         return fail(CANNOT, &message);
     }
-    collector.core.prime(families.contains(&Family::Flow));
+    collector.prime(families.contains(&Family::Flow));
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;
@@ -91,7 +94,7 @@ pub fn keys(families: &[Family]) -> Keys {
 /// What was asked for, in the order of the families.
 fn requested(asked: &[Family]) -> Vec<Family> {
     let wanted =
-        |family: &Family| if asked.is_empty() { !family.on_demand() } else { asked.contains(family) };
+        |family: &Family| if asked.is_empty() { family.by_default() } else { asked.contains(family) };
     Family::ALL.iter().copied().filter(wanted).collect()
 }
 
@@ -150,6 +153,9 @@ impl Stream<'_> {
             collector.core.flush();
             self.print_waiting(collector)?;
             if ticked.elapsed() >= TICK {
+                if self.families.contains(&Family::Flow) {
+                    collector.count_only(Family::Flow);
+                }
                 collector.core.tick(ticked.elapsed());
                 ticked = Instant::now();
             }
@@ -167,6 +173,9 @@ impl Stream<'_> {
     fn end(&mut self, collector: &mut Collector, stats: bool) -> std::io::Result<()> {
         collector.ask_programs();
         collector.detach_all();
+        if self.families.contains(&Family::Flow) {
+            collector.count_only(Family::Flow);
+        }
         collector.core.finish();
         self.print_waiting(collector)?;
         let ledgers: Vec<(&str, Ledger)> =

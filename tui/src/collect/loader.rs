@@ -2,11 +2,13 @@
 //! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::{Array, PerCpuArray};
-use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{
+    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+};
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
@@ -16,6 +18,7 @@ use crate::collect::ground::read_btf;
 use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
+use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
@@ -91,6 +94,8 @@ pub struct Attached {
     pub family: Family,
     pub standings: Vec<Standing>,
     bpf: Ebpf,
+    /// Sockets whose filters are among the programs: closed, they are detached.
+    _sockets: Vec<OwnedFd>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +125,10 @@ impl Attached {
         let maps = |source| LoadError::Maps { family: family.stem(), source };
         let mut taps = Taps::take(family, &mut bpf, ground.possible_cpus, &sizes).map_err(maps)?;
         taps.set_filter(filter).map_err(maps)?;
-        let standings =
-            family.programs().iter().map(|program| settle(&mut bpf, program, ground, &mut types)).collect();
-        Ok((Self { family, standings, bpf }, taps))
+        let mut sockets = Vec::new();
+        let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
+        let standings = family.programs().iter().map(&mut settle).collect();
+        Ok((Self { family, standings, bpf, _sockets: sockets }, taps))
     }
 
     /// Every essential program is attached.
@@ -132,8 +138,9 @@ impl Attached {
 
     /// What the kernel says of each program in use, in the order of `standings`.
     pub fn info(&self) -> Vec<Option<ProgramInfo>> {
-        let by_kprobe =
-            |standing: &Standing| matches!(standing.alternative.map(|a| a.hook), Some(Hook::Kprobe(_)));
+        let by_kprobe = |standing: &Standing| {
+            standing.alternative.is_some_and(|alternative| alternative.hook.kind() == "kprobe")
+        };
         let kprobes =
             if self.standings.iter().any(by_kprobe) { bpf::kprobe_misses() } else { HashMap::new() };
         let of = |alternative: &Alternative| {
@@ -141,13 +148,18 @@ impl Attached {
             // Before 6.7 the kernel counts no skipped run of a perf event's program (trace_call_bpf). A kprobe that is
             // hit inside another is skipped before any program is asked.
             let before = match alternative.hook {
-                Hook::Kprobe(_) => kprobes.get(&info.id).copied(),
+                Hook::Kprobe(_) | Hook::Kprobes(_) => kprobes.get(&info.id).copied(),
                 Hook::Tracepoint(_) => KernelVersion::current()
                     .is_ok_and(|version| version >= KernelVersion::new(6, 7, 0))
                     .then_some(0),
                 _ => Some(0),
             };
             info.recursion_misses = info.recursion_misses.zip(before).map(|(missed, before)| missed + before);
+            for other in alternative.others().filter_map(|entry| self::info(&self.bpf, entry)) {
+                info.runs += other.runs;
+                info.run_time_ns += other.run_time_ns;
+                info.recursion_misses = info.recursion_misses.zip(other.recursion_misses).map(|(a, b)| a + b);
+            }
             let spares: Vec<_> =
                 alternative.spares.iter().filter_map(|spare| self::info(&self.bpf, spare)).collect();
             if !spares.is_empty() {
@@ -275,14 +287,35 @@ impl<'a> KernelTypes<'a> {
     }
 }
 
-fn settle(bpf: &mut Ebpf, program: &'static Spec, ground: &Ground, types: &mut KernelTypes<'_>) -> Standing {
+/// The alternatives, best first on this kernel.
+fn in_order(program: &'static Spec) -> Vec<&'static Alternative> {
+    let mut alternatives: Vec<_> = program.alternatives.iter().collect();
+    if is_preempted() {
+        alternatives.sort_by_key(|alternative| !alternative.is_unpreempted());
+    }
+    alternatives
+}
+
+/// Whether this kernel preempts the programs of raw tracepoints.
+fn is_preempted() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
+}
+
+fn settle(
+    bpf: &mut Ebpf,
+    program: &'static Spec,
+    ground: &Ground,
+    types: &mut KernelTypes<'_>,
+    sockets: &mut Vec<OwnedFd>,
+) -> Standing {
     let forced = ground.forced.get(program.name);
     let mut trials = Vec::new();
-    for alternative in program.alternatives {
+    let alternatives = in_order(program);
+    for &alternative in &alternatives {
         if forced.is_some_and(|name| name != alternative.name) {
             continue;
         }
-        let outcome = try_one_and_keep(bpf, alternative, ground, types);
+        let outcome = try_one_and_keep(bpf, alternative, ground, types, sockets);
         let works = outcome.is_ok();
         trials.push(Trial { alternative: alternative.name, outcome });
         if works {
@@ -294,7 +327,7 @@ fn settle(bpf: &mut Ebpf, program: &'static Spec, ground: &Ground, types: &mut K
             reasons.extend(unread.map(|(why, what)| format!("{what}: {why}")));
             let status = match (forced, reasons.is_empty()) {
                 (None, false) => Status::Degraded { hook, reason: reasons.join("; ") },
-                (Some(_), _) if program.alternatives.first() != Some(alternative) => {
+                (Some(_), _) if alternatives.first() != Some(&alternative) => {
                     reasons.insert(0, "forced by --hook".to_owned());
                     Status::Degraded { hook, reason: reasons.join("; ") }
                 }
@@ -315,7 +348,7 @@ fn try_one(
     ground: &Ground,
     types: &mut KernelTypes<'_>,
 ) -> Result<Option<u32>, String> {
-    let outcome = try_one_and_keep(bpf, alternative, ground, types);
+    let outcome = try_one_and_keep(bpf, alternative, ground, types, &mut Vec::new());
     unload(bpf, alternative.entries());
     outcome
 }
@@ -325,9 +358,11 @@ fn try_one_and_keep(
     alternative: &Alternative,
     ground: &Ground,
     types: &mut KernelTypes<'_>,
+    sockets: &mut Vec<OwnedFd>,
 ) -> Result<Option<u32>, String> {
     load_and_attach(bpf, alternative.entry, alternative.hook, ground, types)
-        .map(|()| {
+        .map(|socket| {
+            sockets.extend(socket);
             spare(bpf, alternative, ground, types);
             info(bpf, alternative.entry).and_then(|info| info.verified_insns)
         })
@@ -360,9 +395,7 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
 /// on, and a spare would cost every call of the machine.
 fn is_skipped(hook: Hook) -> bool {
     match hook {
-        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => {
-            KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
-        }
+        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => is_preempted(),
         _ => true,
     }
 }
@@ -374,8 +407,10 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::BtfTracePoint(program)) => program.unload(),
             Some(Program::RawTracePoint(program)) => program.unload(),
             Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
+            Some(Program::SocketFilter(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -386,13 +421,39 @@ fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
     bpf::program_info(fd.as_fd()).ok()
 }
 
+/// The socket that the program is attached to must be kept, where it is attached to one.
 fn load_and_attach(
     bpf: &mut Ebpf,
     entry: &str,
     hook: Hook,
     ground: &Ground,
     types: &mut KernelTypes<'_>,
-) -> Result<(), String> {
+) -> Result<Option<OwnedFd>, String> {
+    match hook {
+        Hook::Fentries(entries) => {
+            for (entry, function) in entries {
+                load_and_attach(bpf, entry, Hook::Fentry(function), ground, types)?;
+            }
+            return Ok(None);
+        }
+        Hook::Kprobes(entries) => {
+            for (entry, functions) in entries {
+                load_and_attach(bpf, entry, Hook::Kprobe(functions), ground, types)?;
+            }
+            return Ok(None);
+        }
+        _ => {}
+    }
+    let explain = |error: &ProgramError| explain(error, hook, ground);
+    if hook == Hook::PacketSocket {
+        let program: &mut SocketFilter =
+            bpf.program_mut(entry).ok_or("not in the object")?.try_into().map_err(|e| explain(&e))?;
+        program.load().map_err(|e| explain(&e))?;
+        let socket = packets::socket().map_err(|error| packets::explain(&error))?;
+        program.attach(&socket).map_err(|e| explain(&e))?;
+        packets::listen(&socket).map_err(|error| packets::explain(&error))?;
+        return Ok(Some(socket));
+    }
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
     }
@@ -404,7 +465,6 @@ fn load_and_attach(
         return Err(reason.to_owned());
     }
     let program = bpf.program_mut(entry).ok_or("not in the object")?;
-    let explain = |error: &ProgramError| explain(error, hook, ground);
     match hook {
         Hook::BtfTracepoint(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
@@ -413,6 +473,11 @@ fn load_and_attach(
         }
         Hook::Fentry(function) => {
             let program: &mut FEntry = program.try_into().map_err(|e| explain(&e))?;
+            program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::Fexit(function) => {
+            let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
             program.load(function, types.get()?).map_err(|e| explain(&e))?;
             program.attach().map_err(|e| explain(&e))?;
         }
@@ -449,8 +514,9 @@ fn load_and_attach(
                 return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
             }
         }
+        Hook::PacketSocket | Hook::Fentries(_) | Hook::Kprobes(_) => {}
     }
-    Ok(())
+    Ok(None)
 }
 
 /// One sentence a sysadmin can act on, instead of a stack of wrapped errors.
@@ -461,7 +527,7 @@ fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
         return reason.clone();
     }
     if refused
-        && matches!(hook, Hook::Fentry(_))
+        && matches!(hook, Hook::Fentry(_) | Hook::Fexit(_))
         && let Some(reason) = &ground.refusals.trampoline
     {
         return reason.clone();

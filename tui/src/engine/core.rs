@@ -1,7 +1,7 @@
 //! The models behind one door: records in, events and rows out. Knows no thread, no ring and no screen, so recorded
 //! and synthetic sources go the same way as live ones.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
 
 use crate::engine::intake::Intake;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, SocketPart};
 use crate::engine::source::{Frame, Sources};
 use crate::engine::usage::Looks;
 use crate::families::Family;
+use crate::families::dns::model::DnsModel;
 use crate::families::drop::model::DropModel;
 use crate::families::failure::model::Failures;
 use crate::families::failure::row::FailureRow;
@@ -22,7 +23,7 @@ use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
 use crate::families::{file, flow, process, syscall};
-use crate::model::{Event, EventDraft, Latency, Lookup, Processes, View};
+use crate::model::{Event, EventDraft, Histograms, Latency, Lookup, Processes, View};
 use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
@@ -30,6 +31,9 @@ pub const SETTLE: Duration = Duration::from_millis(2);
 
 /// Records of a family that are fed at a time.
 const FEED_MAX: usize = 8192;
+
+/// Parts of the socket table that are taken in before the rings are looked into again.
+const PARTS_MAX: usize = 4;
 
 pub struct Core {
     machine: Box<dyn Machine>,
@@ -39,16 +43,21 @@ pub struct Core {
     pub syscall: SyscallModel,
     untracked_calls: u64,
     usage: Looks,
+    pub dns: DnsModel,
     pub drop: DropModel,
     pub failures: Failures,
     pub file: FileModel,
     intake: Intake,
+    /// Families whose maps were read when the last interval was counted.
+    measuring: BTreeSet<Family>,
     drafts: Vec<EventDraft>,
     events: u64,
     /// All that happened until then has been taken out of the sources.
     settled: BootTime,
     /// Some of what is due still waits to be fed.
     backlog: bool,
+    /// Since when the socket tables are being read.
+    sweeping: Option<BootTime>,
 }
 
 impl Core {
@@ -61,14 +70,17 @@ impl Core {
             syscall: SyscallModel::default(),
             untracked_calls: 0,
             usage: Looks::default(),
+            dns: DnsModel::default(),
             drop: DropModel::default(),
             failures: Failures::default(),
             file: FileModel::default(),
             intake: Intake::default(),
+            measuring: BTreeSet::new(),
             drafts: Vec::new(),
             events: 0,
             settled: BootTime(0),
             backlog: false,
+            sweeping: None,
         }
     }
 
@@ -76,6 +88,7 @@ impl Core {
     pub fn drain(&mut self, sources: &mut Sources) -> usize {
         if self.backlog {
             self.feed(self.settled, FEED_MAX);
+            sources.add_surplus(self.dns.take_surplus());
             return 0;
         }
         // Every record older than this has been put into its ring by the time the rings are read.
@@ -84,6 +97,7 @@ impl Core {
         if self.has_staged() {
             self.feed(self.settled, FEED_MAX);
         }
+        sources.add_surplus(self.dns.take_surplus());
         records
     }
 
@@ -91,13 +105,19 @@ impl Core {
     /// At most so many of a family, so that what they become is passed on before there is more of it.
     fn feed(&mut self, until: BootTime, most: usize) {
         let due = self.intake.order(until);
-        let all = [due.process, due.flow, due.file, due.drop, due.syscall];
+        let all = [due.process, due.dns, due.flow, due.file, due.drop, due.syscall];
         self.backlog = all.iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
         let lookup: &mut dyn Lookup = self.machine.as_mut();
         for record in self.intake.process.drain(..due.process.min(most)) {
             self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
+        }
+        for record in self.intake.dns.drain(..due.dns.min(others)) {
+            self.dns.apply(&record, &mut self.processes, lookup, &mut self.drafts);
+        }
+        for (address, name, at) in self.dns.take_names() {
+            self.flow.names.observe(address, name, at);
         }
         for record in self.intake.flow.drain(..due.flow.min(others)) {
             self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
@@ -116,7 +136,7 @@ impl Core {
 
     /// Takes what each family contributes to the table of failures.
     fn take_failures(&mut self) {
-        for failure in self.flow.take_failures() {
+        for failure in self.flow.take_failures().into_iter().chain(self.file.take_failures()) {
             self.failures.add(failure);
         }
     }
@@ -154,38 +174,96 @@ impl Core {
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
     /// nothing falls between.
     pub fn prime(&mut self, sockets: bool) {
-        let facts = self.machine.processes();
-        self.process.prime(facts, &mut self.processes, self.machine.as_mut());
-        if sockets && let Some(held) = self.machine.sockets(true) {
-            self.flow.prime(&held, &self.processes, self.machine.now());
+        self.prime_processes();
+        if sockets {
+            self.begin_sweep(true);
+            self.await_sweep();
         }
     }
 
-    /// Reads the totals of all live connections from the kernel's socket tables.
+    /// The processes that exist already.
+    pub fn prime_processes(&mut self) {
+        let facts = self.machine.processes();
+        self.process.prime(facts, &mut self.processes, self.machine.as_mut());
+    }
+
+    /// Begins to read the totals of all live connections from the kernel's socket tables; with `holders` also who
+    /// holds them. Not while that is under way.
+    pub fn begin_sweep(&mut self, holders: bool) {
+        if self.sweeping.is_none() {
+            self.machine.ask_sockets(holders);
+            self.flow.begin_sweep();
+            self.sweeping = Some(self.machine.now());
+        }
+    }
+
+    /// Takes in what has been read of the socket tables meanwhile. True: none is being read any more.
+    pub fn take_sockets(&mut self) -> bool {
+        let Some(began) = self.sweeping else { return true };
+        for _ in 0..PARTS_MAX {
+            match self.machine.next_sockets() {
+                None => return false,
+                Some(SocketPart::Some(sockets)) => {
+                    self.flow.sweep(sockets, &self.processes, self.machine.now());
+                }
+                Some(SocketPart::End { whole }) => {
+                    let now = self.machine.now();
+                    self.flow.end_sweep(&self.processes, now);
+                    if whole {
+                        self.flow.end_unswept(began, now);
+                    }
+                    self.sweeping = None;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// The socket tables are being read.
+    pub const fn is_sweeping(&self) -> bool {
+        self.sweeping.is_some()
+    }
+
+    /// Reads the totals of all live connections from the kernel's socket tables, and waits for them.
     pub fn sweep(&mut self) {
-        let began = self.machine.now();
-        if let Some(sockets) = self.machine.sockets(false) {
-            self.flow.sweep(&sockets, &self.processes, began);
-            self.flow.end_unswept(began, self.machine.now());
+        self.begin_sweep(false);
+        self.await_sweep();
+    }
+
+    fn await_sweep(&mut self) {
+        while !self.take_sockets() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Takes in what the sources count, and lets go of what ended long ago. Before [`Self::tick`], which closes the
     /// interval.
-    pub fn count(&mut self, sources: &mut Sources) {
-        let frames = sources.frames();
+    pub fn count(&mut self, sources: &mut Sources, only: Option<Family>) {
+        // In this order: what closed before the counts are read has its last ones.
+        let began = self.machine.now();
+        let asked = self.flow.datagram_namespaces();
+        let sockets = if asked.is_empty() { HashMap::new() } else { self.machine.datagram_sockets(&asked) };
+        let frames = sources.frames(only);
         // Whoever was counted has been named before: a row has its path from the first.
         sources.drain(&mut self.intake);
         for record in &self.intake.file {
             self.file.learn(record);
         }
+        self.measuring.clear();
         for frame in frames {
+            self.measuring.insert(frame.family());
             match frame {
                 Frame::Flow(frame) => {
                     self.flow.count(&frame);
                     let is_known = |process| self.processes.get(process).is_some();
                     let gone = self.flow.histograms().forget(is_known);
                     sources.forget(Family::Flow, "HISTOGRAMS", &gone);
+                    let tally = flow::model::Tally { datagrams: &frame.datagrams, began, sockets: &sockets };
+                    let lookup: &mut dyn Lookup = self.machine.as_mut();
+                    let gone =
+                        self.flow.count_datagrams(&tally, &mut self.processes, lookup, &mut self.drafts);
+                    sources.forget(Family::Flow, "DATAGRAMS", &gone);
                 }
                 Frame::Syscall(frame) => {
                     let gone = self.syscall.count(&frame, &mut self.processes, self.machine.as_mut());
@@ -202,19 +280,49 @@ impl Core {
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
                 Frame::File(frame) => {
-                    let gone = self.file.count(&frame, &self.processes);
+                    let gone = self.file.count(&frame, self.machine.now(), &self.processes);
                     sources.forget(Family::File, "FILES", &gone.files);
                     sources.forget(Family::File, "HISTOGRAMS", &gone.histograms);
                 }
             }
         }
+        self.rest();
+    }
+
+    /// Of what nobody counted, the interval has nothing.
+    fn rest(&mut self) {
+        for family in Family::ALL.iter().filter(|family| !self.measuring.contains(family)) {
+            match family {
+                Family::Syscall => self.syscall.rest(),
+                Family::File => self.file.rest(),
+                Family::Drop => self.drop.rest(),
+                Family::Process | Family::Flow | Family::Dns => {}
+            }
+        }
+    }
+
+    /// What the family counted in the interval is not all there was: nobody is told.
+    pub fn is_broken(&mut self, family: Family) {
+        self.measuring.remove(&family);
     }
 
     /// The family has been attached anew: its maps are empty.
     pub fn begin(&mut self, family: Family) {
-        if family == Family::Syscall {
-            self.syscall = SyscallModel::default();
+        match family {
+            Family::Syscall => self.syscall = SyscallModel::default(),
+            Family::File => self.file.begin(),
+            Family::Drop => self.drop.begin(),
+            Family::Flow => *self.flow.histograms() = Histograms::default(),
+            Family::Process | Family::Dns => {}
         }
+        if family == Family::Flow {
+            self.flow.restart_datagrams(&mut self.drafts);
+        }
+    }
+
+    /// Event lines of a family that no record stands for.
+    pub const fn made(&self, family: Family) -> u64 {
+        if matches!(family, Family::Flow) { self.flow.made() } else { 0 }
     }
 
     /// Marks processes as ended whose exit was lost.
@@ -306,10 +414,17 @@ impl Core {
 
     /// `of_interval`: leave out what ended before the interval that the last tick closed.
     pub fn process_rows(&self, of_interval: bool) -> Vec<Arc<process::model::ProcessRow>> {
-        let mut given = HashMap::new();
-        self.flow.give(&mut given);
-        self.syscall.give(&mut given);
-        self.process.rows(&self.processes, self.machine.now(), of_interval, given)
+        let mut gifts = process::model::Gifts::default();
+        for family in &self.measuring {
+            match family {
+                Family::Flow => self.flow.give(&mut gifts),
+                Family::File => self.file.give(&mut gifts),
+                Family::Syscall => self.syscall.give(&mut gifts),
+                Family::Drop => self.drop.give(&mut gifts),
+                Family::Process | Family::Dns => {}
+            }
+        }
+        self.process.rows(&self.processes, self.machine.now(), of_interval, gifts)
     }
 
     /// Who made a process, and who made that, as they were then.
@@ -361,6 +476,16 @@ impl Core {
 
     pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
         self.file.rows(&self.processes, self.machine.as_ref(), of_interval)
+    }
+
+    /// The use of files taken together, of the newest interval or an earlier one.
+    pub fn file_groups(
+        &mut self,
+        by: file::row::group::By,
+        rows: &[Arc<file::model::FileRow>],
+        earlier: bool,
+    ) -> Vec<Arc<file::row::group::GroupRow>> {
+        self.file.groups(by, rows, earlier, self.machine.as_mut())
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

@@ -9,6 +9,7 @@ pub struct Intake {
     pub(super) process: Vec<records::process::Record>,
     pub(super) flow: Vec<records::flow::Record>,
     pub(super) syscall: Vec<records::syscall::Record>,
+    pub(super) dns: Vec<records::dns::Record>,
     pub(super) drop: Vec<records::drop::Record>,
     pub(super) file: Vec<records::file::Record>,
 }
@@ -19,6 +20,7 @@ pub(super) struct Due {
     pub process: usize,
     pub flow: usize,
     pub syscall: usize,
+    pub dns: usize,
     pub drop: usize,
     pub file: usize,
 }
@@ -30,6 +32,7 @@ impl Intake {
             Family::Process => self.process.push(records::process::Record::decode(bytes)?),
             Family::Flow => self.flow.push(records::flow::Record::decode(bytes)?),
             Family::Syscall => self.syscall.push(records::syscall::Record::decode(bytes)?),
+            Family::Dns => self.dns.push(records::dns::Record::decode(bytes)?),
             Family::Drop => self.drop.push(records::drop::Record::decode(bytes)?),
             Family::File => self.file.push(records::file::Record::decode(bytes)?),
         }
@@ -40,6 +43,7 @@ impl Intake {
         self.process.is_empty()
             && self.flow.is_empty()
             && self.file.is_empty()
+            && self.dns.is_empty()
             && self.drop.is_empty()
             && self.syscall.is_empty()
     }
@@ -48,12 +52,14 @@ impl Intake {
     pub(super) fn order(&mut self, until: BootTime) -> Due {
         self.process.sort_by_key(|record| record.at);
         self.flow.sort_by_key(|record| record.at);
+        self.dns.sort_by_key(|record| record.at);
         self.drop.sort_by_key(|record| record.at);
         self.syscall.sort_by_key(|record| record.at);
         self.file.sort_by_key(|record| record.at);
         Due {
             process: self.process.partition_point(|record| record.at <= until),
             flow: self.flow.partition_point(|record| record.at <= until),
+            dns: self.dns.partition_point(|record| record.at <= until),
             drop: self.drop.partition_point(|record| record.at <= until),
             syscall: self.syscall.partition_point(|record| record.at <= until),
             file: self.file.partition_point(|record| record.at <= until),

@@ -1,17 +1,23 @@
 //! The machine as the models ask it, live or made up.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::families::flow::model::SocketFacts;
+use crate::kernel::proc::Scheduled;
 use crate::model::{Lookup, ProcFacts};
-use crate::records::{BootTime, Outside, ProcKey, Tgid, WallOffset};
+use crate::records::{BootTime, NetnsId, Outside, ProcKey, Tgid, WallOffset};
 
 /// What a process uses at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Used {
     /// Of all threads since it started.
     pub cpu_ns: u64,
     pub resident_bytes: u64,
     pub threads: u64,
     pub fds: Option<u64>,
+    /// By thread, where the kernel says.
+    pub scheduled: Option<Vec<Scheduled>>,
+    pub working_directory: Option<Outside>,
 }
 
 /// What exists, what time it is, and what records lack.
@@ -40,7 +46,24 @@ pub trait Machine: Lookup + Send {
         None
     }
 
-    /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
-    /// read, and nothing can be said of what is missing in it.
-    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>>;
+    /// Cookies of the UDP sockets of these namespaces, of those that can be asked.
+    fn datagram_sockets(&mut self, _namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+        HashMap::new()
+    }
+
+    /// Begins to read the TCP sockets of every network namespace; with `holders`, who has each open. Not before the
+    /// reading before has ended.
+    fn ask_sockets(&mut self, holders: bool);
+
+    /// The next part of the reading, where it is there already.
+    fn next_sockets(&mut self) -> Option<SocketPart>;
+}
+
+/// A part of a reading of the socket table.
+#[derive(Debug)]
+pub enum SocketPart {
+    /// Listeners of a namespace come before its other sockets.
+    Some(Vec<SocketFacts>),
+    /// That was all; not whole: nothing can be said of what was missing.
+    End { whole: bool },
 }

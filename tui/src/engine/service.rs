@@ -22,17 +22,22 @@ use crate::engine::picture::{Ask, Hides, Picture, Table, answer, stream};
 use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
+use crate::families::file::model::FileRow;
+use crate::families::file::row::group::By;
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::group;
 use crate::families::syscall::model::pid_of;
 use crate::model::{
     Coverage, Detail, EventRow, HostFacts, Latency, More, Note, PanelKind, ProbeRow, Query, Reach, Scope,
-    Snapshot, Totals, View,
+    Snapshot, Timing, Totals, View,
 };
 use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
+
+/// A tick waits at most so long for the reading of the socket tables.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// A family that no view needs stays attached so long.
 const LINGER: Duration = Duration::from_secs(10);
@@ -77,6 +82,8 @@ struct Console {
     picture: Arc<Picture>,
     /// What paused views are answered from.
     frozen: Option<Arc<Picture>>,
+    /// Events that had come when the reader paused, and the moment that is: some are newer than its picture.
+    held: Option<(u64, Vec<Arc<EventRow>>)>,
     history: History,
     rankings: Rankings,
     ranks: BTreeMap<View, Ranks>,
@@ -113,6 +120,7 @@ impl Console {
             fresh: 0,
             picture: Arc::new(picture),
             frozen: None,
+            held: None,
             history: History::new(history),
             rankings: Rankings::default(),
             ranks: BTreeMap::new(),
@@ -132,26 +140,51 @@ impl Console {
         self.attach_what_is_needed();
         let mut ticked = Instant::now();
         let mut next = ticked + Duration::from_millis(250);
+        let (mut ticking, mut priming) = (false, false);
+        let (mut ticks, mut sweeps) = (Timing::new("ticks"), Timing::new("sweeps"));
         while !self.service.stopping() {
-            self.collector.wait(next.saturating_duration_since(Instant::now()), None);
+            let wait = if ticking {
+                Duration::from_millis(1)
+            } else {
+                next.saturating_duration_since(Instant::now())
+            };
+            self.collector.wait(wait, None);
             self.collector.drain();
             self.take_events();
-            let attached = self.prime_what_is_new();
+            priming |= self.prime_what_is_new();
             let asked = self.take_question();
-            let due = Instant::now() >= next;
-            if due {
-                self.tick(ticked.elapsed());
-                ticked = Instant::now();
-                next = ticked + TICK;
+            let now = Instant::now();
+            if now >= next && !ticking {
+                ticking = true;
+                if self.collector.is_attached(Family::Flow) {
+                    self.collector.core.begin_sweep(false);
+                }
             }
-            if attached && !due {
-                // What was there before is shown at once, not with the next tick.
+            // Totals are those of the tick: it waits for them, but not for ever.
+            let swept = self.collector.core.take_sockets();
+            let due = ticking && (swept || now >= next + SWEEP_MAX);
+            // What was there before is shown at once, not with the next tick.
+            let attached = priming && swept;
+            priming &= !attached;
+            if due {
+                ticking = false;
+                sweeps.add(now.saturating_duration_since(next));
+                self.tick(ticked.elapsed());
+                ticked = now;
+                // Ticks keep their distance, whatever they take.
+                next = (next + TICK).max(now + TICK / 2);
+            } else if attached {
                 self.picture = Arc::new(self.take_picture(vec![]));
             }
             if due || asked || attached {
                 self.publish();
             }
+            if due {
+                ticks.add(now.elapsed());
+            }
         }
+        // Nobody may wait for the end of what follows.
+        drop((ticks, sweeps));
         self.collector.detach_all();
     }
 
@@ -159,10 +192,13 @@ impl Console {
         let Some(query) = self.service.question() else { return false };
         if !query.paused {
             self.frozen = None;
+            self.held = None;
         } else if let Some(moment) = query.moment {
             self.frozen = self.history.at(moment).or(self.frozen.as_ref()).cloned();
         } else if !self.query.paused {
-            self.frozen = Some(Arc::clone(self.history.newest().unwrap_or(&self.picture)));
+            let picture = Arc::clone(self.history.newest().unwrap_or(&self.picture));
+            self.held = Some((picture.seq, self.events.iter().cloned().collect()));
+            self.frozen = Some(picture);
         }
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
@@ -241,11 +277,17 @@ impl Console {
     }
 
     fn prime_what_is_new(&mut self) -> bool {
+        if self.collector.core.is_sweeping() {
+            return false;
+        }
         let is_new =
             |family: &&Family| !self.primed.contains(*family) && self.collector.is_attached(**family);
         let new: Vec<Family> = Family::ALL.iter().filter(is_new).copied().collect();
         if new.iter().any(|family| matches!(family, Family::Process | Family::Flow)) {
-            self.collector.core.prime(new.contains(&Family::Flow));
+            self.collector.core.prime_processes();
+        }
+        if new.contains(&Family::Flow) {
+            self.collector.core.begin_sweep(true);
         }
         self.primed.extend(&new);
         !new.is_empty()
@@ -264,9 +306,6 @@ impl Console {
         self.ticks += 1;
         self.interval = interval;
         let flows = self.collector.is_attached(Family::Flow);
-        if flows {
-            self.collector.core.sweep();
-        }
         if self.ticks.is_multiple_of(STATISTICS_EVERY) {
             self.collector.core.sweep_processes();
         }
@@ -346,6 +385,7 @@ impl Console {
                     missed: program.info.and_then(|info| info.recursion_misses),
                     seen: Some(ledger.seen),
                     lost: Some(ledger.lost),
+                    ledger: Some(ledger),
                     map_bytes: self.collector.map_bytes(program.family),
                 }
             })
@@ -388,6 +428,7 @@ impl Console {
                 let total = rows.len();
                 (Arc::new(Listing { rows, total }) as Arc<dyn Sheet>, 0)
             }
+            (View::Files, _) if let Some(by) = query.files_by => self.files(&picture, by, &query, &mut ask),
             (View::Processes, _) => self.processes(&picture, &query, &mut ask),
             (_, Some(table)) => table.answer(&mut ask),
             (_, None) => {
@@ -441,6 +482,23 @@ impl Console {
         (Arc::new(listing), hidden)
     }
 
+    /// The use of files taken together.
+    fn files(
+        &mut self,
+        picture: &Picture,
+        by: By,
+        query: &Query,
+        ask: &mut Ask<'_>,
+    ) -> (Arc<dyn Sheet>, usize) {
+        let rows = picture.rows_of::<FileRow>(View::Files);
+        ask.sort = None;
+        let (listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
+        let groups = self.collector.core.file_groups(by, &listing.rows, self.frozen.is_some());
+        let rows = arrange(groups, query.order(), ask.ranks);
+        let total = rows.len();
+        (Arc::new(Listing { rows, total }), hidden)
+    }
+
     fn reach(&self, picture: &Picture) -> Reach {
         let between = |from: Option<&Arc<Picture>>, to: BootTime| {
             from.map_or(Duration::ZERO, |from| Duration::from_nanos(to.since(from.taken)))
@@ -452,19 +510,25 @@ impl Console {
 
     /// The events that had come by then, oldest first.
     fn events_until(&self, picture: &Arc<Picture>) -> Vec<Arc<EventRow>> {
-        if self.frozen.is_some() {
-            self.history.events(picture.seq, EVENTS_MAX)
-        } else {
-            self.events.iter().cloned().collect()
+        match &self.held {
+            Some((moment, events)) if *moment == picture.seq => events.clone(),
+            _ if self.frozen.is_some() => self.history.events(picture.seq, EVENTS_MAX),
+            _ => self.events.iter().cloned().collect(),
         }
     }
 
     /// What else is known of a process.
     fn detail(&self, subject: &Scope, picture: &Arc<Picture>, hides: &Hides<'_>) -> Option<Detail> {
         let narrow = picture.narrow(std::slice::from_ref(subject));
-        let processes = picture.table(View::Processes)?;
-        let found =
-            (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)));
+        let row_in = |processes: &dyn Table| {
+            (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)))
+        };
+        let mut processes = picture.table(View::Processes)?;
+        let mut found = row_in(processes);
+        if let (None, Some(newer)) = (found, self.picture.table(View::Processes)) {
+            // An event may be newer than the picture in which the reader paused: who made its process stays true.
+            (processes, found) = (newer, row_in(newer));
+        }
         let mut charts = found.and_then(|row| processes.id(row)).map_or_else(Vec::new, |id| {
             let mut charts = self.collector.core.durations(id);
             for moment in self.history.since(picture.seq) {
@@ -547,6 +611,15 @@ impl Console {
             notes.push(Note {
                 severe: true,
                 text: format!("not attached: {}; Probes says why", unsupported.join(", ")),
+            });
+        }
+        let on_demand = Family::ALL.iter().filter(|family| family.on_demand());
+        let unmeasured =
+            on_demand.filter(|family| self.collector.attachment(**family) == Attachment::Detached);
+        if self.query.view == View::Processes && unmeasured.count() > 0 {
+            notes.push(Note {
+                severe: false,
+                text: "calls into the kernel are not measured: press 4 to measure".to_owned(),
             });
         }
         let degraded: Vec<_> = programs()

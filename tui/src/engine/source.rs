@@ -8,6 +8,7 @@ use aya::maps::MapError;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
+use crate::families::dns::model::Surplus;
 use crate::families::{Family, drop, file, flow, syscall};
 use crate::model::{Books, Ledger};
 
@@ -18,6 +19,17 @@ pub enum Frame {
     Syscall(syscall::model::Frame),
     Drop(drop::model::Frame),
     File(file::model::Frame),
+}
+
+impl Frame {
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Flow(_) => Family::Flow,
+            Self::Syscall(_) => Family::Syscall,
+            Self::Drop(_) => Family::Drop,
+            Self::File(_) => Family::File,
+        }
+    }
 }
 
 /// The records and books of one family.
@@ -60,7 +72,7 @@ impl Source for Taps {
 
     fn frame(&mut self) -> io::Result<Option<Frame>> {
         Ok(match self.family {
-            Family::Process => None,
+            Family::Process | Family::Dns => None,
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
@@ -89,6 +101,8 @@ pub struct Sources {
     ownerless: BTreeMap<Family, u64>,
     /// Records that could not be decoded.
     malformed: BTreeMap<Family, u64>,
+    /// Lines of `dns` that there are beyond its records.
+    surplus: Surplus,
 }
 
 impl Sources {
@@ -132,8 +146,9 @@ impl Sources {
         records
     }
 
-    /// What every open source counts. A map that cannot be read says so in the log, and its numbers stand still.
-    pub fn frames(&mut self) -> Vec<Frame> {
+    /// What every open source counts, or only that of one family. A map that cannot be read says so in the log, and its
+    /// numbers stand still.
+    pub fn frames(&mut self, only: Option<Family>) -> Vec<Frame> {
         let read = |(family, source): (&Family, &mut Box<dyn Source>)| {
             source
                 .frame()
@@ -143,7 +158,8 @@ impl Sources {
                 .ok()
                 .flatten()
         };
-        self.open.iter_mut().filter_map(read).collect()
+        let asked = |(family, _): &(&Family, &mut Box<dyn Source>)| only.is_none_or(|only| only == **family);
+        self.open.iter_mut().filter(asked).filter_map(read).collect()
     }
 
     /// Takes entries out of a map of the family's source, if it is open.
@@ -166,15 +182,36 @@ impl Sources {
         *self.ownerless.entry(family).or_default() += u64::from(ownerless);
     }
 
+    /// Some records of `dns` made more lines than one, or none.
+    pub const fn add_surplus(&mut self, more: Surplus) {
+        self.surplus.lines += more.lines;
+        self.surplus.filtered += more.filtered;
+        self.surplus.muted += more.muted;
+    }
+
     /// The books of a family: what user space refused stands in `filtered`, what it could not read in `error`.
     /// A line that was refused because the record that names its process was lost is itself lost.
     pub fn ledger(&self, family: Family) -> Ledger {
+        self.ledger_with(family, 0)
+    }
+
+    /// The same with lines that no record stands for.
+    pub fn ledger_with(&self, family: Family, made: u64) -> Ledger {
         let told = self.get(family).and_then(|source| source.books().ok());
         let told = told.unwrap_or_default();
         let before = self.closed.get(&family).copied().unwrap_or_default();
         let mut ledger = before.ledger.plus(&told.ledger);
+        ledger.seen += made;
+        ledger.submitted += made;
         let supplements_lost = before.supplements_lost + told.supplements_lost;
         let of = |counts: &BTreeMap<Family, u64>| counts.get(&family).copied().unwrap_or(0);
+        if family == Family::Dns {
+            let Surplus { lines, filtered, muted } = self.surplus;
+            ledger.seen = ledger.seen.saturating_add_signed(lines + filtered + muted);
+            ledger.submitted = ledger.submitted.saturating_add_signed(lines);
+            ledger.filtered = ledger.filtered.saturating_add_signed(filtered);
+            ledger.muted = ledger.muted.saturating_add_signed(muted);
+        }
         let malformed = of(&self.malformed).min(ledger.submitted);
         ledger.submitted -= malformed;
         ledger.error += malformed;

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
+use fluoro_shared::dns::DnsRecord;
 use fluoro_shared::drop::{self, DropRecord};
 use fluoro_shared::file::{FileRecord, KIND_NAME, KIND_OTHER_PATH};
+use fluoro_shared::flow::udp::DatagramRecord;
 use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
@@ -17,7 +19,7 @@ use zerocopy::FromBytes;
 
 use crate::collect::taps::KernelFilter;
 use crate::engine::intake::Inlet;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, SocketPart};
 use crate::engine::source::{Frame, Source};
 use crate::engine::world::{kernel_filter, read_owner};
 use crate::families::Family;
@@ -147,6 +149,10 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
             }
             Err(_) => (Task::NONE, None, true),
         },
+        Family::Dns => match DnsRecord::read_from_prefix(bytes) {
+            Ok((record, _)) => (record.owner, Some([record.source_port, record.destination_port]), true),
+            Err(_) => (Task::NONE, None, true),
+        },
         Family::Drop => match DropRecord::read_from_bytes(bytes) {
             Ok(record) => {
                 let ports = Some([record.source_port, record.destination_port]);
@@ -159,7 +165,13 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
                 let ports = Some([record.local_port, record.peer_port]);
                 (record.owner, ports, is_event(record.header.kind))
             }
-            Err(_) => (Task::NONE, None, true),
+            Err(_) => match DatagramRecord::read_from_bytes(bytes) {
+                Ok(record) => {
+                    let ports = Some([record.flow.local_port, record.flow.peer_port]);
+                    (record.owner, ports, is_event(record.header.kind))
+                }
+                Err(_) => (Task::NONE, None, true),
+            },
         },
     };
     let listed = |list: &Option<Vec<u32>>, value| list.as_ref().is_none_or(|list| list.contains(&value));
@@ -183,6 +195,8 @@ pub struct Described {
     pub processes: Vec<ProcFacts>,
     /// `None`: the table cannot be read.
     pub sockets: Option<Vec<SocketFacts>>,
+    /// What is left of a reading of the table.
+    pub reading: VecDeque<SocketPart>,
     pub groups: HashMap<u64, Vec<u8>>,
     pub users: HashMap<u32, Arc<str>>,
 }
@@ -235,14 +249,20 @@ impl Machine for Shared {
         self.with(|m| m.processes.iter().map(|process| process.key.tgid.0).collect())
     }
 
-    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
-        let mut sockets = self.with(|m| m.sockets.clone())?;
-        if !holders {
-            for socket in &mut sockets {
-                socket.holder = None;
+    fn ask_sockets(&mut self, holders: bool) {
+        self.with(|m| {
+            let mut sockets = m.sockets.clone();
+            if !holders {
+                sockets.iter_mut().flatten().for_each(|socket| socket.holder = None);
             }
-        }
-        Some(sockets)
+            let whole = sockets.is_some();
+            m.reading =
+                sockets.map(SocketPart::Some).into_iter().chain([SocketPart::End { whole }]).collect();
+        });
+    }
+
+    fn next_sockets(&mut self) -> Option<SocketPart> {
+        self.with(|m| m.reading.pop_front())
     }
 }
 

@@ -47,6 +47,9 @@ fn with_text(value: &Value<'_>, ask: impl Fn(&[u8]) -> bool) -> bool {
         Value::Text(text) | Value::Process(text, _) => ask(text.bytes()),
         Value::Word(word) => ask(word.as_bytes()),
         Value::Args(args) => ask(args.spaced().bytes()),
+        Value::List(items) => {
+            items.bytes().split(|&byte| byte == 0).any(|item| !item.is_empty() && ask(item))
+        }
         Value::Counts(counts) => counts.iter().any(|(name, _)| ask(name.as_bytes())),
         Value::Socket(address) => ask(address.to_string().as_bytes()),
         Value::Ip(address) => ask(address.to_string().as_bytes()),

@@ -228,7 +228,7 @@ impl Step {
         let (processes, flows) = match family {
             Family::Process => (self.process.as_slice(), &[][..]),
             Family::Flow => (&[][..], self.flow.as_slice()),
-            Family::File | Family::Drop | Family::Syscall => (&[][..], &[][..]),
+            Family::File | Family::Dns | Family::Drop | Family::Syscall => (&[][..], &[][..]),
         };
         processes.iter().map(Record::Process).chain(flows.iter().map(Record::Flow))
     }

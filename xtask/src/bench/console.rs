@@ -17,13 +17,21 @@ use crate::prove::{Place, fluoro_command};
 use crate::workload::actor::Actor;
 
 /// Programs of the same trade, measured the same way where they are installed.
-pub const PEERS: &[(&str, &[&str])] =
-    &[("bandwhich", &["-i", "lo"]), ("nethogs", &["-a", "lo"]), ("iftop", &["-i", "lo"]), ("htop", &[])];
+pub const PEERS: &[(&str, &[&str])] = &[
+    ("bandwhich", &["-i", "lo"]),
+    ("nethogs", &["-a", "lo"]),
+    ("iftop", &["-i", "lo"]),
+    ("htop", &[]),
+    ("btop", &[]),
+];
 
-const ROWS: u16 = 50;
-const COLUMNS: u16 = 200;
+pub const ROWS: u16 = 50;
+pub const COLUMNS: u16 = 200;
 const ROUNDS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// More than modes and a clearing: something stands on the screen.
+const FRAME: usize = 1_000;
 
 pub fn installed(program: &str) -> bool {
     ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"]
@@ -41,7 +49,7 @@ const CROWDS: &[(u32, f64, f64, Option<f64>)] = &[
 
 pub fn standing(place: &Place, report: &mut Report) -> Result<()> {
     for &(flows, cpu, memory, bytes) in CROWDS {
-        let _crowd = crowd(place, flows)?;
+        let _crowd = crowd(place, flows, 0.0)?;
         let what = if flows == 0 { "idle".to_owned() } else { format!("{flows} flows") };
         let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
         let pid = console.pid();
@@ -58,17 +66,21 @@ pub fn standing(place: &Place, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Processes that hold so many sockets together; no process may have as many descriptors as the largest crowd needs.
-fn crowd(place: &Place, flows: u32) -> Result<Vec<Actor>> {
+/// Processes that hold so many sockets together, of which this share carries something each second (and a few in any
+/// case); no process may have as many descriptors as the largest crowd needs.
+pub fn crowd(place: &Place, flows: u32, talking: f64) -> Result<Vec<Actor>> {
     const EACH: u32 = 18_000;
     let mut actors = Vec::new();
     let mut left = flows;
     while left > 0 {
         let some = left.min(EACH);
-        let actor = Actor::start(&place.xtask, &["crowd", &(some / 2).to_string()])?;
-        actor.hear(LIMIT)?;
-        actors.push(actor);
+        let pairs = (some / 2).to_string();
+        let talk = ((f64::from(some / 2) * talking) as u32).max(20).to_string();
+        actors.push(Actor::start(&place.xtask, &["crowd", &pairs, &talk])?);
         left -= some;
+    }
+    for actor in &actors {
+        actor.hear(LIMIT)?;
     }
     Ok(actors)
 }
@@ -101,7 +113,7 @@ fn measure(
     Ok(())
 }
 
-fn attached(pid: u32) -> bool {
+pub fn attached(pid: u32) -> bool {
     witness::bpf_ids_held(pid).iter().any(|(kind, _)| *kind == BpfKind::Link)
 }
 
@@ -123,6 +135,89 @@ pub fn start(place: &Place, report: &mut Report) -> Result<()> {
     }
     report.add("fluoro", "exec to the first frame", "ms", &frames, Some(50.0));
     report.add("fluoro", "exec to the first live row", "ms", &rows, Some(500.0));
+    for (peer, args) in PEERS.iter().filter(|(peer, _)| installed(peer)) {
+        let mut frames = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut command = Command::new(peer);
+            command.args(*args);
+            let mut console = Console::run(command, ROWS, COLUMNS)?;
+            let first = |console: &Console| {
+                console
+                    .with_screen(|screen| screen.arrivals.iter().find(|(_, bytes)| *bytes > FRAME).copied())
+            };
+            console.wait_until("the first frame", LIMIT, |console| first(console).is_some())?;
+            frames.extend(first(&console).map(|(after, _)| after.as_secs_f64() * 1e3));
+        }
+        report.add(peer, "exec to the first frame", "ms", &frames, None);
+    }
+    Ok(())
+}
+
+/// From a key to the picture that answers it, with 10,000 flows and a CPU that opens files as fast as it can.
+pub fn keys(place: &Place, report: &mut Report) -> Result<()> {
+    const FLOWS: u32 = 10_000;
+    let _crowd = crowd(place, FLOWS, 0.0)?;
+    let mut storm = Actor::start(&place.xtask, &["file-storm", "1000000000", "/proc/self/comm", "600"])?;
+    storm.hear(LIMIT)?;
+    let what = format!("{FLOWS} flows, a busy CPU: key to paint");
+    let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
+    let pid = console.pid();
+    console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
+    console.press(b"2").context("choose the view Flows")?;
+    storm.tell("go")?;
+    // Where the marker is painted the key was heard: a tick that only changes figures does not paint it.
+    paint(report, "fluoro", &what, &mut console, [b"j", b"k"], "▸".as_bytes())?;
+    drop(console);
+    for (peer, args) in PEERS.iter().filter(|(peer, _)| installed(peer)) {
+        let mut command = Command::new(peer);
+        command.args(*args);
+        let mut console = Console::run(command, ROWS, COLUMNS)?;
+        paint(report, peer, &what, &mut console, [b"\x1b[B", b"\x1b[A"], b"\x1b[")?;
+    }
+    Ok(())
+}
+
+fn paint(
+    report: &mut Report,
+    who: &str,
+    what: &str,
+    console: &mut Console,
+    keys: [&[u8]; 2],
+    answer: &[u8],
+) -> Result<()> {
+    const PRESSES: usize = 100;
+    /// What has not been answered by then never will be.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    thread::sleep(Duration::from_secs(3));
+    let (mut medians, mut worst) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut took = Vec::new();
+        for turn in 0..PRESSES {
+            // Not in step with ticks.
+            thread::sleep(Duration::from_millis(37));
+            let Some(key) = keys.get(turn % 2) else { continue };
+            let from = console.with_screen(|screen| screen.bytes.len());
+            let pressed = console.age();
+            console.press(key)?;
+            let painted = |console: &Console| {
+                console.with_screen(|screen| {
+                    let new = screen.bytes.get(from..)?;
+                    let at = from + new.windows(answer.len()).position(|window| window == answer)?;
+                    screen.arrivals.iter().find(|(_, so_far)| *so_far > at).map(|(after, _)| *after)
+                })
+            };
+            if console.wait_until("an answer", PATIENCE, |console| painted(console).is_some()).is_err() {
+                println!("{who}: no answer to a key");
+                return Ok(());
+            }
+            took.extend(painted(console).map(|after| after.saturating_sub(pressed).as_secs_f64() * 1e3));
+        }
+        took.sort_by(f64::total_cmp);
+        medians.extend(took.get(took.len() / 2));
+        worst.extend(took.get(took.len() * 99 / 100));
+    }
+    report.add(who, format!("{what}, median"), "ms", &medians, None);
+    report.add(who, format!("{what}, p99"), "ms", &worst, None);
     Ok(())
 }
 
@@ -134,12 +229,22 @@ fn arrival(console: &Console, text: &[u8]) -> Option<Duration> {
     })
 }
 
+/// How the console is made to end.
+#[derive(Clone, Copy)]
+enum How {
+    Key,
+    Signal(Signal),
+    /// Its terminal goes, as when a connection drops.
+    Gone,
+}
+
 pub fn exit(place: &Place, report: &mut Report) -> Result<()> {
-    for (how, signal) in [
-        ("q", None),
-        ("INT", Some(Signal::SIGINT)),
-        ("TERM", Some(Signal::SIGTERM)),
-        ("HUP", Some(Signal::SIGHUP)),
+    for (name, how) in [
+        ("q", How::Key),
+        ("INT", How::Signal(Signal::SIGINT)),
+        ("TERM", How::Signal(Signal::SIGTERM)),
+        ("HUP", How::Signal(Signal::SIGHUP)),
+        ("terminal gone", How::Gone),
     ] {
         let mut took = Vec::new();
         for _ in 0..ROUNDS {
@@ -147,15 +252,16 @@ pub fn exit(place: &Place, report: &mut Report) -> Result<()> {
             let pid = console.pid();
             console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
             thread::sleep(Duration::from_millis(300));
-            match signal {
-                None => console.press(b"q")?,
-                Some(signal) => kill(Pid::from_raw(pid.cast_signed()), signal).context("kill")?,
+            match how {
+                How::Key => console.press(b"q")?,
+                How::Signal(signal) => kill(Pid::from_raw(pid.cast_signed()), signal).context("kill")?,
+                How::Gone => console.hang_up(),
             }
             let (_, after) =
-                console.await_end(LIMIT)?.with_context(|| format!("{how}: fluoro did not end"))?;
+                console.await_end(LIMIT)?.with_context(|| format!("{name}: fluoro did not end"))?;
             took.push(after.as_secs_f64() * 1e3);
         }
-        report.add("fluoro", format!("exit on {how}"), "ms", &took, Some(1_000.0));
+        report.add("fluoro", format!("exit on {name}"), "ms", &took, Some(1_000.0));
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use super::row::DropRow;
 use crate::columns::{Cell, Column, Info, Kind, Unit, Value};
 use crate::families::identity;
+use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 
 fn address(end: Option<SocketAddr>) -> Value<'static> {
     end.map_or(Value::Missing, |end| Value::Ip(end.ip()))
@@ -57,7 +59,9 @@ pub fn columns() -> &'static [Column<DropRow>] {
                 |r| Value::Word(if r.received { "receive" } else { "transmit" }),
             ),
             Column::new(
-                Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
+                Info::new("transport", Kind::Word, "Transport protocol")
+                    .keys(&["transport", "proto"])
+                    .json("network.transport"),
                 |r| r.transport().map_or(Value::Missing, Value::Word),
             ),
             Column::new(Info::new("type", Kind::Word, "ipv4 or ipv6").json("network.type"), |r| {
@@ -148,4 +152,15 @@ pub fn columns() -> &'static [Column<DropRow>] {
         columns.extend(own);
         columns
     })
+}
+
+/// What drops add to the rows of processes.
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
+    vec![given!(
+        "drops",
+        "Packets for it or from it that the kernel dropped in the interval",
+        Count,
+        "drop.packets",
+        Cell::right("DROP", 5, 7)
+    )]
 }

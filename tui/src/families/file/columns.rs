@@ -1,10 +1,14 @@
 //! The columns of `file`.
 
+pub mod group;
+
 use std::sync::OnceLock;
 
-use super::row::{Call, FileRow, Uses};
-use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
+use super::row::{Call, FileRow, Used, Uses};
+use crate::columns::{Cell, Column, Estimate, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
+use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 
 /// A fact of one call.
 fn call<'a>(row: &'a FileRow, read: impl Fn(&'a Call) -> Option<Value<'a>>) -> Value<'a> {
@@ -12,17 +16,17 @@ fn call<'a>(row: &'a FileRow, read: impl Fn(&'a Call) -> Option<Value<'a>>) -> V
 }
 
 /// A figure of the interval.
-fn uses(row: &FileRow, read: impl Fn(&Uses) -> Option<u64>) -> Value<'_> {
-    row.uses.as_ref().and_then(read).map_or(Value::Missing, Value::Uint)
+fn uses(row: &impl Used, read: impl Fn(&Uses) -> Option<u64>) -> Value<'_> {
+    row.uses().and_then(read).map_or(Value::Missing, Value::Uint)
 }
 
 fn flag(set: bool) -> Option<Value<'static>> {
     set.then_some(Value::Bool(true))
 }
 
-fn rate(row: &FileRow, read: impl Fn(&Uses) -> u64) -> Value<'_> {
+fn rate(row: &impl Used, read: impl Fn(&Uses) -> u64) -> Value<'_> {
     let of = |uses: &Uses| (uses.seconds > 0.0).then(|| read(uses) as f64 / uses.seconds);
-    row.uses.as_ref().and_then(of).map_or(Value::Missing, Value::Real)
+    row.uses().and_then(of).map_or(Value::Missing, Value::Real)
 }
 
 pub fn columns() -> &'static [Column<FileRow>] {
@@ -43,7 +47,7 @@ fn file_columns() -> Vec<Column<FileRow>> {
             Info::new("path", Kind::Text, "Path of the file, absolute as the process sees it; see path_kind")
                 .keys(&["path"])
                 .json("file.path")
-                .cell(Cell::left("PATH", 30, 0).growing()),
+                .cell(Cell::left("PATH", 26, 0).growing()),
             |r| r.path.as_ref().map_or(Value::Missing, Value::Text),
         ),
         Column::new(
@@ -178,7 +182,7 @@ fn call_columns() -> Vec<Column<FileRow>> {
 }
 
 /// What was done in an interval.
-fn use_columns() -> Vec<Column<FileRow>> {
+fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
     let figure = |info: Info, value| Column::new(info.faces(Faces::TopOnly), value);
     vec![
         figure(
@@ -186,7 +190,7 @@ fn use_columns() -> Vec<Column<FileRow>> {
                 .keys(&["opens"])
                 .json("opens")
                 .unit(Unit::Count)
-                .cell(Cell::right("OPENS", 6, 1)),
+                .cell(Cell::right("OPENS", 6, 2)),
             |r| uses(r, |u| Some(u.opens)),
         ),
         figure(
@@ -250,12 +254,13 @@ fn use_columns() -> Vec<Column<FileRow>> {
                 .keys(&["busy"])
                 .json("duration.sum_ns")
                 .unit(Unit::Nanos)
-                .cell(Cell::right("TIME", 7, 3)),
+                .cell(Cell::right("TIME", 7, 0)),
             |r| uses(r, |u| Some(u.sum_ns)),
         ),
         figure(
             Info::new("p50", Kind::Number, "Half of the calls took at most this; buckets of 12.5%")
                 .keys(&["p50"])
+                .estimated(Estimate::Always)
                 .json("duration.p50_ns")
                 .unit(Unit::Nanos),
             |r| uses(r, |u| u.quantiles_ns.map(|[p50, ..]| p50)),
@@ -263,6 +268,7 @@ fn use_columns() -> Vec<Column<FileRow>> {
         figure(
             Info::new("p90", Kind::Number, "Nine of ten calls took at most this")
                 .keys(&["p90"])
+                .estimated(Estimate::Always)
                 .json("duration.p90_ns")
                 .unit(Unit::Nanos),
             |r| uses(r, |u| u.quantiles_ns.map(|[_, p90, _]| p90)),
@@ -270,6 +276,7 @@ fn use_columns() -> Vec<Column<FileRow>> {
         figure(
             Info::new("p99", Kind::Number, "99 of 100 calls took at most this")
                 .keys(&["p99"])
+                .estimated(Estimate::Always)
                 .json("duration.p99_ns")
                 .unit(Unit::Nanos)
                 .cell(Cell::right("P99", 7, 4)),
@@ -282,6 +289,61 @@ fn use_columns() -> Vec<Column<FileRow>> {
                 .unit(Unit::Nanos)
                 .cell(Cell::right("MAX", 7, 5)),
             |r| uses(r, |u| u.max_ns),
+        ),
+    ]
+}
+
+/// What the use of files adds to the rows of processes.
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
+    vec![
+        given!(
+            "opens_per_s",
+            "Opens of files a second, failed ones too",
+            PerSecond,
+            "file.opens_per_s",
+            Cell::right("OPEN/s", 6, 4)
+        ),
+        given!(
+            "read_bytes_per_s",
+            "Bytes a second that it reads: files, pipes, sockets",
+            BytesPerSecond,
+            "file.read_bytes_per_s",
+            Cell::right("READ/s", 7, 4)
+        ),
+        given!(
+            "write_bytes_per_s",
+            "Bytes a second that it writes: files, pipes, sockets",
+            BytesPerSecond,
+            "file.write_bytes_per_s",
+            Cell::right("WRIT/s", 7, 4)
+        ),
+        given!(
+            "file_errors",
+            "Opens, reads, writes and syncs of the interval that failed",
+            Count,
+            "file.errors",
+            Cell::right("FERR", 5, 6)
+        ),
+        given!(
+            "open_p99",
+            "99 in 100 opens of the interval took at most this long",
+            Nanos,
+            "file.open.p99_ns",
+            Cell::right("OPp99", 7, 7)
+        ),
+        given!(
+            "read_p99",
+            "99 in 100 reads of the interval took at most this long",
+            Nanos,
+            "file.read.p99_ns",
+            Cell::right("RDp99", 7, 7)
+        ),
+        given!(
+            "write_p99",
+            "99 in 100 writes of the interval took at most this long",
+            Nanos,
+            "file.write.p99_ns",
+            Cell::right("WRp99", 7, 7)
         ),
     ]
 }

@@ -1,6 +1,7 @@
 //! The columns of `flow`.
 
 pub mod group;
+mod udp;
 
 use std::sync::OnceLock;
 
@@ -8,6 +9,7 @@ use super::row::{FlowRow, Queue, State};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 
 fn applies(row: &FlowRow) -> bool {
     // Of a connection that nobody knew before it got into trouble no direction is known.
@@ -26,14 +28,22 @@ fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
     if applies(row) { Value::Uint(value) } else { Value::Missing }
 }
 
+/// What only TCP has.
+fn connection_number(row: &FlowRow, value: u64) -> Value<'_> {
+    if row.datagrams.is_some() { Value::Missing } else { flow_number(row, value) }
+}
+
 pub fn columns() -> &'static [Column<FlowRow>] {
     static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();
     COLUMNS.get_or_init(|| {
         let mut columns = identity::columns::<FlowRow>();
         let own: Vec<Column<FlowRow>> = vec![
             Column::new(
-                Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
-                |_| Value::Word("tcp"),
+                Info::new("transport", Kind::Word, "Transport protocol")
+                    .keys(&["transport", "proto"])
+                    .json("network.transport")
+                    .cell(Cell::left("PROTO", 5, 7)),
+                |r| Value::Word(r.datagrams.map_or("tcp", |datagrams| datagrams.transport())),
             ),
             Column::new(
                 Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4")
@@ -47,7 +57,11 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if r.netns.0 == 0 { Value::Missing } else { Value::Uint(u64::from(r.netns.0)) },
             ),
             Column::new(
-                Info::new("direction", Kind::Word, "outbound: this side connected; inbound: it accepted")
+                Info::new(
+                    "direction",
+                    Kind::Word,
+                    "outbound: this side connected, or sent first; inbound: it accepted",
+                )
                     .keys(&["direction"])
                     .json("flow.direction"),
                 |r| r.direction.map_or(Value::Missing, |d| Value::Word(d.word())),
@@ -99,11 +113,27 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if applies(r) { Value::Socket(r.peer) } else { Value::Missing },
             ),
             Column::new(
+                Info::new("peer_name", Kind::Text, "Name by which an answer of DNS called the other side")
+                    .keys(&["host"])
+                    .json("network.peer.name"),
+                |r| r.peer_name.as_ref().map_or(Value::Missing, |name| Value::Text(&name.observed.name)),
+            ),
+            Column::new(
+                Info::new("name_age", Kind::Number, "How long ago that answer came")
+                    .keys(&["name_age"])
+                    .json("network.peer.name_age_ns")
+                    .unit(Unit::Nanos),
+                |r| some(r.peer_name.as_ref().map(|name| name.age_ns)),
+            ),
+            Column::new(
                 Info::new("state", Kind::Word, "State of the connection")
                     .keys(&["state"])
                     .json("network.connection.state")
                     .cell(Cell::left("STATE", 11, 4)),
-                |r| Value::Word(r.state.word()),
+                |r| match (r.datagrams, r.state) {
+                    (None, state) | (_, state @ State::Closed) => Value::Word(state.word()),
+                    _ => Value::Missing,
+                },
             ),
             Column::new(
                 Info::new(
@@ -153,7 +183,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.rtt_ns")
                     .unit(Unit::Nanos)
                     .cell(Cell::right("RTT", 7, 2)),
-                |r| flow_number(r, r.rtt_ns),
+                |r| connection_number(r, r.rtt_ns),
             ),
             Column::new(
                 Info::new("retransmits", Kind::Number, "Segments sent again (tcp_sock.total_retrans)")
@@ -161,7 +191,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.retransmits")
                     .unit(Unit::Count)
                     .cell(Cell::right("RETR", 5, 6)),
-                |r| flow_number(r, u64::from(r.retransmits)),
+                |r| connection_number(r, u64::from(r.retransmits)),
             ),
             Column::new(
                 Info::new("connect", Kind::Number, "From the SYN to ESTABLISHED, or to failure")
@@ -301,7 +331,8 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new(
                     "end",
                     Kind::Word,
-                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout",
+                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout; of \
+                     datagrams socket, idle or observer",
                 )
                 .keys(&["end"])
                 .json("flow.end")
@@ -331,33 +362,49 @@ pub fn columns() -> &'static [Column<FlowRow>] {
             ),
         ];
         columns.extend(own);
+        columns.extend(udp::columns());
         columns
     })
 }
 
-/// What connections add to the row of a process; only the console attaches them beside processes.
+/// What connections add to the rows of processes.
 pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
     vec![
-        Column::new(
-            Info::new("flows", Kind::Number, "Connections that it has; while connections are watched")
-                .unit(Unit::Count)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("FLOWS", 6, 5)),
-            |r| r.given("flows"),
+        given!("flows", "Connections that it has", Count, "flow.group.flows", Cell::right("FLOWS", 6, 5)),
+        given!(
+            "rx",
+            "Application bytes that its connections receive a second",
+            BytesPerSecond,
+            "flow.rx_bytes_per_s",
+            Cell::right("RX/s", 7, 3)
         ),
-        Column::new(
-            Info::new("rx", Kind::Number, "Application bytes that its connections receive a second")
-                .unit(Unit::BytesPerSecond)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("RX/s", 7, 3)),
-            |r| r.given("rx"),
+        given!(
+            "tx",
+            "Application bytes that its connections send a second",
+            BytesPerSecond,
+            "flow.tx_bytes_per_s",
+            Cell::right("TX/s", 7, 3)
         ),
-        Column::new(
-            Info::new("tx", Kind::Number, "Application bytes that its connections send a second")
-                .unit(Unit::BytesPerSecond)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("TX/s", 7, 3)),
-            |r| r.given("tx"),
+        given!(
+            "connections",
+            "Connections of it that were established in the interval",
+            Count,
+            "flow.group.connections",
+            Cell::right("CONN", 5, 7)
+        ),
+        given!(
+            "connect_p99",
+            "99 in 100 connections that it made in the interval were established within this time",
+            Nanos,
+            "flow.connect.p99_ns",
+            Cell::right("CONNp99", 7, 7)
+        ),
+        given!(
+            "retransmits",
+            "Segments that its connections sent again in the interval",
+            Count,
+            "flow.retransmits",
+            Cell::right("RETR", 5, 7)
         ),
     ]
 }

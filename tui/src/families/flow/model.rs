@@ -4,28 +4,35 @@ mod give;
 mod groups;
 mod keep;
 mod line;
+mod names;
 mod sweep;
 mod tick;
 mod trouble;
+mod udp;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey};
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Live, Queue, Rates, State};
-use crate::model::{Distribution, EventDraft, Failure, Histograms, Lookup, Processes, Series, errno_name};
+use crate::model::{
+    Distribution, EventDraft, Failure, Histograms, Lookup, Names, Processes, Series, errno_name,
+};
 use crate::records::flow::{Direction, Record, What};
-use crate::records::{BootTime, FlowId, NetnsId, ProcKey};
+use crate::records::{BootTime, ById, FlowId, NetnsId, ProcKey};
 use line::{bare, draft, own_by, row_of, uncount};
 pub use sweep::SocketFacts;
 pub use tick::FlowTotals;
+pub use udp::Tally;
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     pub histograms: Vec<(HistogramKey, u64)>,
+    pub datagrams: Vec<(DatagramKey, DatagramCount)>,
 }
 
 /// How long an opening waits for its acceptor.
@@ -39,6 +46,8 @@ struct Flow {
     held: bool,
     /// Totals at the last tick.
     before: Option<(u64, u64)>,
+    /// Its process has been told that it was established, and of so many segments sent again.
+    told: (bool, u32),
     /// The sweep that saw it last.
     swept: u64,
     ended: Option<BootTime>,
@@ -47,7 +56,7 @@ struct Flow {
 /// Everything known of connections.
 #[derive(Default)]
 pub struct FlowModel {
-    flows: HashMap<FlowId, Flow>,
+    flows: ById<Flow>,
     /// Openings whose owner is awaited, in order of their deadlines.
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,
@@ -57,13 +66,19 @@ pub struct FlowModel {
     /// Where minted ids are found by what the socket table knows.
     minted: HashMap<Ends, FlowId>,
     sweep: u64,
+    reading: sweep::Reading,
     opens: u64,
     untracked: u64,
     totals: FlowTotals,
     failures: Vec<Failure>,
     histograms: Histograms,
+    /// Of the interval that the last tick closed.
+    news: HashMap<ProcKey, give::News>,
+    /// What answers called addresses.
+    pub names: Names,
     folded: groups::Folded,
     room: keep::Room,
+    datagrams: udp::Datagrams,
 }
 
 type Ends = (NetnsId, SocketAddr, SocketAddr);
@@ -90,12 +105,18 @@ impl FlowModel {
                 let mut row = row_of(record, processes, lookup);
                 row.state = State::Closed;
                 row.error = Some(errno_name(record.error));
+                self.call(&mut row, record.at);
                 self.fail(&row, record.at);
                 out.push(draft("flow.fail", record.at, &row));
             }
             What::Retransmit => self.retransmitted(record, processes, lookup, out),
             What::Reset(reset) => self.was_reset(record, reset, processes, lookup, out),
             What::Close => self.close(record, processes, lookup, out),
+            What::FirstDatagram(key, flags) => {
+                self.opens += 1;
+                self.datagrams.first(record, key, flags, processes, lookup, out);
+            }
+            What::SocketClosed(socket) => self.datagrams.closed(socket, record.at),
         }
     }
 
@@ -132,6 +153,7 @@ impl FlowModel {
     ) {
         self.opens += 1;
         let mut row = row_of(record, processes, lookup);
+        self.call(&mut row, record.at);
         let hold = row.direction == Some(Direction::Inbound) && row.identity.is_none();
         if hold {
             // The socket table may have been read between the transition and its record: it knew who held it.
@@ -204,6 +226,7 @@ impl FlowModel {
                 row.attribution = flow.row.attribution;
             }
             row.primed = flow.row.primed;
+            row.peer_name.clone_from(&flow.row.peer_name);
             row.connect_ns = row.connect_ns.or(flow.row.connect_ns);
             row.mover.clone_from(&flow.row.mover);
             row.live = flow.row.live;
@@ -226,6 +249,7 @@ impl FlowModel {
                 uncount(&mut row, record);
             }
         }
+        self.call(&mut row, record.at);
         // Anybody else would have been told.
         if row.mover.is_none() && !record.untracked && row.tx_bytes + row.rx_bytes > 0 {
             row.mover.clone_from(&row.identity);
@@ -250,6 +274,7 @@ impl FlowModel {
         for (_, id) in std::mem::take(&mut self.held) {
             self.release(id, out);
         }
+        self.datagrams.end_all(out);
     }
 
     fn release(&mut self, id: FlowId, out: &mut Vec<EventDraft>) {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::columns;
 use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
-use crate::model::Identity;
+use crate::model::{Identity, ObservedName};
 use crate::records::flow::{Direction, End, Reset};
-use crate::records::{FlowId, NetnsId, Tid};
+use crate::records::{BootTime, FlowId, NetnsId, Tid};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRow {
@@ -18,6 +18,8 @@ pub struct FlowRow {
     pub netns: NetnsId,
     pub local: SocketAddr,
     pub peer: SocketAddr,
+    /// As an answer that passed by called it.
+    pub peer_name: Option<PeerName>,
     pub state: State,
     /// `None`: a listener.
     pub direction: Option<Direction>,
@@ -41,6 +43,8 @@ pub struct FlowRow {
     pub live: Live,
     /// Of a listener.
     pub queue: Option<Queue>,
+    /// Of what is no connection.
+    pub datagrams: Option<Datagrams>,
     pub end: Option<End>,
     /// Of a reset's event line.
     pub reset: Option<Reset>,
@@ -50,6 +54,19 @@ pub struct FlowRow {
     pub primed: bool,
     /// Is the row of an event line.
     pub event: bool,
+}
+
+/// What an answer called a peer, and how long ago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerName {
+    pub observed: Arc<ObservedName>,
+    pub age_ns: u64,
+}
+
+impl PeerName {
+    pub fn new(observed: &Arc<ObservedName>, now: BootTime) -> Self {
+        Self { observed: Arc::clone(observed), age_ns: now.since(observed.at) }
+    }
 }
 
 /// Numbers of a connection that the kernel's socket table tells, where this kernel does.
@@ -75,6 +92,48 @@ pub struct Queue {
     pub half_open: u32,
     /// Attempts turned away so far.
     pub drops: Option<u32>,
+}
+
+/// What is known of datagrams between a socket and a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagrams {
+    /// `IPPROTO_*`
+    pub protocol: u8,
+    pub tx_packets: u64,
+    pub rx_packets: u64,
+    /// From whom some came is not known: see docs/flow.md.
+    pub estimated: bool,
+    pub quic: bool,
+    pub cast: Cast,
+}
+
+/// To how many a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cast {
+    Unicast,
+    Multicast,
+    Broadcast,
+}
+
+impl Cast {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unicast => "unicast",
+            Self::Multicast => "multicast",
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
+impl Datagrams {
+    /// Transport by the name in the registry of IANA, lower case.
+    pub const fn transport(&self) -> &'static str {
+        match self.protocol {
+            1 => "icmp",
+            58 => "ipv6-icmp",
+            _ => "udp",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -8,7 +8,10 @@ use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, TaskFacts};
 
 pub(super) fn draft(name: &'static str, at: BootTime, row: &FlowRow) -> EventDraft {
-    let row = FlowRow { event: true, rates: None, ..row.clone() };
+    let mut row = FlowRow { event: true, rates: None, ..row.clone() };
+    if let Some(name) = &mut row.peer_name {
+        name.age_ns = at.since(name.observed.at);
+    }
     EventDraft { name, family: "flow", at, facts: Arc::new(row) }
 }
 
@@ -27,6 +30,7 @@ pub(super) fn bare(record: &Record) -> FlowRow {
         netns: record.netns,
         local: record.local,
         peer: record.peer,
+        peer_name: None,
         state: match record.what {
             What::Listen => State::Listen,
             What::Retransmit | What::Reset(_) => State::from_kernel(record.state),
@@ -47,6 +51,7 @@ pub(super) fn bare(record: &Record) -> FlowRow {
         first_byte_ns: record.first_byte_ns,
         live: Live::default(),
         queue: None,
+        datagrams: None,
         end: None,
         reset: None,
         error: None,

@@ -8,7 +8,7 @@ use crate::model::LINGER_NS;
 use crate::records::BootTime;
 
 /// Ended rows kept.
-const ENDED_MAX: usize = 20_000;
+pub(super) const ENDED_MAX: usize = 20_000;
 
 /// The header's figures of the last interval.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -33,14 +33,34 @@ impl FlowModel {
             self.ended.pop_front();
             self.forget(id, at);
         }
+        self.call_fresh(now);
         let seconds = interval.as_secs_f64();
         let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
+        self.news.clear();
         for flow in self.flows.values_mut() {
             if flow.row.direction.is_none() {
                 continue;
             }
+            let now_so = (true, flow.row.retransmits);
+            if flow.told != now_so
+                && let Some(identity) = &flow.row.identity
+            {
+                let news = self.news.entry(identity.key).or_default();
+                news.established += u64::from(!flow.told.0);
+                news.retransmits += u64::from(flow.row.retransmits.saturating_sub(flow.told.1));
+                flow.told = now_so;
+            }
             if flow.ended.is_none() {
                 live += 1;
+                if let Some(name) = &flow.row.peer_name {
+                    let age_ns = now.since(name.observed.at);
+                    // As below: a row that is shown is not copied for what looks the same.
+                    if age_ns.abs_diff(name.age_ns) > name.age_ns / 64
+                        && let Some(name) = &mut Arc::make_mut(&mut flow.row).peer_name
+                    {
+                        name.age_ns = age_ns;
+                    }
+                }
                 if flow.established.0 != 0 {
                     age(&mut flow.row, now.since(flow.established));
                 }
@@ -61,6 +81,11 @@ impl FlowModel {
                 rx += rates.rx_bytes_per_s;
             }
         }
+        let of_datagrams = self.datagrams.tick(now, seconds, &mut self.folded);
+        (tx, rx, live) =
+            (tx + of_datagrams.0.tx_bytes_per_s, rx + of_datagrams.0.rx_bytes_per_s, live + of_datagrams.1);
+        let flows = &self.flows;
+        self.folded.make_room(|| flows.values().map(|flow| flow.row.as_ref()));
         let measured = seconds > 0.0;
         self.totals = FlowTotals {
             live,
@@ -83,12 +108,13 @@ impl FlowModel {
             .iter()
             .filter(|(id, flow)| !of_interval || flow.ended.is_none() || self.just_ended.contains(id))
             .map(|(_, flow)| Arc::clone(&flow.row))
+            .chain(self.datagrams.rows(of_interval))
             .collect()
     }
 }
 
 /// A row that somebody still shows is not copied for an age that looks the same.
-fn age(row: &mut Arc<FlowRow>, age_ns: u64) {
+pub(super) fn age(row: &mut Arc<FlowRow>, age_ns: u64) {
     if let Some(row) = Arc::get_mut(row) {
         row.duration_ns = age_ns;
     } else if age_ns.abs_diff(row.duration_ns) > row.duration_ns / 64 {

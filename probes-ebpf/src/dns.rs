@@ -1,0 +1,337 @@
+//! `dns`: questions and answers about names, off the wire. A packet socket's filter takes them in, on every interface of
+//! its network namespace, and lets none into the socket's queue. It runs where no task can be asked for, so a program on
+//! the way out of a socket notes which process made that.
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes},
+    macros::{fentry, kprobe, map, raw_tracepoint, socket_filter, tracepoint},
+    maps::{LruHashMap, PerCpuArray},
+    programs::{FEntryContext, ProbeContext, RawTracePointContext, SkBuffContext, TracePointContext},
+};
+use fluoro_shared::{
+    dns::{
+        DnsEnd, DnsPlace, DnsRecord, DnsSight, FLAG_FILTERED, FLAG_MUTED, FLAG_OUTGOING, FLAG_TCP,
+        KIND_PACKET, PAYLOAD_MAX, PORTS,
+    },
+    drop::DropOwner,
+    record::{Header, Task},
+};
+
+use crate::{
+    access::{Access, Direct, Helper, Kptr},
+    drop,
+    filter::{self, Verdict},
+    ledger,
+    machine::offset,
+    ring, task,
+};
+
+/// Whose socket sends from there. The oldest make room.
+#[map]
+static SENDERS: LruHashMap<DnsEnd, DropOwner> = LruHashMap::with_max_entries(1, 0);
+
+/// Packets seen of late.
+#[map]
+static SIGHTS: LruHashMap<DnsSight, DnsPlace> = LruHashMap::with_max_entries(1, 0);
+
+/// Room to build a record. Packets are seen with softirqs off, so that none comes between.
+#[map]
+static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+struct Packet {
+    record: DnsRecord,
+    payload: [u8; PAYLOAD_MAX],
+}
+
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const PACKET_OUTGOING: u32 = 4;
+
+/// A packet that is seen again elsewhere within this time is the same.
+const SAME_NS: u64 = 1_000_000_000;
+
+// net_dev_queue(struct sk_buff *skb): in __dev_queue_xmit, before packet sockets see the packet.
+#[raw_tracepoint(tracepoint = "net_dev_queue")]
+pub fn dns_sender_raw(ctx: RawTracePointContext) -> i32 {
+    on_send(ctx.arg(0))
+}
+
+// int security_socket_post_create(struct socket *sock, int family, int type, int protocol, int kern)
+#[fentry(function = "security_socket_post_create")]
+pub fn dns_owner_fentry(ctx: FEntryContext) -> i32 {
+    drop::on_create::<Direct>(ctx.arg(0), ctx.arg(4))
+}
+
+#[kprobe(function = "security_socket_post_create")]
+pub fn dns_owner_kprobe(ctx: ProbeContext) -> u32 {
+    let (Some(socket), Some(kern)) = (ctx.arg::<Kptr>(0), ctx.arg::<u64>(4)) else { return 0 };
+    drop::on_create::<Helper>(socket, kern) as u32
+}
+
+// syscalls:sys_exit_socket: the returned descriptor leads to the socket.
+#[tracepoint]
+pub fn dns_owner_syscall(ctx: TracePointContext) -> u32 {
+    // Field `ret` of every syscalls:sys_exit_* record.
+    const RET: usize = 16;
+    // SAFETY: inside the tracepoint's record.
+    let Ok(fd) = (unsafe { ctx.read_at::<i64>(RET) }) else { return 0 };
+    let socket = task::open_socket(fd);
+    if socket.is_null() { 0 } else { drop::on_create::<Helper>(socket, 0) as u32 }
+}
+
+/// Of a packet socket of the kind SOCK_DGRAM: offsets count from the network header. 0: nothing for its queue.
+#[socket_filter]
+pub fn dns_packet_filter(ctx: SkBuffContext) -> i64 {
+    on_packet(&ctx);
+    0
+}
+
+const fn is_dns(port: u16) -> bool {
+    port == PORTS[0] || port == PORTS[1] || port == PORTS[2]
+}
+
+#[inline(always)]
+fn on_send(skb: Kptr) -> i32 {
+    let sk: Kptr = Helper::read(skb, offset!(skb_sk));
+    if sk.is_null() {
+        return 0;
+    }
+    let head: u64 = Helper::read(skb, offset!(skb_head));
+    let network: u16 = Helper::read(skb, offset!(skb_network));
+    let ip = head.wrapping_add(u64::from(network)) as Kptr;
+    let mut from = DnsEnd { address: [0; 16], port: 0, protocol: 0 };
+    let transport = match u16::from_be(Helper::read(skb, offset!(skb_protocol))) {
+        ETH_P_IP => {
+            from.protocol = u16::from(Helper::read::<u8>(ip, 9));
+            mapped(&mut from.address, Helper::read(ip, 12));
+            ip.wrapping_add(usize::from(Helper::read::<u8>(ip, 0) & 0xf) << 2)
+        }
+        ETH_P_IPV6 => {
+            from.protocol = u16::from(Helper::read::<u8>(ip, 6));
+            from.address = Helper::read(ip, 8);
+            ip.wrapping_add(40)
+        }
+        _ => return 0,
+    };
+    if from.protocol != u16::from(IPPROTO_TCP) && from.protocol != u16::from(IPPROTO_UDP) {
+        return 0;
+    }
+    from.port = u16::from_be(Helper::read(transport, 0));
+    if is_dns(from.port) || is_dns(u16::from_be(Helper::read(transport, 2))) {
+        let _ = SENDERS.insert(&from, &drop::owner(sk), 0);
+    }
+    0
+}
+
+/// What the headers say.
+struct Headers {
+    source: DnsEnd,
+    destination: DnsEnd,
+    sequence: u32,
+    /// Where the payload begins and ends.
+    from: u32,
+    to: u32,
+    /// Bytes of it that there were before IP cut them into fragments.
+    whole: u32,
+}
+
+#[inline(always)]
+fn on_packet(ctx: &SkBuffContext) {
+    let skb = ctx.skb.skb;
+    let Some(headers) = dissect(skb) else { return };
+    if headers.to <= headers.from {
+        return;
+    }
+    // SAFETY: members of the context.
+    let (ifindex, way) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
+    let (source, destination) = (headers.source, headers.destination);
+    // SAFETY: no arguments.
+    let (now, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
+    let tcp = source.protocol == u16::from(IPPROTO_TCP);
+    let here = headers.to - headers.from;
+    let which = if tcp { headers.sequence } else { u32::from(load::<u16>(skb, headers.from).unwrap_or(0)) };
+    let sight = DnsSight { source, destination, which, len: here };
+    if seen_elsewhere(&sight, &DnsPlace { at_ns: now, ifindex, way }) {
+        return;
+    }
+    ledger::seen();
+    let Some(packet) = PACKET.get_ptr_mut(0) else {
+        ledger::error();
+        return;
+    };
+    // Masks that the compiler cannot see through tell the verifier the bounds.
+    let mut most = here - 1;
+    if most > PAYLOAD_MAX as u32 - 1 {
+        most = PAYLOAD_MAX as u32 - 1;
+    }
+    // SAFETY: a local.
+    let len = (unsafe { core::ptr::read_volatile(&raw const most) } & (PAYLOAD_MAX as u32 - 1)) + 1;
+    // SAFETY: the map's own memory has room for so many bytes.
+    let loaded = unsafe {
+        let to = (&raw mut (*packet).payload).cast();
+        bpf_skb_load_bytes(skb.cast(), headers.from, to, len)
+    };
+    if loaded != 0 {
+        ledger::error();
+        return;
+    }
+    let asks = if is_dns(destination.port) { &source } else { &destination };
+    let (mut owner, mut inode) = (Task::NONE, 0);
+    if let Some(known) = SENDERS.get_ptr(asks) {
+        // SAFETY: the map's own memory.
+        unsafe { (owner, inode) = ((*known).task, (*known).inode) };
+    }
+    let mut flags = if tcp { FLAG_TCP } else { 0 };
+    if way == PACKET_OUTGOING {
+        flags |= FLAG_OUTGOING;
+    }
+    match filter::verdict(&owner, Some((source.port, destination.port))) {
+        Verdict::Wanted => {}
+        Verdict::Filtered => flags |= FLAG_FILTERED,
+        Verdict::Muted => flags |= FLAG_MUTED,
+    }
+    let record = DnsRecord {
+        header: Header { at_ns: now, seq: ledger::next_seq(), cpu, kind: KIND_PACKET, flags },
+        owner,
+        inode,
+        source_address: source.address,
+        destination_address: destination.address,
+        source_port: source.port,
+        destination_port: destination.port,
+        ifindex,
+        sequence: headers.sequence,
+        payload_len: len,
+        whole_len: headers.whole,
+        pad: 0,
+    };
+    // SAFETY: the map's own memory.
+    unsafe { (&raw mut (*packet).record).write(record) };
+    let sent = ring::send(packet.cast(), size_of::<DnsRecord>() as u64 + u64::from(len), cpu);
+    match flags & (FLAG_FILTERED | FLAG_MUTED) {
+        0 if sent => ledger::submitted(),
+        0 => ledger::lost(),
+        FLAG_FILTERED => ledger::filtered(),
+        _ => ledger::muted(),
+    }
+    if !sent && flags & (FLAG_FILTERED | FLAG_MUTED) != 0 {
+        ledger::supplement_lost();
+    }
+}
+
+/// One packet is seen on every interface that it crosses, on the loopback twice: it counts where it was seen first. Seen
+/// there again, it was sent again.
+#[inline(always)]
+fn seen_elsewhere(sight: &DnsSight, place: &DnsPlace) -> bool {
+    if let Some(first) = SIGHTS.get_ptr(sight) {
+        // SAFETY: the map's own memory.
+        let (at_ns, ifindex, way) = unsafe { ((*first).at_ns, (*first).ifindex, (*first).way) };
+        if (ifindex, way) != (place.ifindex, place.way) && place.at_ns.wrapping_sub(at_ns) < SAME_NS {
+            return true;
+        }
+    }
+    let _ = SIGHTS.insert(sight, place, 0);
+    false
+}
+
+#[inline(always)]
+fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes as many bytes, or says that it could not.
+    unsafe {
+        let len = size_of::<T>() as u32;
+        (bpf_skb_load_bytes(skb.cast(), at, value.as_mut_ptr().cast(), len) == 0).then(|| value.assume_init())
+    }
+}
+
+#[inline(always)]
+fn dissect(skb: *mut __sk_buff) -> Option<Headers> {
+    let mut source = DnsEnd { address: [0; 16], port: 0, protocol: 0 };
+    let mut destination = source;
+    // SAFETY: members of the context.
+    let (ethertype, whole) = unsafe { (u16::from_be((*skb).protocol as u16), (*skb).len) };
+    let (protocol, transport, told) = match ethertype {
+        ETH_P_IP => {
+            let ip: [u8; 20] = load(skb, 0)?;
+            // Only the first fragment has ports.
+            if u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0 {
+                return None;
+            }
+            mapped(&mut source.address, u32::from_ne_bytes([ip[12], ip[13], ip[14], ip[15]]));
+            mapped(&mut destination.address, u32::from_ne_bytes([ip[16], ip[17], ip[18], ip[19]]));
+            (ip[9], u32::from(ip[0] & 0xf) << 2, u32::from(u16::from_be_bytes([ip[2], ip[3]])))
+        }
+        ETH_P_IPV6 => {
+            let len: u16 = load(skb, 4)?;
+            source.address = load(skb, 8)?;
+            destination.address = load(skb, 24)?;
+            let (protocol, transport) = upper(skb)?;
+            let len = u32::from(u16::from_be(len));
+            (protocol, transport, if len == 0 { 0 } else { len + 40 })
+        }
+        _ => return None,
+    };
+    let ports: [u16; 2] = match protocol {
+        IPPROTO_TCP | IPPROTO_UDP => load(skb, transport)?,
+        _ => return None,
+    };
+    (source.port, destination.port) = (u16::from_be(ports[0]), u16::from_be(ports[1]));
+    if !is_dns(source.port) && !is_dns(destination.port) {
+        return None;
+    }
+    source.protocol = u16::from(protocol);
+    destination.protocol = source.protocol;
+    // Behind the packet there may be padding; a very large one does not tell its length.
+    let mut to = if told == 0 || told > whole { whole } else { told };
+    if protocol == IPPROTO_TCP {
+        let sequence = u32::from_be(load(skb, transport + 4)?);
+        let from = transport + (u32::from(load::<u8>(skb, transport + 12)? >> 4) << 2);
+        return Some(Headers { source, destination, sequence, from, to, whole: to.saturating_sub(from) });
+    }
+    let from = transport + 8;
+    let len = u32::from(u16::from_be(load(skb, transport + 4)?));
+    if len >= 8 && transport + len < to {
+        to = transport + len;
+    }
+    let whole = if len >= 8 { len - 8 } else { to.saturating_sub(from) };
+    Some(Headers { source, destination, sequence: 0, from, to, whole })
+}
+
+/// The transport's protocol and where it begins, behind what may stand before it.
+#[inline(always)]
+fn upper(skb: *mut __sk_buff) -> Option<(u8, u32)> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT: u8 = 44;
+    const DESTINATION: u8 = 60;
+    let mut next: u8 = load(skb, 6)?;
+    let mut at = 40;
+    for _ in 0..3 {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let header: [u8; 2] = load(skb, at)?;
+                next = header[0];
+                at += (u32::from(header[1]) + 1) << 3;
+            }
+            FRAGMENT => {
+                let header: [u8; 4] = load(skb, at)?;
+                if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
+                    return None;
+                }
+                next = header[0];
+                at += 8;
+            }
+            _ => break,
+        }
+    }
+    Some((next, at))
+}
+
+/// An IPv4 address as `::ffff:a.b.c.d`; `v4` is in network order as it lies in memory.
+#[inline(always)]
+fn mapped(address: &mut [u8; 16], v4: u32) {
+    *address = ((u128::from(v4) << 96) | (0xffff << 80)).to_ne_bytes();
+}
