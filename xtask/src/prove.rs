@@ -37,6 +37,7 @@ mod starved;
 mod storm;
 mod syscalls;
 mod top;
+mod wire;
 pub mod witness;
 
 use std::path::PathBuf;
@@ -80,8 +81,9 @@ pub struct Outcome {
 
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
-/// What no kernel has a part in is played once, on the host.
-const HOST_ONLY: &[&str] = &["filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
+/// What no kernel has a part in is played once, on the host; and what takes programs that guests do not have.
+const HOST_ONLY: &[&str] =
+    &["wire", "filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
 /// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
@@ -127,6 +129,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("prime", prime::play),
     ("identity", identity::play),
     ("dns", dns::play),
+    ("wire", wire::play),
     ("drops", drops::play),
     ("top", top::play),
     ("syscalls", syscalls::play),

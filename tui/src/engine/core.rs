@@ -203,6 +203,11 @@ impl Core {
                     sources.forget(Family::Syscall, "CELLS", &gone);
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
                 }
+                Frame::Dns(frame) => {
+                    let netns = self.machine.netns();
+                    let gone = self.flow.pass(&frame.wires, netns, self.machine.now());
+                    sources.forget(Family::Dns, crate::families::dns::probe::WIRES, &gone);
+                }
                 Frame::Drop(frame) => {
                     let now = self.machine.now();
                     let (failures, gone) =
@@ -225,6 +230,9 @@ impl Core {
     pub fn begin(&mut self, family: Family) {
         if family == Family::Syscall {
             self.syscall = SyscallModel::default();
+        }
+        if family == Family::Dns {
+            self.flow.forget_wires();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::families::flow::model::SocketFacts;
 use crate::model::{Lookup, ProcFacts};
-use crate::records::{BootTime, Outside, ProcKey, Tgid, WallOffset};
+use crate::records::{BootTime, NetnsId, Outside, ProcKey, Tgid, WallOffset};
 
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,11 @@ pub trait Machine: Lookup + Send {
     fn now(&self) -> BootTime;
 
     fn offset(&self) -> WallOffset;
+
+    /// The network namespace that fluoro is in; 0 when not known.
+    fn netns(&self) -> NetnsId {
+        NetnsId(0)
+    }
 
     /// Once a tick: the wall clock may have been set, users may have been added.
     fn refresh(&mut self);

@@ -26,6 +26,8 @@ fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
     if applies(row) { Value::Uint(value) } else { Value::Missing }
 }
 
+const IPPROTO_UDP: u16 = 17;
+
 pub fn columns() -> &'static [Column<FlowRow>] {
     static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();
     COLUMNS.get_or_init(|| {
@@ -33,7 +35,12 @@ pub fn columns() -> &'static [Column<FlowRow>] {
         let own: Vec<Column<FlowRow>> = vec![
             Column::new(
                 Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
-                |_| Value::Word("tcp"),
+                |r| {
+                    Value::Word(match r.wire {
+                        Some(passing) if passing.protocol == IPPROTO_UDP => "udp",
+                        _ => "tcp",
+                    })
+                },
             ),
             Column::new(
                 Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4")
@@ -47,9 +54,13 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if r.netns.0 == 0 { Value::Missing } else { Value::Uint(u64::from(r.netns.0)) },
             ),
             Column::new(
-                Info::new("direction", Kind::Word, "outbound: this side connected; inbound: it accepted")
-                    .keys(&["direction"])
-                    .json("flow.direction"),
+                Info::new(
+                    "direction",
+                    Kind::Word,
+                    "outbound: this side connected; inbound: it accepted; forwarded",
+                )
+                .keys(&["direction"])
+                .json("flow.direction"),
                 |r| r.direction.map_or(Value::Missing, |d| Value::Word(d.word())),
             ),
             Column::new(
@@ -58,6 +69,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| {
                     Value::Word(match r.direction.map(crate::records::flow::Direction::word) {
                         Some("outbound") => "out",
+                        Some("forwarded") => "fwd",
                         Some(_) => "in",
                         None if applies(r) => "",
                         None => "listen",
@@ -166,7 +178,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.rtt_ns")
                     .unit(Unit::Nanos)
                     .cell(Cell::right("RTT", 7, 2)),
-                |r| flow_number(r, r.rtt_ns),
+                |r| if r.wire.is_some() { Value::Missing } else { flow_number(r, r.rtt_ns) },
             ),
             Column::new(
                 Info::new("retransmits", Kind::Number, "Segments sent again (tcp_sock.total_retrans)")
@@ -174,7 +186,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.retransmits")
                     .unit(Unit::Count)
                     .cell(Cell::right("RETR", 5, 6)),
-                |r| flow_number(r, u64::from(r.retransmits)),
+                |r| if r.wire.is_some() { Value::Missing } else { flow_number(r, u64::from(r.retransmits)) },
             ),
             Column::new(
                 Info::new("connect", Kind::Number, "From the SYN to ESTABLISHED, or to failure")
@@ -332,6 +344,41 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new("primed", Kind::Word, "The connection is older than this run of fluoro")
                     .json("flow.primed"),
                 |r| if r.primed { Value::Bool(true) } else { Value::Missing },
+            ),
+            Column::new(
+                Info::new(
+                    "wire",
+                    Kind::Word,
+                    "It passes through: bytes are those of packets, with their headers",
+                )
+                .keys(&["wire"])
+                .json("flow.wire")
+                .faces(Faces::TopOnly),
+                |r| if r.wire.is_some() { Value::Bool(true) } else { Value::Missing },
+            ),
+            Column::new(
+                Info::new(
+                    "tx_packets",
+                    Kind::Number,
+                    "Packets of what passes through, from the end that began",
+                )
+                .keys(&["tx_packets"])
+                .json("flow.tx_packets")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly),
+                |r| some(r.wire.map(|passing| passing.tx_packets)),
+            ),
+            Column::new(
+                Info::new(
+                    "rx_packets",
+                    Kind::Number,
+                    "Packets of what passes through, to the end that began",
+                )
+                .keys(&["rx_packets"])
+                .json("flow.rx_packets")
+                .unit(Unit::Count)
+                .faces(Faces::TopOnly),
+                |r| some(r.wire.map(|passing| passing.rx_packets)),
             ),
             Column::new(
                 Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted")

@@ -8,6 +8,7 @@ mod names;
 mod sweep;
 mod tick;
 mod trouble;
+mod wires;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -69,6 +70,7 @@ pub struct FlowModel {
     pub names: Names,
     folded: groups::Folded,
     room: keep::Room,
+    wires: wires::Wires,
 }
 
 type Ends = (NetnsId, SocketAddr, SocketAddr);
