@@ -112,8 +112,7 @@ fn on_exit<A: Access>(spare: bool, regs: Kptr, result: i64) -> i32 {
     // SAFETY: no arguments.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     // 0 and not `None`: what is not set the compiler would compute with, and discard the result.
-    let began_ns =
-        inflight::leave(bpf_get_current_pid_tgid() as u32, number as i64).map_or(0, |call| call.started_ns);
+    let began_ns = inflight::leave(bpf_get_current_pid_tgid() as u32, number as i64).started_ns;
     if spare {
         if began_ns == 0 {
             return 0;

@@ -45,22 +45,24 @@ pub fn enter(tid: u32, number: u32, now: u64) {
 }
 
 /// The task `tid` leaves the kernel, as the kernel says from call `number`: -1 after rt_sigreturn, which has put other
-/// registers into place. `None`: its entry was not seen, or another task has taken the stamp.
+/// registers into place. A start of 0: its entry was not seen, or another task has taken the stamp. No `Option`: of what
+/// one does not hold the compiler copies a register that was never written, which the verifier refuses: "R2 !read_ok".
 #[inline(always)]
-pub fn leave(tid: u32, number: i64) -> Option<Call> {
-    let stamp = stamp(tid)?;
+pub fn leave(tid: u32, number: i64) -> Call {
+    const NONE: Call = Call { started_ns: 0, number: 0 };
+    let Some(stamp) = stamp(tid) else { return NONE };
     // SAFETY: as above.
     unsafe {
         let started_ns = read_volatile(&raw const (*stamp).at_ns);
         let entered = read_volatile(&raw const (*stamp).sealed) ^ started_ns;
         if started_ns == 0 || entered >> 32 != u64::from(tid) {
-            return None;
+            return NONE;
         }
         write_volatile(&raw mut (*stamp).at_ns, 0);
         let entered = entered as u32;
         // exec between the ABIs leaves by the other one.
-        (number == -1 || u64::from(entered & !COMPAT) == number as u64)
-            .then_some(Call { started_ns, number: entered })
+        let is_it = number == -1 || u64::from(entered & !COMPAT) == number as u64;
+        if is_it { Call { started_ns, number: entered } } else { NONE }
     }
 }
 

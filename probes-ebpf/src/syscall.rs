@@ -166,8 +166,9 @@ fn on_enter<A: Access>(regs: Regs, id: i64) -> i32 {
 #[inline(always)]
 fn on_exit<A: Access>(spare: bool, regs: Regs, id: i64, result: i64) -> i32 {
     let call = inflight::leave(bpf_get_current_pid_tgid() as u32, id);
+    let timed = call.started_ns != 0;
     if spare {
-        if call.is_none() {
+        if !timed {
             return 0;
         }
         ledger::recovered(1);
@@ -175,11 +176,12 @@ fn on_exit<A: Access>(spare: bool, regs: Regs, id: i64, result: i64) -> i32 {
     let task = A::current_task();
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let (entered, duration_ns) = match call {
-        Some(call) => (call.number, Some(now.saturating_sub(call.started_ns))),
-        None => (id as u32 & !COMPAT | if is_compat::<A>(task) { COMPAT } else { 0 }, None),
+    let (entered, duration_ns) = if timed {
+        (call.number, Some(now.saturating_sub(call.started_ns)))
+    } else {
+        (id as u32 & !COMPAT | if is_compat::<A>(task) { COMPAT } else { 0 }, None)
     };
-    if duration_ns.is_none() && is_birth(entered, result) {
+    if !timed && is_birth(entered, result) {
         return 0;
     }
     count::<A>(task, entered, result, duration_ns);

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::collect::ground::{BtfChoice, Choices, parse_hook};
 use crate::collect::object;
 use crate::families::Family;
-use crate::families::flow::row::group::By;
+use crate::families::{file, flow};
 
 pub use run::main;
 
@@ -151,15 +151,31 @@ enum Grouping {
     Owner,
     Peer,
     Port,
+    Directory,
+    Mount,
 }
 
 impl Grouping {
-    const fn by(self) -> By {
+    /// Of connections.
+    const fn flows(self) -> Option<flow::row::group::By> {
+        use flow::row::group::By;
         match self {
-            Self::Process => By::Process,
-            Self::Owner => By::Owner,
-            Self::Peer => By::Peer,
-            Self::Port => By::Port,
+            Self::Process => Some(By::Process),
+            Self::Owner => Some(By::Owner),
+            Self::Peer => Some(By::Peer),
+            Self::Port => Some(By::Port),
+            Self::Directory | Self::Mount => None,
+        }
+    }
+
+    /// Of the use of files.
+    const fn files(self) -> Option<file::row::group::By> {
+        use file::row::group::By;
+        match self {
+            Self::Directory => Some(By::Directory),
+            Self::Process => Some(By::Process),
+            Self::Mount => Some(By::Mount),
+            Self::Owner | Self::Peer | Self::Port => None,
         }
     }
 }
@@ -169,10 +185,11 @@ struct Top {
     /// The table
     #[arg(value_enum)]
     table: Table,
-    /// Of flows: take connections together; of processes: owner
+    /// Take rows together: flows by process, owner, peer or port; files by directory, process or mount; processes by
+    /// owner
     #[arg(long, value_enum)]
     by: Option<Grouping>,
-    /// Only rows that match; with --by only connections that match
+    /// Only rows that match; with --by what is taken together is what matches
     #[arg(short = 'f', long = "filter", value_name = "EXPR")]
     filter: Option<String>,
     /// Sort by this column, largest first; -COL reverses

@@ -30,7 +30,7 @@ impl Family {
         &[Self::Process, Self::Flow, Self::File, Self::Drop, Self::Dns, Self::Syscall];
 
     /// Families that contribute to the table of failures.
-    pub const FAILING: &'static [Self] = &[Self::Flow, Self::Drop];
+    pub const FAILING: &'static [Self] = &[Self::Flow, Self::File, Self::Drop];
 
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
@@ -83,10 +83,17 @@ impl Family {
     /// What it adds to the rows of processes and of their owners.
     pub fn contributes<R: process::model::Gifted>(self) -> Vec<Column<R>> {
         match self {
-            Self::Process | Self::File | Self::Drop | Self::Dns => Vec::new(),
+            Self::Process | Self::Dns => Vec::new(),
             Self::Flow => flow::columns::contributed(),
+            Self::File => file::columns::contributed(),
+            Self::Drop => drop::columns::contributed(),
             Self::Syscall => syscall::columns::contributed(),
         }
+    }
+
+    /// Whether any of the columns that it adds to the rows of processes is asked for.
+    pub fn contributes_to(self, asked: impl Fn(&Info) -> bool) -> bool {
+        self.contributes::<process::model::ProcessRow>().iter().any(|column| asked(&column.info))
     }
 
     /// Its maps whose size depends on the machine.

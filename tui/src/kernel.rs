@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod drop_reasons;
 pub mod facts;
 pub mod kallsyms;
+pub mod mounts;
 pub mod owner;
 pub mod proc;
 pub mod sock_diag;

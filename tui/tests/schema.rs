@@ -12,10 +12,12 @@ use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::file::model::{FileRow, Uses};
+use fluoro::families::file::row::group as file_group;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::group::{By, GroupRow};
 use fluoro::families::flow::row::{Passing, PeerName};
-use fluoro::families::process::model::{Activity, ProcessRow, Usage};
+use fluoro::families::process::model::owner::{OwnerRow, group};
+use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
 use fluoro::json;
 use fluoro::model::{
@@ -339,17 +341,43 @@ fn full_failure(subject: Subject) -> FailureRow {
 
 fn full_process(exit: Option<Exit>) -> ProcessRow {
     let activity = Some(Activity { forks: 1, execs: 2 });
-    let usage = Some(Usage { cpu_share: Some(0.5), resident_bytes: 4096, threads: 2, fds: Some(9) })
-        .filter(|_| activity.is_some());
+    let usage = Usage {
+        cpu_share: Some(0.5),
+        resident_bytes: 4096,
+        threads: 2,
+        fds: Some(9),
+        on_cpu_ns: Some(10),
+        run_wait_ns: Some(11),
+        working_directory: Some(Outside::new(b"/srv/\xff")),
+    };
+    let identity = identity();
+    let mut gifts = Gifts::default();
+    for family in Family::ALL {
+        let columns = family.contributes::<ProcessRow>();
+        gifts.give(identity.key, columns.iter().map(|column| (column.info.id, 12.0)));
+    }
     ProcessRow {
         tid: Some(Tid(4242)),
         exit,
         oom: true,
         age_ns: Some(9),
         activity,
-        usage,
-        ..ProcessRow::of(identity())
+        usage: Some(usage),
+        given: gifts.take(identity.key),
+        ..ProcessRow::of(identity)
     }
+}
+
+fn full_file_groups() -> Vec<file_group::GroupRow> {
+    use file_group::{By, GroupKey, GroupRow};
+    let uses = full_file().uses.unwrap();
+    let keys = By::ALL.map(|by| match by {
+        By::Directory => GroupKey::Directory(Some(Outside::new(b"/srv/\xff"))),
+        By::Process => GroupKey::Process(identity().key),
+        By::Mount => GroupKey::Mount(Outside::new(b"/mnt/\xff"), 8 << 20 | 1),
+    });
+    let of = |key| GroupRow { key, identity: Some(identity()), files: 3, uses };
+    keys.into_iter().chain([GroupKey::Directory(None), GroupKey::Failed]).map(of).collect()
 }
 
 /// Calls as a table shows them, and one as an event line does.
@@ -423,6 +451,11 @@ fn every_table_that_the_models_make_is_valid() {
         let groups = list(core.flow.groups(by, &flows.rows, true), None, None, |_| false).0;
         json::top_object(&mut out, WallTime(0), second, &core.totals(View::Flows), 0, &groups, 100);
     }
+    let files = core.file_rows(false);
+    for by in file_group::By::ALL {
+        let groups = list(core.file_groups(by, &files, false), None, None, |_| false).0;
+        json::top_object(&mut out, WallTime(0), second, &core.totals(View::Files), 0, &groups, 100);
+    }
     let lines = assert_valid(&out);
     let kinds: BTreeSet<&str> = lines[2]["rows"]
         .as_array()
@@ -466,7 +499,14 @@ fn rows_with_every_column_filled_are_valid() {
     json::event_line(&mut out, &event);
     let rates = ["opens_per_s", "read_bytes_per_s", "write_bytes_per_s", "errors_per_s"];
     out.extend(table(vec![full_file()], &rates.map(|name| (name, Some(1.5)))));
+    out.extend(table(full_file_groups(), &rates.map(|name| (name, Some(1.5)))));
+    let owners = group(&[Arc::new(full_process(None))]);
+    out.extend(table(vec![owners[0].as_ref().clone()], &[("processes", Some(1.0))]));
     let lines = assert_valid(&out);
+    assert_eq!(lines[1]["rows"][0]["file"]["opens_per_s"], 12);
+    assert_eq!(lines[1]["rows"][0]["syscall"]["duration"]["p99_ns"], 12);
+    assert_eq!(lines[8]["rows"][0]["drop"]["packets"], 12);
+    assert_eq!(lines[7]["rows"][2]["system"]["filesystem"]["mountpoint_base64"], "L21udC//");
     assert_eq!(lines[4]["rows"][0]["errors_by_type"], json!({ "EAGAIN": 2, "EINTR": 1 }));
     assert_eq!(lines[5]["syscall"]["path_base64"], "L3RtcC//");
     assert_eq!(lines[3]["systemd"]["unit_base64"], "/y5zZXJ2aWNl");
@@ -590,6 +630,8 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
         .chain([
             (infos::<FailureRow>(), None, "failure_row".to_owned()),
             (infos::<GroupRow>(), None, "group_row".to_owned()),
+            (infos::<file_group::GroupRow>(), None, "file_group_row".to_owned()),
+            (infos::<OwnerRow>(), None, "owner_row".to_owned()),
         ]);
     for (columns, event, row) in tables {
         for info in columns {

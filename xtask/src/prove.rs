@@ -7,6 +7,7 @@ mod blind;
 mod bytes;
 mod checks;
 mod churn;
+mod contributed;
 mod dns;
 mod doctor;
 mod drops;
@@ -26,6 +27,7 @@ mod mkdir;
 mod namespaces;
 mod observer;
 mod on_demand;
+mod oom;
 mod ports;
 mod prime;
 mod processes;
@@ -98,6 +100,7 @@ pub const PER_KERNEL: &[&str] = &[
     "flows",
     "netns",
     "processes",
+    "oom",
     "storm",
     "failures-first",
     "mkdir",
@@ -132,6 +135,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("wire", wire::play),
     ("drops", drops::play),
     ("top", top::play),
+    ("contributed", contributed::play),
+    ("oom", oom::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
     ("exec-storm", exec_storm::play),

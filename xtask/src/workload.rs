@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod calls;
 pub mod crowd;
+pub mod deeds;
 pub mod dns;
 pub mod drops;
 pub mod exchange;
@@ -64,6 +65,8 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("file-storm", "COUNT PATH", "opens and closes at full speed, when told", files::activity::storm),
     ("mkdir", "WAY DIR", "a folder made twice in one of the ways, when told", files::mkdir::play),
     ("mkdirs", "DIR", "a folder each time it is told", files::mkdir::many),
+    ("deeds", "DIR COUNT SPIN_MS", "something of every family, when told", deeds::play),
+    ("devour", "MIB", "takes memory, when told", deeds::devour),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];

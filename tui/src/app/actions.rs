@@ -20,7 +20,8 @@ pub enum Act {
     Move(Step),
     Show(View),
     Neighbour(isize),
-    ByOwner,
+    /// Rows taken together.
+    Together,
     Details,
     Back,
     Filter,
@@ -236,10 +237,10 @@ fn table() -> Vec<Action> {
         action(M, Act::Columns, &[c('C')], "columns", "Choose the columns of the table and their order"),
         action(
             M,
-            Act::ByOwner,
+            Act::Together,
             &[c('b')],
-            "by owner",
-            "Processes as one row for each unit or container, or each",
+            "together",
+            "Files by directory, process or mount; else processes by unit or container; or each again",
         ),
         action(M, Act::Own, &[c('.')], "own traffic", "Show or hide what fluoro itself and its session do"),
         action(

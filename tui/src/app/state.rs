@@ -10,6 +10,7 @@ use crate::app::chord::Chord;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
 use crate::columns::{Facts, Info, RowId, Sheet};
+use crate::families::file::row::group::By;
 use crate::filter::Filter;
 use crate::model::{Query, Scope, Snapshot, Sort, View};
 use crate::records::WallTime;
@@ -127,6 +128,7 @@ pub struct State {
     pub keys: &'static [Action],
     pub own: bool,
     pub by_owner: bool,
+    pub files_by: Option<By>,
     /// Peers are called by the names that were observed.
     pub names: bool,
     pub mouse: bool,
@@ -162,6 +164,7 @@ impl State {
             keys: actions(),
             own: false,
             by_owner: false,
+            files_by: None,
             names: true,
             mouse,
             ahead: vec![],
@@ -258,6 +261,7 @@ impl State {
             moment: self.moment.filter(|_| self.paused),
             open,
             by_owner: self.by_owner,
+            files_by: self.files_by,
             sight,
             own: self.own,
         }

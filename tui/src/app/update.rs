@@ -14,6 +14,7 @@ use crate::app::pointer;
 use crate::app::state::{Choice, Chosen, Layer, State};
 use crate::app::typing;
 use crate::columns::Info;
+use crate::families::file::row::group::By;
 use crate::model::{Query, Scope, Snapshot, Sort, View};
 use crate::views::neighbour;
 use crate::widgets;
@@ -144,7 +145,15 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
             return ask(state);
         }
         Act::Neighbour(steps) => return self::act(state, Act::Show(neighbour(state.view, steps))),
-        Act::ByOwner => {
+        Act::Together if state.view == View::Files => {
+            // Each, by directory, by process, by mount, and each again.
+            let next =
+                state.files_by.map_or(0, |by| 1 + By::ALL.iter().take_while(|one| **one != by).count());
+            state.files_by = By::ALL.get(next).copied();
+            state.remark(state.files_by.map_or("each file", By::title));
+            return ask(state);
+        }
+        Act::Together => {
             state.by_owner = !state.by_owner;
             state.view = View::Processes;
             return ask(state);

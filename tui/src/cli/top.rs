@@ -11,14 +11,13 @@ use super::{Common, Grouping, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
 use crate::engine::{Collector, Core, Signals, is_usage, list};
-use crate::families::Family;
 use crate::families::failure::row::FailureRow;
 use crate::families::file::model::FileRow;
 use crate::families::flow::model::FlowRow;
-use crate::families::flow::row::group::{By, GroupRow};
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::{OwnerRow, group};
 use crate::families::syscall::model::SyscallRow;
+use crate::families::{Family, file, flow};
 use crate::filter::{Filter, Keys};
 use crate::json;
 use crate::model::{Sort, View};
@@ -32,18 +31,16 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
     };
     let known = Keys::of(columns);
-    let by = match options.by {
-        Some(Grouping::Owner) if options.table == Table::Processes => Some(By::Owner),
-        Some(_) if options.table != Table::Flows => {
-            return fail(USAGE, "--by is for top flows, and top processes --by owner");
-        }
-        by => by.map(Grouping::by),
+    let by = match options.by.map(|by| Together::of(options.table, by)).transpose() {
+        Ok(by) => by,
+        Err(allowed) => return fail(USAGE, allowed),
     };
     // What is sorted are the groups.
-    let columns = match (by, options.table) {
-        (Some(_), Table::Processes) => infos::<OwnerRow>(),
-        (Some(_), _) => infos::<GroupRow>(),
-        (None, _) => columns,
+    let columns = match by {
+        Some(Together::Flows(_)) => infos::<flow::row::group::GroupRow>(),
+        Some(Together::Files(_)) => infos::<file::row::group::GroupRow>(),
+        Some(Together::Owners) => infos::<OwnerRow>(),
+        None => columns,
     };
     let filter = match options.filter.as_deref().map(|text| Filter::parse(text, &known)).transpose() {
         Ok(filter) => filter,
@@ -62,15 +59,17 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Ok(collector) => collector,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
-    // Of what is on demand only the counts are wanted.
-    let muted = families.iter().all(|family| family.on_demand());
-    let own = KernelFilter { own: Some(std::process::id()), muted, ..KernelFilter::default() };
+    let beside = beside(options.table, filter.as_ref(), sort);
+    let own = KernelFilter { own: Some(std::process::id()), ..KernelFilter::default() };
     let mut wanted = vec![(Family::Process, KernelFilter::default())];
-    // The stream of files is not needed: their table is made of what is counted.
-    let wish = |family: Family| KernelFilter { muted: family == Family::File, ..own.clone() };
-    wanted.extend(
-        families.iter().filter(|family| **family != Family::Process).map(|&family| (family, wish(family))),
-    );
+    // Of these only the counts are wanted, but for what fails without being counted by its errno.
+    let counts = |family: Family| {
+        let told = options.table == Table::Failures;
+        matches!(family, Family::File | Family::Drop | Family::Syscall) && !told
+    };
+    let wish = |family: Family| KernelFilter { muted: counts(family), ..own.clone() };
+    let others = families.iter().chain(&beside).filter(|family| **family != Family::Process);
+    wanted.extend(others.map(|&family| (family, wish(family))));
     // Peers have names where those can be seen; without them the table is the same.
     if options.table == Table::Flows {
         wanted.push((Family::Dns, KernelFilter { muted: true, ..own.clone() }));
@@ -80,7 +79,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     if let Some(message) = refusal(&collector, families) {
         return fail(CANNOT, &message);
     }
-    let flows = families.contains(&Family::Flow);
+    let flows = collector.is_attached(Family::Flow);
     collector.core.prime(flows);
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
@@ -103,7 +102,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
-            Table::Flows if let Some(by) = by => {
+            Table::Flows if let Some(Together::Flows(by)) = by => {
                 let core = &collector.core;
                 let listed = list(core.flow_rows(true), filter.as_ref(), None, own_hidden).0;
                 let groups = core.flow.groups(by, &listed.rows, filter.is_none());
@@ -111,6 +110,11 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             }
             Table::Flows => {
                 Box::new(list(collector.core.flow_rows(true), filter.as_ref(), sort, own_hidden).0)
+            }
+            Table::Files if let Some(Together::Files(by)) = by => {
+                let listed = list(collector.core.file_rows(true), filter.as_ref(), None, own_hidden).0;
+                let groups = collector.core.file_groups(by, &listed.rows, false);
+                Box::new(list(groups, None, sort, |_| false).0)
             }
             Table::Files => {
                 Box::new(list(collector.core.file_rows(true), filter.as_ref(), sort, own_hidden).0)
@@ -140,7 +144,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
                 }
             }
         };
-        let lost = families.iter().map(|&family| collector.ledger(family).lost).sum();
+        let lost = families.iter().chain(&beside).map(|&family| collector.ledger(family).lost).sum();
         let totals = collector.core.totals(view);
         let time = collector.core.offset().wall(collector.core.now());
         line.clear();
@@ -160,6 +164,40 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     collector.detach_all();
     let _ = std::io::stdout().flush();
     ExitCode::from(FINE)
+}
+
+/// What rows are taken together by.
+#[derive(Clone, Copy)]
+enum Together {
+    Flows(flow::row::group::By),
+    Files(file::row::group::By),
+    Owners,
+}
+
+impl Together {
+    /// What the table can be taken together by, or what it could be.
+    fn of(table: Table, by: Grouping) -> Result<Self, &'static str> {
+        match table {
+            Table::Flows => by.flows().map(Self::Flows).ok_or("top flows: --by process, owner, peer or port"),
+            Table::Files => by.files().map(Self::Files).ok_or("top files: --by directory, process or mount"),
+            Table::Processes if by == Grouping::Owner => Ok(Self::Owners),
+            Table::Processes => Err("top processes: --by owner"),
+            Table::Syscalls | Table::Failures => Err("--by is for top flows, files and processes"),
+        }
+    }
+}
+
+/// Families that are attached where they can be, because processes have columns of theirs; what is dear only where one
+/// of these is asked for by name.
+fn beside(table: Table, filter: Option<&Filter>, sort: Option<Sort>) -> Vec<Family> {
+    let named = |info: &Info| {
+        sort.is_some_and(|sort| sort.column == info.id)
+            || filter.is_some_and(|filter| info.keys.iter().any(|key| filter.names(key)))
+    };
+    let wanted = |family: &&Family| {
+        table == Table::Processes && family.contributes_to(|info| !family.on_demand() || named(info))
+    };
+    Family::ALL.iter().filter(wanted).copied().collect()
 }
 
 /// `top` hides only fluoro's own process.

@@ -233,6 +233,11 @@ impl Collector {
     /// Takes in what the kernel side counts; before the core's tick.
     pub fn count(&mut self) {
         self.core.count(&mut self.sources);
+        for &family in Family::ALL {
+            if self.broken(family).is_some() {
+                self.core.is_broken(family);
+            }
+        }
     }
 
     /// Replaces a family's filter in the kernel.

@@ -1,7 +1,7 @@
 //! The models behind one door: records in, events and rows out. Knows no thread, no ring and no screen, so recorded
 //! and synthetic sources go the same way as live ones.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::families::flow::model::FlowModel;
 use crate::families::process::model::ProcessModel;
 use crate::families::syscall::model::SyscallModel;
 use crate::families::{file, flow, process, syscall};
-use crate::model::{Event, EventDraft, Latency, Lookup, Processes, View};
+use crate::model::{Event, EventDraft, Histograms, Latency, Lookup, Processes, View};
 use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid, WallOffset};
 
 /// From the time stamp of a record to its place in the ring, generously: programs are not preempted, but interrupted.
@@ -45,6 +45,8 @@ pub struct Core {
     pub failures: Failures,
     pub file: FileModel,
     intake: Intake,
+    /// Families whose maps were read when the last interval was counted.
+    measuring: BTreeSet<Family>,
     drafts: Vec<EventDraft>,
     events: u64,
     /// All that happened until then has been taken out of the sources.
@@ -68,6 +70,7 @@ impl Core {
             failures: Failures::default(),
             file: FileModel::default(),
             intake: Intake::default(),
+            measuring: BTreeSet::new(),
             drafts: Vec::new(),
             events: 0,
             settled: BootTime(0),
@@ -127,7 +130,7 @@ impl Core {
 
     /// Takes what each family contributes to the table of failures.
     fn take_failures(&mut self) {
-        for failure in self.flow.take_failures() {
+        for failure in self.flow.take_failures().into_iter().chain(self.file.take_failures()) {
             self.failures.add(failure);
         }
     }
@@ -190,7 +193,9 @@ impl Core {
         for record in &self.intake.file {
             self.file.learn(record);
         }
+        self.measuring.clear();
         for frame in frames {
+            self.measuring.insert(frame.family());
             match frame {
                 Frame::Flow(frame) => {
                     self.flow.count(&frame);
@@ -218,18 +223,40 @@ impl Core {
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
                 }
                 Frame::File(frame) => {
-                    let gone = self.file.count(&frame, &self.processes);
+                    let gone = self.file.count(&frame, self.machine.now(), &self.processes);
                     sources.forget(Family::File, "FILES", &gone.files);
                     sources.forget(Family::File, "HISTOGRAMS", &gone.histograms);
                 }
             }
         }
+        self.rest();
+    }
+
+    /// Of what nobody counted, the interval has nothing.
+    fn rest(&mut self) {
+        for family in Family::ALL.iter().filter(|family| !self.measuring.contains(family)) {
+            match family {
+                Family::Syscall => self.syscall.rest(),
+                Family::File => self.file.rest(),
+                Family::Drop => self.drop.rest(),
+                Family::Process | Family::Flow | Family::Dns => {}
+            }
+        }
+    }
+
+    /// What the family counted in the interval is not all there was: nobody is told.
+    pub fn is_broken(&mut self, family: Family) {
+        self.measuring.remove(&family);
     }
 
     /// The family has been attached anew: its maps are empty.
     pub fn begin(&mut self, family: Family) {
-        if family == Family::Syscall {
-            self.syscall = SyscallModel::default();
+        match family {
+            Family::Syscall => self.syscall = SyscallModel::default(),
+            Family::File => self.file.begin(),
+            Family::Drop => self.drop.begin(),
+            Family::Flow => *self.flow.histograms() = Histograms::default(),
+            Family::Process | Family::Dns => {}
         }
         if family == Family::Dns {
             self.flow.forget_wires();
@@ -325,10 +352,17 @@ impl Core {
 
     /// `of_interval`: leave out what ended before the interval that the last tick closed.
     pub fn process_rows(&self, of_interval: bool) -> Vec<Arc<process::model::ProcessRow>> {
-        let mut given = HashMap::new();
-        self.flow.give(&mut given);
-        self.syscall.give(&mut given);
-        self.process.rows(&self.processes, self.machine.now(), of_interval, given)
+        let mut gifts = process::model::Gifts::default();
+        for family in &self.measuring {
+            match family {
+                Family::Flow => self.flow.give(&mut gifts),
+                Family::File => self.file.give(&mut gifts),
+                Family::Syscall => self.syscall.give(&mut gifts),
+                Family::Drop => self.drop.give(&mut gifts),
+                Family::Process | Family::Dns => {}
+            }
+        }
+        self.process.rows(&self.processes, self.machine.now(), of_interval, gifts)
     }
 
     /// Who made a process, and who made that, as they were then.
@@ -380,6 +414,16 @@ impl Core {
 
     pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
         self.file.rows(&self.processes, self.machine.as_ref(), of_interval)
+    }
+
+    /// The use of files taken together, of the newest interval or an earlier one.
+    pub fn file_groups(
+        &mut self,
+        by: file::row::group::By,
+        rows: &[Arc<file::model::FileRow>],
+        earlier: bool,
+    ) -> Vec<Arc<file::row::group::GroupRow>> {
+        self.file.groups(by, rows, earlier, self.machine.as_mut())
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

@@ -1,17 +1,21 @@
 //! The machine as the models ask it, live or made up.
 
 use crate::families::flow::model::SocketFacts;
+use crate::kernel::proc::Scheduled;
 use crate::model::{Lookup, ProcFacts};
 use crate::records::{BootTime, NetnsId, Outside, ProcKey, Tgid, WallOffset};
 
 /// What a process uses at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Used {
     /// Of all threads since it started.
     pub cpu_ns: u64,
     pub resident_bytes: u64,
     pub threads: u64,
     pub fds: Option<u64>,
+    /// By thread, where the kernel says.
+    pub scheduled: Option<Vec<Scheduled>>,
+    pub working_directory: Option<Outside>,
 }
 
 /// What exists, what time it is, and what records lack.

@@ -22,6 +22,8 @@ use crate::engine::picture::{Ask, Hides, Picture, Table, answer, stream};
 use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
+use crate::families::file::model::FileRow;
+use crate::families::file::row::group::By;
 use crate::families::process::model::ProcessRow;
 use crate::families::process::model::owner::group;
 use crate::families::syscall::model::pid_of;
@@ -388,6 +390,7 @@ impl Console {
                 let total = rows.len();
                 (Arc::new(Listing { rows, total }) as Arc<dyn Sheet>, 0)
             }
+            (View::Files, _) if let Some(by) = query.files_by => self.files(&picture, by, &query, &mut ask),
             (View::Processes, _) => self.processes(&picture, &query, &mut ask),
             (_, Some(table)) => table.answer(&mut ask),
             (_, None) => {
@@ -439,6 +442,23 @@ impl Console {
             self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
         }
         (Arc::new(listing), hidden)
+    }
+
+    /// The use of files taken together.
+    fn files(
+        &mut self,
+        picture: &Picture,
+        by: By,
+        query: &Query,
+        ask: &mut Ask<'_>,
+    ) -> (Arc<dyn Sheet>, usize) {
+        let rows = picture.rows_of::<FileRow>(View::Files);
+        ask.sort = None;
+        let (listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
+        let groups = self.collector.core.file_groups(by, &listing.rows, self.frozen.is_some());
+        let rows = arrange(groups, query.order(), ask.ranks);
+        let total = rows.len();
+        (Arc::new(Listing { rows, total }), hidden)
     }
 
     fn reach(&self, picture: &Picture) -> Reach {
@@ -547,6 +567,15 @@ impl Console {
             notes.push(Note {
                 severe: true,
                 text: format!("not attached: {}; Probes says why", unsupported.join(", ")),
+            });
+        }
+        let on_demand = Family::ALL.iter().filter(|family| family.on_demand());
+        let unmeasured =
+            on_demand.filter(|family| self.collector.attachment(**family) == Attachment::Detached);
+        if self.query.view == View::Processes && unmeasured.count() > 0 {
+            notes.push(Note {
+                severe: false,
+                text: "calls into the kernel are not measured: press 4 to measure".to_owned(),
             });
         }
         let degraded: Vec<_> = programs()

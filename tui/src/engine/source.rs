@@ -22,6 +22,17 @@ pub enum Frame {
     File(file::model::Frame),
 }
 
+impl Frame {
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Flow(_) => Family::Flow,
+            Self::Syscall(_) => Family::Syscall,
+            Self::Drop(_) => Family::Drop,
+            Self::File(_) => Family::File,
+        }
+    }
+}
+
 /// The records and books of one family.
 pub trait Source: Send {
     /// Hands over every waiting record. How many there were.

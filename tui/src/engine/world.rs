@@ -14,6 +14,7 @@ use crate::families::flow::model::{Live, Queue, SocketFacts, State};
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
 use crate::kernel::kallsyms::Symbols;
+use crate::kernel::mounts;
 use crate::kernel::owner;
 use crate::kernel::proc::{Proc, Process};
 use crate::kernel::sock_diag;
@@ -41,6 +42,8 @@ pub struct World {
     text: Option<u64>,
     symbols: Option<Symbols>,
     holders: Holders,
+    /// Mount points by device, when they have been asked for since the last tick.
+    mounts: Option<HashMap<u32, Vec<u8>>>,
 }
 
 /// Directories are read again for an unknown group, but that takes at most this share of the time.
@@ -67,6 +70,7 @@ impl World {
             text: None,
             symbols: None,
             holders: Holders::new(root),
+            mounts: None,
         }
     }
 
@@ -129,6 +133,7 @@ impl Machine for World {
     fn refresh(&mut self) {
         self.offset = wall_offset();
         self.users.refresh();
+        self.mounts = None;
     }
 
     fn processes(&self) -> Vec<ProcFacts> {
@@ -151,6 +156,8 @@ impl Machine for World {
             resident_bytes: usage.resident_pages * page_bytes(),
             threads: usage.threads,
             fds: usage.fds,
+            scheduled: self.proc.scheduled(process.tgid.0, usage.threads),
+            working_directory: self.proc.working_directory(process.tgid.0).map(|path| Outside::new(&path)),
         })
     }
 
@@ -258,6 +265,12 @@ impl Lookup for World {
         let text = self.text?;
         let symbols = self.symbols.get_or_insert_with(|| Symbols::read(Path::new("/"), text));
         symbols.find(offset).map(|(name, _)| name)
+    }
+
+    fn mount(&mut self, device: u32) -> Option<Outside> {
+        let proc = &self.proc;
+        let mounts = self.mounts.get_or_insert_with(|| mounts::by_device(&proc.mountinfo()));
+        mounts.get(&device).map(|point| Outside::new(point))
     }
 
     fn interface(&mut self, netns: NetnsId, index: u32) -> Option<Outside> {

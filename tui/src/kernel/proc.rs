@@ -41,6 +41,18 @@ pub struct Usage {
     pub fds: Option<u64>,
 }
 
+/// What the scheduler has counted of a thread since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheduled {
+    pub tid: u32,
+    pub on_cpu_ns: u64,
+    /// It could have run, and another did.
+    pub waited_ns: u64,
+}
+
+/// Threads of one process that are looked at.
+const THREADS_MAX: u64 = 512;
+
 /// A /proc, or a folder that looks like one.
 #[derive(Debug, Clone)]
 pub struct Proc {
@@ -94,6 +106,31 @@ impl Proc {
         let is_it = parse_stat(&stat).is_some_and(|(_, _, started)| started == start);
         let fds = || fs::read_dir(self.of(pid, "fd")).ok().map(|entries| entries.count() as u64);
         is_it.then(|| Usage { fds: fds(), ..usage })
+    }
+
+    /// What the scheduler says of each thread. `None`: this kernel does not say (`CONFIG_SCHED_INFO`), the process is
+    /// gone, or there are too many threads to look at.
+    pub fn scheduled(&self, pid: u32, threads: u64) -> Option<Vec<Scheduled>> {
+        // The file of the process is that of its first thread alone.
+        if threads == 1 {
+            return Some(vec![parse_schedstat(pid, &fs::read(self.of(pid, "schedstat")).ok()?)?]);
+        }
+        if threads > THREADS_MAX {
+            return None;
+        }
+        let entries = fs::read_dir(self.of(pid, "task")).ok()?;
+        let of = |entry: fs::DirEntry| {
+            let tid = entry.file_name().to_str()?.parse().ok()?;
+            parse_schedstat(tid, &fs::read(entry.path().join("schedstat")).ok()?)
+        };
+        let told: Vec<Scheduled> = entries.filter_map(|entry| of(entry.ok()?)).collect();
+        (!told.is_empty()).then_some(told)
+    }
+
+    /// Mounts as process 1 sees them; where that may not be read, as fluoro does.
+    pub fn mountinfo(&self) -> Vec<u8> {
+        let of = |pid: &str| fs::read(self.root.join(pid).join("mountinfo"));
+        of("1").or_else(|_| of("self")).unwrap_or_default()
     }
 
     /// Where a process stands.
@@ -184,6 +221,12 @@ fn parse_stat(stat: &[u8]) -> Option<(Vec<u8>, u32, u64)> {
     Some((comm, parent, start))
 }
 
+/// Time on a CPU, time on a run queue, and the number of turns.
+fn parse_schedstat(tid: u32, text: &[u8]) -> Option<Scheduled> {
+    let mut fields = std::str::from_utf8(text).ok()?.split_ascii_whitespace().map(str::parse);
+    Some(Scheduled { tid, on_cpu_ns: fields.next()?.ok()?, waited_ns: fields.next()?.ok()? })
+}
+
 fn parse_usage(stat: &[u8]) -> Option<Usage> {
     let close = stat.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
@@ -229,6 +272,13 @@ mod tests {
         let line = " 4187: 0100007F:1B5A 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12345 2 0 0";
         assert_eq!(parse_udp(line), Some((7002, 12345)));
         assert_eq!(parse_udp("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when"), None);
+    }
+
+    #[test]
+    fn what_the_scheduler_says_is_two_times() {
+        let told = parse_schedstat(7, b"2500 1000 3\n");
+        assert_eq!(told, Some(Scheduled { tid: 7, on_cpu_ns: 2500, waited_ns: 1000 }));
+        assert_eq!(parse_schedstat(7, b"2500\n"), None);
     }
 
     #[test]

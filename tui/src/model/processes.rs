@@ -44,6 +44,11 @@ pub trait Lookup {
         None
     }
 
+    /// Where the file system of this device is mounted (`dev_t` as the kernel keeps it).
+    fn mount(&mut self, _device: u32) -> Option<Outside> {
+        None
+    }
+
     /// Name of an interface.
     fn interface(&mut self, _netns: NetnsId, _index: u32) -> Option<Outside> {
         None

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::columns::RowId;
 use crate::families::Family;
+use crate::families::file::row::group::By;
 use crate::filter::Filter;
 use crate::model::Scope;
 
@@ -28,7 +29,7 @@ impl View {
             (Self::Flows, Family::Flow)
             | (Self::Files, Family::File)
             | (Self::Syscalls, Family::Syscall)
-            | (Self::Failures, Family::Flow | Family::Drop)
+            | (Self::Failures, Family::Flow | Family::File | Family::Drop)
             | (Self::Processes, Family::Process) => true,
             (Self::Events, family) => !family.on_demand(),
             (
@@ -52,12 +53,14 @@ impl View {
     /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
     pub const fn needs(self, family: Family) -> bool {
         match family {
-            Family::Process => true,
-            Family::Flow => !matches!(self, Self::Processes),
+            Family::Process | Family::Flow => true,
             Family::Syscall => matches!(self, Self::Syscalls),
             Family::Dns => matches!(self, Self::Flows | Self::Events),
-            Family::Drop => matches!(self, Self::Overview | Self::Events | Self::Failures),
-            Family::File => matches!(self, Self::Overview | Self::Files | Self::Events),
+            // Processes has columns of theirs.
+            Family::Drop => matches!(self, Self::Overview | Self::Processes | Self::Events | Self::Failures),
+            Family::File => {
+                matches!(self, Self::Overview | Self::Files | Self::Processes | Self::Events | Self::Failures)
+            }
         }
     }
 }
@@ -91,6 +94,8 @@ pub struct Query {
     pub open: Option<RowId>,
     /// Processes as one row for each owner.
     pub by_owner: bool,
+    /// The use of files taken together.
+    pub files_by: Option<By>,
     /// First row in sight and how many there are: more of a process is looked up only for these.
     pub sight: (usize, usize),
     /// Show fluoro's own process and its session's traffic too.

@@ -330,7 +330,7 @@ fn named_process(n: u64, comm: Outside, pid: u32, unit: Option<Outside>) -> Proc
         tid: None,
         usage: None,
         oom: false,
-        given: vec![],
+        given: fluoro::families::process::model::Given::default(),
         exit: ended.then_some(Exit::Code(1)),
         age_ns: Some((n + 1) * 13_000_000_000),
         activity: Some(Activity { forks: n % 5, execs: n % 3 }),

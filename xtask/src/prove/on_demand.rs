@@ -23,7 +23,17 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         console.press(key)?;
         thread::sleep(Duration::from_millis(700));
     }
-    let before = held(&console, BpfKind::Link);
+    // On a busy machine families are attached one long after the other.
+    let mut settled = Instant::now();
+    let mut before = held(&console, BpfKind::Link);
+    let begun = Instant::now();
+    while settled.elapsed() < place.patience(2) && begun.elapsed() < place.patience(20) {
+        thread::sleep(Duration::from_millis(100));
+        let now = held(&console, BpfKind::Link);
+        if now != before {
+            (before, settled) = (now, Instant::now());
+        }
+    }
     let maps = held(&console, BpfKind::Map);
     let bare = getppid_ns();
 

@@ -39,7 +39,7 @@ impl Top {
                 }
             }
         });
-        Ok(Self { child, heard, patience: place.patience(20) })
+        Ok(Self { child, heard, patience: place.patience(40) })
     }
 
     /// The object of the next interval.

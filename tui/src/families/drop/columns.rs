@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use super::row::DropRow;
 use crate::columns::{Cell, Column, Info, Kind, Unit, Value};
 use crate::families::identity;
+use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 
 fn address(end: Option<SocketAddr>) -> Value<'static> {
     end.map_or(Value::Missing, |end| Value::Ip(end.ip()))
@@ -148,4 +150,15 @@ pub fn columns() -> &'static [Column<DropRow>] {
         columns.extend(own);
         columns
     })
+}
+
+/// What drops add to the rows of processes.
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
+    vec![given!(
+        "drops",
+        "Packets for it or from it that the kernel dropped in the interval",
+        Count,
+        "drop.packets",
+        Cell::right("DROP", 5, 7)
+    )]
 }

@@ -7,6 +7,7 @@ use fluoro_shared::drop::DropKey;
 
 use super::row::DropRow;
 use crate::families::flow::row::Attribution;
+use crate::families::process::model::Gifts;
 use crate::model::{EventDraft, Failure, Identity, Lookup, Processes, Subject, started};
 use crate::records::drop::{Interface, Record, What, Why};
 use crate::records::{BootTime, NetnsId, Outside, ProcKey, StartTime, Tgid};
@@ -30,6 +31,8 @@ pub struct DropModel {
     held: VecDeque<Record>,
     interfaces: HashMap<(NetnsId, u32), Outside>,
     counted: HashMap<DropKey, u64>,
+    /// Of the interval that the last frame closed, by the process that they were for or from.
+    interval: HashMap<ProcKey, u64>,
 }
 
 impl DropModel {
@@ -84,10 +87,14 @@ impl DropModel {
         use zerocopy::IntoBytes;
         let mut failures = Vec::new();
         let mut gone = Vec::new();
+        self.interval.clear();
         for &(key, count) in &frame.drops {
             let before = self.counted.get(&key).copied().unwrap_or(0);
             // A packet that is being moved to its owner is counted in neither place or in both for a moment.
             if count > before {
+                if let Some(process) = process_of(&key) {
+                    *self.interval.entry(process).or_default() += count - before;
+                }
                 failures.push(self.failure(&key, count - before, now, processes, lookup));
                 self.counted.insert(key, count);
             } else if process_of(&key).is_some_and(|process| processes.get(process).is_none()) {
@@ -96,6 +103,24 @@ impl DropModel {
             }
         }
         (failures, gone)
+    }
+
+    /// The kernel side begins to count anew.
+    pub fn begin(&mut self) {
+        self.counted.clear();
+    }
+
+    /// Nothing is counted any more: the interval has nothing.
+    pub fn rest(&mut self) {
+        self.interval.clear();
+    }
+
+    /// How many packets of each process were dropped in the interval.
+    pub fn give(&self, to: &mut Gifts) {
+        to.measure(&["drops"]);
+        for (&process, &count) in &self.interval {
+            to.give(process, [("drops", count as f64)]);
+        }
     }
 
     fn failure(

@@ -1,10 +1,14 @@
 //! The columns of `file`.
 
+pub mod group;
+
 use std::sync::OnceLock;
 
-use super::row::{Call, FileRow, Uses};
+use super::row::{Call, FileRow, Used, Uses};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
+use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 
 /// A fact of one call.
 fn call<'a>(row: &'a FileRow, read: impl Fn(&'a Call) -> Option<Value<'a>>) -> Value<'a> {
@@ -12,17 +16,17 @@ fn call<'a>(row: &'a FileRow, read: impl Fn(&'a Call) -> Option<Value<'a>>) -> V
 }
 
 /// A figure of the interval.
-fn uses(row: &FileRow, read: impl Fn(&Uses) -> Option<u64>) -> Value<'_> {
-    row.uses.as_ref().and_then(read).map_or(Value::Missing, Value::Uint)
+fn uses(row: &impl Used, read: impl Fn(&Uses) -> Option<u64>) -> Value<'_> {
+    row.uses().and_then(read).map_or(Value::Missing, Value::Uint)
 }
 
 fn flag(set: bool) -> Option<Value<'static>> {
     set.then_some(Value::Bool(true))
 }
 
-fn rate(row: &FileRow, read: impl Fn(&Uses) -> u64) -> Value<'_> {
+fn rate(row: &impl Used, read: impl Fn(&Uses) -> u64) -> Value<'_> {
     let of = |uses: &Uses| (uses.seconds > 0.0).then(|| read(uses) as f64 / uses.seconds);
-    row.uses.as_ref().and_then(of).map_or(Value::Missing, Value::Real)
+    row.uses().and_then(of).map_or(Value::Missing, Value::Real)
 }
 
 pub fn columns() -> &'static [Column<FileRow>] {
@@ -178,7 +182,7 @@ fn call_columns() -> Vec<Column<FileRow>> {
 }
 
 /// What was done in an interval.
-fn use_columns() -> Vec<Column<FileRow>> {
+fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
     let figure = |info: Info, value| Column::new(info.faces(Faces::TopOnly), value);
     vec![
         figure(
@@ -282,6 +286,61 @@ fn use_columns() -> Vec<Column<FileRow>> {
                 .unit(Unit::Nanos)
                 .cell(Cell::right("MAX", 7, 5)),
             |r| uses(r, |u| u.max_ns),
+        ),
+    ]
+}
+
+/// What the use of files adds to the rows of processes.
+pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
+    vec![
+        given!(
+            "opens_per_s",
+            "Opens of files a second, failed ones too",
+            PerSecond,
+            "file.opens_per_s",
+            Cell::right("OPEN/s", 6, 4)
+        ),
+        given!(
+            "read_bytes_per_s",
+            "Bytes a second that it reads: files, pipes, sockets",
+            BytesPerSecond,
+            "file.read_bytes_per_s",
+            Cell::right("READ/s", 7, 4)
+        ),
+        given!(
+            "write_bytes_per_s",
+            "Bytes a second that it writes: files, pipes, sockets",
+            BytesPerSecond,
+            "file.write_bytes_per_s",
+            Cell::right("WRIT/s", 7, 4)
+        ),
+        given!(
+            "file_errors",
+            "Opens, reads, writes and syncs of the interval that failed",
+            Count,
+            "file.errors",
+            Cell::right("FERR", 5, 6)
+        ),
+        given!(
+            "open_p99",
+            "99 in 100 opens of the interval took at most this long",
+            Nanos,
+            "file.open.p99_ns",
+            Cell::right("OPp99", 7, 7)
+        ),
+        given!(
+            "read_p99",
+            "99 in 100 reads of the interval took at most this long",
+            Nanos,
+            "file.read.p99_ns",
+            Cell::right("RDp99", 7, 7)
+        ),
+        given!(
+            "write_p99",
+            "99 in 100 writes of the interval took at most this long",
+            Nanos,
+            "file.write.p99_ns",
+            Cell::right("WRp99", 7, 7)
         ),
     ]
 }

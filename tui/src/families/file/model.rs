@@ -1,18 +1,22 @@
 //! `file` records and what the kernel side counts in, events and rows out. Pure.
 
+mod failures;
+mod give;
+mod groups;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluoro_shared::file::{FileCell, FileKey, WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
+use fluoro_shared::file::{FileCell, FileKey};
 use fluoro_shared::histogram::HistogramKey;
 use zerocopy::IntoBytes;
 
 pub use super::row::{Call, FileRow, Uses};
 use super::words;
-use crate::model::{Distribution, EventDraft, Histograms, Identity, Lookup, Processes, Series, errno_name};
+use crate::model::{Distribution, EventDraft, Histograms, Identity, Lookup, Processes, errno_name};
 use crate::records::file::{self, FileId, FileKind, Op, Record, What};
-use crate::records::{Outside, ProcKey, Tid};
+use crate::records::{BootTime, Outside, ProcKey, Tid};
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +54,7 @@ pub struct FileModel {
     uses: HashMap<(ProcKey, FileId), Use>,
     other_paths: HashMap<(ProcKey, Tid), Outside>,
     histograms: Histograms,
+    failed: failures::Failed,
     ticks: u64,
     seconds: f64,
     totals: FileTotals,
@@ -94,8 +99,12 @@ impl FileModel {
         let other = self.other_paths.remove(&thread);
         let (old_path, target) = if op == Op::Symlink { (None, other) } else { (other, None) };
         let arguments = words::Arguments::of(op, record);
+        let identity = processes.identify(&record.task, lookup);
+        if let Some(error) = words::error(record.result) {
+            self.failed.event(op, record, error, &identity);
+        }
         let row = FileRow {
-            identity: processes.identify(&record.task, lookup),
+            identity,
             path: record.path.clone(),
             file: record.file,
             error: words::error(record.result),
@@ -143,8 +152,23 @@ impl FileModel {
         }
     }
 
+    /// The kernel side begins to count anew.
+    pub fn begin(&mut self) {
+        self.uses.clear();
+        self.histograms = Histograms::default();
+    }
+
+    /// Nothing is counted any more: the interval has nothing.
+    pub fn rest(&mut self) {
+        self.ticks += 1;
+        for used in self.uses.values_mut() {
+            used.interval = FileCell::default();
+        }
+        self.histograms.take(&[]);
+    }
+
     /// Takes in what the kernel side counts; what is new since the last time is the interval's. What it may forget.
-    pub fn count(&mut self, frame: &Frame, processes: &Processes) -> Gone {
+    pub fn count(&mut self, frame: &Frame, at: BootTime, processes: &Processes) -> Gone {
         self.ticks += 1;
         for used in self.uses.values_mut() {
             used.interval = FileCell::default();
@@ -159,6 +183,7 @@ impl FileModel {
             }
         }
         self.histograms.take(&frame.histograms);
+        self.tell_failures(at, processes);
         let is_known = |process| processes.get(process).is_some();
         let mut gone = Gone { histograms: self.histograms.forget(is_known), ..Gone::default() };
         // The map is nearly full: what has not been used for longest makes room.
@@ -228,12 +253,7 @@ impl FileModel {
     fn figures(&self, process: ProcKey, used: &Use) -> Uses {
         let cell = &used.interval;
         let subject = used.cell.map_or(0, |(raw, _)| raw.subject());
-        let mut all = Distribution::default();
-        for what in [WHAT_OPEN, WHAT_READ, WHAT_WRITE, WHAT_SYNC] {
-            if let Some(some) = self.histograms.of_interval(&Series { process, what, subject }) {
-                all.merge(some);
-            }
-        }
+        let all = self.durations_in_interval(process, subject);
         // Exact where the interval has the longest so far; else the upper end of its last bucket.
         let highest = all.bars().last().map(|(_, high, _)| high);
         let max_ns = if cell.max_ns > 0 { Some(cell.max_ns) } else { highest };
@@ -336,23 +356,59 @@ mod tests {
     fn an_interval_is_what_came_since_the_frame_before() {
         let (processes, machine) = known();
         let mut model = FileModel::default();
-        model.count(&frame(vec![(key(1), cell(3, 500))], 100), &processes);
-        model.count(&frame(vec![(key(1), cell(5, 900))], 100), &processes);
+        model.count(&frame(vec![(key(1), cell(3, 500))], 100), BootTime(1), &processes);
+        model.count(&frame(vec![(key(1), cell(5, 900))], 100), BootTime(1), &processes);
         model.tick(Duration::from_secs(2));
         let uses = only(&model, &processes, &machine);
         assert_eq!((uses.reads, uses.read_bytes, uses.max_ns), (2, 20, Some(900)));
         assert_eq!(model.totals().read_bytes_per_s, Some(10.0));
-        model.count(&frame(vec![(key(1), cell(5, 900))], 100), &processes);
+        model.count(&frame(vec![(key(1), cell(5, 900))], 100), BootTime(1), &processes);
         assert!(model.rows(&processes, &machine, true).is_empty());
         assert_eq!(model.rows(&processes, &machine, false).len(), 1);
+    }
+
+    #[test]
+    fn what_failed_is_told_by_errno_and_other_failures_by_file() {
+        let (processes, _) = known();
+        let mut model = FileModel::default();
+        let failed = FileKey { format: fluoro_shared::file::FAILED, device: 0, ..key(2) };
+        let opens = FileCell { opens: 3, errors: 3, reads: 1, ..FileCell::default() };
+        let errors = FileCell { writes: 5, errors: 2, ..FileCell::default() };
+        let pipe = FileKey { format: 0o010_000, ..key(9) };
+        let first = frame(vec![(failed, opens), (key(1), errors), (pipe, errors)], 100);
+        model.count(&first, BootTime(5), &processes);
+        let mut told: Vec<_> = model
+            .take_failures()
+            .into_iter()
+            .map(|failure| (failure.kind, failure.error, failure.count, failure.identity.is_some()))
+            .collect();
+        told.sort_unstable();
+        let due =
+            [("io", None, 2, true), ("open", Some("ENOENT"), 3, true), ("read", Some("ENOENT"), 1, true)];
+        assert_eq!(told, due);
+        model.count(&first, BootTime(6), &processes);
+        assert_eq!(model.take_failures().len(), 0);
+    }
+
+    #[test]
+    fn what_is_no_longer_counted_has_nothing_in_the_interval() {
+        let (processes, machine) = known();
+        let mut model = FileModel::default();
+        model.count(&frame(vec![(key(1), cell(3, 500))], 100), BootTime(1), &processes);
+        model.rest();
+        assert!(model.rows(&processes, &machine, true).is_empty());
+        // Attached again, the kernel side begins at nothing.
+        model.begin();
+        model.count(&frame(vec![(key(1), cell(4, 500))], 100), BootTime(2), &processes);
+        assert_eq!(only(&model, &processes, &machine).reads, 4);
     }
 
     #[test]
     fn counts_that_went_backwards_began_anew() {
         let (processes, machine) = known();
         let mut model = FileModel::default();
-        model.count(&frame(vec![(key(1), cell(30, 1))], 100), &processes);
-        model.count(&frame(vec![(key(1), cell(4, 1))], 100), &processes);
+        model.count(&frame(vec![(key(1), cell(30, 1))], 100), BootTime(1), &processes);
+        model.count(&frame(vec![(key(1), cell(4, 1))], 100), BootTime(1), &processes);
         assert_eq!(only(&model, &processes, &machine).reads, 4);
     }
 
@@ -360,12 +416,16 @@ mod tests {
     fn a_nearly_full_map_lets_go_of_what_is_idle_and_of_ended_processes() {
         let (processes, machine) = known();
         let mut model = FileModel::default();
-        model.count(&frame((0..3).map(|inode| (key(inode), cell(1, 1))).collect(), 4), &processes);
+        model.count(
+            &frame((0..3).map(|inode| (key(inode), cell(1, 1))).collect(), 4),
+            BootTime(1),
+            &processes,
+        );
         let busy = (0..4).map(|inode| (key(inode), cell(1 + u64::from(inode == 3), 1)));
-        let gone = model.count(&frame(busy.collect(), 4), &processes);
+        let gone = model.count(&frame(busy.collect(), 4), BootTime(1), &processes);
         assert!(!gone.files.is_empty());
         assert!(model.rows(&processes, &machine, true).iter().all(|row| row.file.inode == 3));
-        let gone = model.count(&frame(vec![(key(3), cell(2, 1))], 100), &Processes::default());
+        let gone = model.count(&frame(vec![(key(3), cell(2, 1))], 100), BootTime(1), &Processes::default());
         assert_eq!(gone.files, key(3).as_bytes());
     }
 
@@ -374,10 +434,10 @@ mod tests {
         let (mut processes, mut machine) = known();
         let mut model = FileModel::default();
         let record = |what, tid, path: &str| Record {
-            at: crate::records::BootTime(1),
+            at: BootTime(1),
             task: crate::records::TaskFacts {
                 key: ProcKey { tgid: Tgid(7), start: crate::records::StartTime(1) },
-                started: crate::records::BootTime(START_NS),
+                started: BootTime(START_NS),
                 tid: Tid(tid),
                 parent: Tgid(1),
                 uid: crate::records::Uid(0),

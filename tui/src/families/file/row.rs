@@ -1,5 +1,7 @@
 //! A call on a file, or a process's use of a file, as an event line or a table shows it.
 
+pub mod group;
+
 use std::sync::Arc;
 
 use super::columns;
@@ -68,6 +70,17 @@ pub struct Uses {
 impl Uses {
     pub const fn calls(&self) -> u64 {
         self.opens + self.reads + self.writes + self.syncs
+    }
+}
+
+/// A row that has figures of an interval.
+pub trait Used {
+    fn uses(&self) -> Option<&Uses>;
+}
+
+impl Used for FileRow {
+    fn uses(&self) -> Option<&Uses> {
+        self.uses.as_ref()
     }
 }
 

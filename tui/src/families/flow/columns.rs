@@ -8,6 +8,7 @@ use super::row::{FlowRow, Queue, State};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 
 fn applies(row: &FlowRow) -> bool {
     // Of a connection that nobody knew before it got into trouble no direction is known.
@@ -395,29 +396,44 @@ pub fn columns() -> &'static [Column<FlowRow>] {
     })
 }
 
-/// What connections add to the row of a process; only the console attaches them beside processes.
+/// What connections add to the rows of processes.
 pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
     vec![
-        Column::new(
-            Info::new("flows", Kind::Number, "Connections that it has; while connections are watched")
-                .unit(Unit::Count)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("FLOWS", 6, 5)),
-            |r| r.given("flows"),
+        given!("flows", "Connections that it has", Count, "flow.group.flows", Cell::right("FLOWS", 6, 5)),
+        given!(
+            "rx",
+            "Application bytes that its connections receive a second",
+            BytesPerSecond,
+            "flow.rx_bytes_per_s",
+            Cell::right("RX/s", 7, 3)
         ),
-        Column::new(
-            Info::new("rx", Kind::Number, "Application bytes that its connections receive a second")
-                .unit(Unit::BytesPerSecond)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("RX/s", 7, 3)),
-            |r| r.given("rx"),
+        given!(
+            "tx",
+            "Application bytes that its connections send a second",
+            BytesPerSecond,
+            "flow.tx_bytes_per_s",
+            Cell::right("TX/s", 7, 3)
         ),
-        Column::new(
-            Info::new("tx", Kind::Number, "Application bytes that its connections send a second")
-                .unit(Unit::BytesPerSecond)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("TX/s", 7, 3)),
-            |r| r.given("tx"),
+        given!(
+            "connections",
+            "Connections of it that were established in the interval",
+            Count,
+            "flow.group.connections",
+            Cell::right("CONN", 5, 7)
+        ),
+        given!(
+            "connect_p99",
+            "99 in 100 connections that it made in the interval were established within this time",
+            Nanos,
+            "flow.connect.p99_ns",
+            Cell::right("CONNp99", 7, 7)
+        ),
+        given!(
+            "retransmits",
+            "Segments that its connections sent again in the interval",
+            Count,
+            "flow.retransmits",
+            Cell::right("RETR", 5, 7)
         ),
     ]
 }

@@ -43,6 +43,8 @@ struct Flow {
     held: bool,
     /// Totals at the last tick.
     before: Option<(u64, u64)>,
+    /// Its process has been told that it was established, and of so many segments sent again.
+    told: (bool, u32),
     /// The sweep that saw it last.
     swept: u64,
     ended: Option<BootTime>,
@@ -66,6 +68,8 @@ pub struct FlowModel {
     totals: FlowTotals,
     failures: Vec<Failure>,
     histograms: Histograms,
+    /// Of the interval that the last tick closed.
+    news: HashMap<ProcKey, give::News>,
     /// What answers called addresses.
     pub names: Names,
     folded: groups::Folded,

@@ -98,6 +98,39 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                 |r| used(r, |u| u.fds.map(Value::Uint)),
             ),
             Column::new(
+                Info::new(
+                    "on_cpu",
+                    Kind::Number,
+                    "Time that its threads ran since the last look (/proc/PID/task/*/schedstat)",
+                )
+                .keys(&["on_cpu"])
+                .json("process.on_cpu_ns")
+                .unit(Unit::Nanos)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("RAN", 7, 7)),
+                |r| used(r, |u| u.on_cpu_ns.map(Value::Uint)),
+            ),
+            Column::new(
+                Info::new(
+                    "run_wait",
+                    Kind::Number,
+                    "Time that its threads waited for a CPU since the last look, from the same place",
+                )
+                .keys(&["run_wait"])
+                .json("process.run_queue_wait_ns")
+                .unit(Unit::Nanos)
+                .faces(Faces::TopOnly)
+                .cell(Cell::right("RUNQ", 7, 5)),
+                |r| used(r, |u| u.run_wait_ns.map(Value::Uint)),
+            ),
+            Column::new(
+                Info::new("working_directory", Kind::Text, "Where it stands (/proc/PID/cwd)")
+                    .keys(&["cwd"])
+                    .json("process.working_directory")
+                    .faces(Faces::TopOnly),
+                |r| used(r, |u| u.working_directory.as_ref().map(Value::Text)),
+            ),
+            Column::new(
                 Info::new("gid", Kind::Number, "Real group id").keys(&["gid"]).json("process.real_group.id"),
                 |r| r.identity.gid.map_or(Value::Missing, |gid| Value::Uint(u64::from(gid.0))),
             ),

@@ -1,5 +1,6 @@
 //! `process` records in, rows out. Pure.
 
+pub mod given;
 pub mod owner;
 
 use std::collections::HashMap;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::columns;
-use crate::columns::{Column, Row, RowId, Value};
+use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
 use crate::model::{EventDraft, Identity, LINGER_NS, Lookup, ProcFacts, Processes, started};
 use crate::records::process::{Exit, Record, What};
-use crate::records::{BootTime, ProcKey, Tid};
+use crate::records::{BootTime, Outside, ProcKey, Tid};
+pub use given::{Gifted, Gifts, Given};
 
 /// A process as a table or an event line shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,9 +32,6 @@ pub struct ProcessRow {
     pub given: Given,
 }
 
-/// Numbers by column.
-pub type Given = Vec<(&'static str, f64)>;
-
 /// What a process uses now.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Usage {
@@ -41,6 +40,10 @@ pub struct Usage {
     pub resident_bytes: u64,
     pub threads: u64,
     pub fds: Option<u64>,
+    /// Of all threads, since the last look.
+    pub on_cpu_ns: Option<u64>,
+    pub run_wait_ns: Option<u64>,
+    pub working_directory: Option<Outside>,
 }
 
 /// What a process did in one interval.
@@ -52,7 +55,7 @@ pub struct Activity {
 
 impl ProcessRow {
     /// A process of which nothing else is known.
-    pub const fn of(identity: Arc<Identity>) -> Self {
+    pub fn of(identity: Arc<Identity>) -> Self {
         Self {
             identity,
             tid: None,
@@ -61,7 +64,7 @@ impl ProcessRow {
             oom: false,
             activity: None,
             usage: None,
-            given: Vec::new(),
+            given: Given::default(),
         }
     }
 
@@ -76,15 +79,9 @@ impl ProcessRow {
     }
 }
 
-/// A row to which other families give numbers.
-pub trait Gifted: 'static {
-    fn given(&self, column: &str) -> Value<'static>;
-}
-
 impl Gifted for ProcessRow {
-    fn given(&self, column: &str) -> Value<'static> {
-        let found = self.given.iter().find(|(id, _)| *id == column);
-        found.map_or(Value::Missing, |(_, number)| Value::Real(*number))
+    fn number(&self, column: &str) -> Option<f64> {
+        self.given.number(column)
     }
 }
 
@@ -192,13 +189,13 @@ impl ProcessModel {
     }
 
     /// Every process; those that have ended stay for a while, or with `of_interval` only in the interval that the
-    /// last tick closed. `given` is what the other families say of them.
+    /// last tick closed. `gifts` is what the other families say of them.
     pub fn rows(
         &self,
         processes: &Processes,
         now: BootTime,
         of_interval: bool,
-        mut given: HashMap<ProcKey, Given>,
+        mut gifts: Gifts,
     ) -> Vec<Arc<ProcessRow>> {
         processes
             .iter()
@@ -210,7 +207,7 @@ impl ProcessModel {
                     oom: end.is_some_and(|end| end.oom),
                     age_ns: Some(end.map_or(now, |end| end.at).since(started(identity.key))),
                     activity: Some(self.counted.get(&identity.key).copied().unwrap_or_default()),
-                    given: given.remove(&identity.key).unwrap_or_default(),
+                    given: gifts.take(identity.key),
                     ..ProcessRow::of(Arc::clone(identity))
                 })
             })

@@ -6,6 +6,7 @@ use super::row::{Figures, SyscallRow, Traced};
 use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 use crate::families::process::model::Gifted;
+use crate::families::process::model::given::given;
 use crate::records::syscall::Abi;
 
 fn figure(row: &SyscallRow, read: impl Fn(&Figures) -> Option<u64>) -> Value<'_> {
@@ -171,29 +172,29 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
     })
 }
 
-/// What calls add to the row of a process: press 4 to measure, for the view of processes does not attach them.
+/// What calls add to the rows of processes: press 4 to measure, for the view of processes does not attach them.
 pub fn contributed<R: Gifted>() -> Vec<Column<R>> {
     vec![
-        Column::new(
-            Info::new("syscalls", Kind::Number, "Calls into the kernel in the interval; press 4 to measure")
-                .unit(Unit::Count)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("SYSC", 7, 4)),
-            |r| r.given("syscalls"),
+        given!(
+            "syscalls",
+            "Calls into the kernel in the interval; press 4 to measure",
+            Count,
+            "syscall.calls",
+            Cell::right("SYSC", 7, 4)
         ),
-        Column::new(
-            Info::new("syscall_errors", Kind::Number, "Of them, those that failed")
-                .unit(Unit::Count)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("SERR", 6, 6)),
-            |r| r.given("syscall_errors"),
+        given!(
+            "syscall_errors",
+            "Of them, those that failed; press 4 to measure",
+            Count,
+            "syscall.errors",
+            Cell::right("SERR", 6, 6)
         ),
-        Column::new(
-            Info::new("syscall_p99", Kind::Number, "99 in 100 of them took at most this long")
-                .unit(Unit::Nanos)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("SP99", 7, 6)),
-            |r| r.given("syscall_p99"),
+        given!(
+            "syscall_p99",
+            "99 in 100 of them took at most this long; press 4 to measure",
+            Nanos,
+            "syscall.duration.p99_ns",
+            Cell::right("SP99", 7, 6)
         ),
     ]
 }

@@ -10,7 +10,7 @@ use fluoro_shared::syscall::{Cell, CellKey, FIRST_BUCKET, NUMBER_OTHER};
 use super::decode;
 pub use super::row::{Call, Figures, SyscallRow, Traced, pid_of, row_id};
 use crate::columns::RowId;
-use crate::families::process::model::Given;
+use crate::families::process::model::Gifts;
 use crate::model::{Distribution, EventDraft, Lookup, Processes, errno_name};
 use crate::records::syscall::{Abi, Record};
 use crate::records::{ProcKey, StartTime, Tgid};
@@ -114,6 +114,11 @@ impl SyscallModel {
         gone
     }
 
+    /// Nothing is counted any more: the interval has nothing.
+    pub fn rest(&mut self) {
+        self.interval.clear();
+    }
+
     /// Ends an interval.
     pub fn tick(&mut self, interval: Duration) {
         self.seconds = interval.as_secs_f64();
@@ -160,7 +165,8 @@ impl SyscallModel {
     }
 
     /// What each process's calls come to in the interval, all kinds together.
-    pub fn give(&self, to: &mut HashMap<ProcKey, Given>) {
+    pub fn give(&self, to: &mut Gifts) {
+        to.measure(&["syscalls", "syscall_errors"]);
         let mut sums: HashMap<ProcKey, Tally> = HashMap::new();
         for ((process, _), tally) in &self.interval {
             sums.entry(*process).or_default().merge(tally);
@@ -169,7 +175,7 @@ impl SyscallModel {
             let figures = tally.figures();
             let p99 = figures.quantiles_ns.map(|[.., p99]| ("syscall_p99", p99 as f64));
             let counts = [("syscalls", figures.calls as f64), ("syscall_errors", figures.errors as f64)];
-            to.entry(process).or_default().extend(counts.into_iter().chain(p99));
+            to.give(process, counts.into_iter().chain(p99));
         }
     }
 

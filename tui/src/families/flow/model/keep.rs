@@ -31,7 +31,9 @@ impl FlowModel {
             self.minted.insert((row.netns, row.local, row.peer), id);
         }
         let row = Arc::new(row);
-        let flow = Flow { row, established, held, before: None, swept: self.sweep, ended: None };
+        // What was sent again before fluoro saw it is no news.
+        let told = (row.primed, if row.primed { row.retransmits } else { 0 });
+        let flow = Flow { row, established, held, before: None, told, swept: self.sweep, ended: None };
         self.flows.insert(id, flow);
         true
     }
@@ -51,7 +53,9 @@ impl FlowModel {
             flow.ended = Some(at);
         } else if self.has_room() {
             let row = Arc::new(row);
-            let flow = Flow { row, established: at, held: false, before: None, swept: 0, ended: Some(at) };
+            let told = (true, row.retransmits);
+            let flow =
+                Flow { row, established: at, held: false, before: None, told, swept: 0, ended: Some(at) };
             self.flows.insert(id, flow);
         } else {
             self.untracked += 1;

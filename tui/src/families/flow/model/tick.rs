@@ -37,9 +37,19 @@ impl FlowModel {
         self.tick_wires(interval);
         let seconds = interval.as_secs_f64();
         let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
+        self.news.clear();
         for flow in self.flows.values_mut() {
             if flow.row.direction.is_none() {
                 continue;
+            }
+            let now_so = (true, flow.row.retransmits);
+            if flow.told != now_so
+                && let Some(identity) = &flow.row.identity
+            {
+                let news = self.news.entry(identity.key).or_default();
+                news.established += u64::from(!flow.told.0);
+                news.retransmits += u64::from(flow.row.retransmits.saturating_sub(flow.told.1));
+                flow.told = now_so;
             }
             if flow.ended.is_none() {
                 live += 1;

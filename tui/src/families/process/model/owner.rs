@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::columns;
 use super::{Gifted, ProcessRow};
-use crate::columns::{Column, Row, RowId, Value};
+use crate::columns::{Column, Row, RowId};
 use crate::model::Owner;
 
 /// All that the processes of one owner come to.
@@ -48,7 +48,7 @@ impl OwnerRow {
             }
         }
         // Of what cannot be added the greatest is told.
-        for &(id, number) in &row.given {
+        for (id, number) in row.given.iter() {
             let sum = self.given.entry(id).or_default();
             *sum = if id.ends_with("_p99") { sum.max(number) } else { *sum + number };
         }
@@ -56,8 +56,8 @@ impl OwnerRow {
 }
 
 impl Gifted for OwnerRow {
-    fn given(&self, column: &str) -> Value<'static> {
-        self.given.get(column).map_or(Value::Missing, |number| Value::Real(*number))
+    fn number(&self, column: &str) -> Option<f64> {
+        self.given.get(column).copied()
     }
 }
 
@@ -93,7 +93,8 @@ impl Row for OwnerRow {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::families::process::model::{Activity, Usage};
+    use crate::columns::Value;
+    use crate::families::process::model::{Activity, Gifts, Usage};
     use crate::model::Identity;
     use crate::records::{Outside, ProcKey, StartTime, Tgid, WallTime};
 
@@ -101,10 +102,17 @@ mod tests {
         let key = ProcKey { tgid: Tgid(pid), start: StartTime(1) };
         let owner = Owner { unit: unit.map(Outside::from), ..Owner::default() };
         let identity = Identity { owner, ..Identity::bare(key, WallTime(0)) };
+        let mut gifts = Gifts::default();
+        gifts.give(key, [("syscalls", 5.0), ("syscall_p99", f64::from(pid))]);
         Arc::new(ProcessRow {
             activity: Some(Activity { forks: 2, execs: 1 }),
-            usage: Some(Usage { cpu_share: Some(share), resident_bytes: 100, threads: 3, fds: None }),
-            given: vec![("syscalls", 5.0), ("syscall_p99", f64::from(pid))],
+            usage: Some(Usage {
+                cpu_share: Some(share),
+                resident_bytes: 100,
+                threads: 3,
+                ..Usage::default()
+            }),
+            given: gifts.take(key),
             ..ProcessRow::of(Arc::new(identity))
         })
     }
