@@ -27,6 +27,7 @@ impl Frame {
         match self {
             Self::Flow(_) => Family::Flow,
             Self::Syscall(_) => Family::Syscall,
+            Self::Dns(_) => Family::Dns,
             Self::Drop(_) => Family::Drop,
             Self::File(_) => Family::File,
         }
