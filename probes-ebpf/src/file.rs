@@ -4,12 +4,17 @@
 mod activity;
 mod calls;
 mod event;
+mod resolved;
 mod uring;
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
-    macros::{btf_tracepoint, raw_tracepoint},
-    programs::{BtfTracePointContext, RawTracePointContext},
+    EbpfContext as _,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
+        generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    },
+    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
 use fluoro_shared::{file::FLAG_COMPAT, inflight::COMPAT};
 
@@ -32,6 +37,26 @@ pub fn file_enter_btf(ctx: BtfTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn file_enter_raw(ctx: RawTracePointContext) -> i32 {
     on_enter::<Helper>(ctx.arg(1))
+}
+
+// raw_syscalls:sys_enter and sys_exit by perf event: a hidden pointer, the number, and the arguments or the result.
+// Their programs are not preempted, nor is another skipped meanwhile: see the order of the alternatives.
+#[tracepoint(category = "raw_syscalls", name = "sys_enter")]
+pub fn file_enter_perf(ctx: TracePointContext) -> u32 {
+    on_enter::<Direct>(field(&ctx, 1)) as u32
+}
+
+#[tracepoint(category = "raw_syscalls", name = "sys_exit")]
+pub fn file_exit_perf(ctx: TracePointContext) -> u32 {
+    // SAFETY: the current task; its registers are where it entered the kernel (5.15).
+    let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Kptr;
+    on_exit::<Direct>(false, regs, field(&ctx, 2) as i64) as u32
+}
+
+#[inline(always)]
+fn field(ctx: &TracePointContext, index: usize) -> u64 {
+    // SAFETY: the verifier checks it against the tracepoint's record.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(index)) }
 }
 
 // sys_exit(struct pt_regs *regs, long ret)

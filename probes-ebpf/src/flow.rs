@@ -4,6 +4,7 @@
 mod data;
 mod line;
 mod trouble;
+mod unstarted;
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},

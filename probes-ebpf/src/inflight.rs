@@ -66,6 +66,18 @@ pub fn leave(tid: u32, number: i64) -> Call {
     }
 }
 
+/// The call that the task `tid` is in, as it was entered.
+#[inline(always)]
+pub fn number(tid: u32) -> Option<u32> {
+    let stamp = stamp(tid)?;
+    // SAFETY: as above.
+    unsafe {
+        let started_ns = read_volatile(&raw const (*stamp).at_ns);
+        let entered = read_volatile(&raw const (*stamp).sealed) ^ started_ns;
+        (started_ns != 0 && entered >> 32 == u64::from(tid)).then_some(entered as u32)
+    }
+}
+
 #[inline(always)]
 fn stamp(tid: u32) -> Option<*mut Stamp> {
     STAMPS.get_ptr_mut(tid & machine::stamp_mask())

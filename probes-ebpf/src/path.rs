@@ -52,6 +52,28 @@ pub struct Scratch {
     bytes: [u8; ROOM],
 }
 
+/// Where a path begins that is walked: a `struct path`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Place {
+    pub mnt: u64,
+    /// 0: nowhere.
+    pub dentry: u64,
+}
+
+impl Place {
+    pub const NOWHERE: Self = Self { mnt: 0, dentry: 0 };
+
+    /// The one at this address.
+    #[inline(always)]
+    pub fn at(path: Kptr) -> Self {
+        if offset!(path_mnt) == 0 && offset!(path_dentry) == 8 {
+            return Helper::read(path, 0);
+        }
+        Self { mnt: Helper::read(path, offset!(path_mnt)), dentry: Helper::read(path, offset!(path_dentry)) }
+    }
+}
+
 /// One record to make: with the path by dentries from `base`, and a text of user memory.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -59,8 +81,7 @@ pub struct Job {
     /// The record's kind; 0: there is nothing to do.
     pub kind: u64,
     pub flags: u64,
-    /// Address of a `struct path`; 0: none.
-    pub base: u64,
+    pub base: Place,
     /// 0: none.
     pub text: u64,
 }
@@ -173,17 +194,18 @@ pub fn start(scratch: *mut Scratch) -> Option<(*const u8, u64)> {
     }
 }
 
-/// Walks from the `struct path` at `path` to the root of `fs`. True: the head of the path is missing.
+/// Walks from a place to the root of `fs`. True: the head of the path is missing.
 #[inline(always)]
-pub fn walk(scratch: *mut Scratch, path: Kptr, fs: Kptr) -> bool {
+pub fn walk<A: Access>(scratch: *mut Scratch, from: Place, fs: Kptr) -> bool {
+    let root = offset!(fs_root);
     // SAFETY: map memory that this program holds.
     unsafe {
         write_volatile(&raw mut (*scratch).position, PATH_MAX as u64);
-        write_volatile(&raw mut (*scratch).dentry, Helper::read(path, offset!(path_dentry)));
-        enter_mount(scratch, Helper::read(path, offset!(path_mnt)));
-        let root = fs.wrapping_add(offset!(fs_root) as usize);
-        write_volatile(&raw mut (*scratch).root_dentry, Helper::read(root, offset!(path_dentry)));
-        write_volatile(&raw mut (*scratch).root_vfsmount, Helper::read(root, offset!(path_mnt)));
+        write_volatile(&raw mut (*scratch).dentry, from.dentry);
+        enter_mount(scratch, from.mnt);
+        let (dentry, mnt) = (A::read(fs, root + offset!(path_dentry)), A::read(fs, root + offset!(path_mnt)));
+        write_volatile(&raw mut (*scratch).root_dentry, dentry);
+        write_volatile(&raw mut (*scratch).root_vfsmount, mnt);
         for _ in 0..STEPS {
             match step(scratch) {
                 Step::Further => {}

@@ -23,7 +23,8 @@ use crate::{
     filter::{self, Verdict},
     ledger, machine,
     machine::offset,
-    path, ring, task,
+    path::{self, Place},
+    ring, task,
 };
 
 /// Processes that have been announced as ended: a set, never a number, so eviction harms nothing.
@@ -151,7 +152,7 @@ fn on_exec<A: Access>() -> i32 {
     let mm: Kptr = A::read(current, offset!(task_mm));
     let file: Kptr = A::read(mm, offset!(mm_exe_file));
     let fs: Kptr = A::read(current, offset!(task_fs));
-    let truncated = path::walk(scratch, file.wrapping_add(offset!(file_path) as usize), fs);
+    let truncated = path::walk::<A>(scratch, Place::at(file.wrapping_add(offset!(file_path) as usize)), fs);
     let mut record = record(subject, KIND_EXEC, 0);
     if truncated {
         record.header.flags = FLAG_PATH_TRUNCATED;

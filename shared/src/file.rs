@@ -21,6 +21,9 @@ pub const KIND_CHOWN: u16 = 11;
 pub const KIND_OTHER_PATH: u16 = 12;
 /// Not an event: the path of a file that is counted.
 pub const KIND_NAME: u16 = 13;
+/// Not an event: the path, by the kernel's own dentries, of the event that the same thread makes next, if it succeeds.
+/// [`KIND_OTHER_PATH`] with [`FLAG_RESOLVED`] is what it began from.
+pub const KIND_PATH: u16 = 14;
 
 /// Calls that are counted and make no event.
 pub const KIND_READ: u16 = 32;

@@ -153,6 +153,7 @@ offsets! {
     skb_head: "sk_buff"."head",
     skb_data: "sk_buff"."data",
     skb_network: "sk_buff"."network_header",
+    skb_transport: "sk_buff"."transport_header",
     skb_protocol: "sk_buff"."protocol",
     skb_len: "sk_buff"."len",
     skb_users: "sk_buff"."users",

@@ -224,18 +224,28 @@ impl<R: Row> Facts for R {
 /// The infos of a row type, made once.
 pub fn infos<R: Row>() -> &'static [Info] {
     use std::any::TypeId;
-    use std::collections::HashMap;
-    use std::sync::{OnceLock, PoisonError, RwLock};
+    use std::sync::{Mutex, PoisonError};
 
-    static MADE: OnceLock<RwLock<HashMap<TypeId, &'static [Info]>>> = OnceLock::new();
-    let made = MADE.get_or_init(RwLock::default);
+    type Made = Vec<(TypeId, &'static [Info])>;
+    thread_local! {
+        /// Asked of every row of a table: without a lock.
+        static KNOWN: RefCell<Made> = const { RefCell::new(Vec::new()) };
+    }
+    static MADE: Mutex<Made> = Mutex::new(Vec::new());
+
     let id = TypeId::of::<R>();
-    if let Some(infos) = made.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+    let find = |made: &Made| made.iter().find(|(of, _)| *of == id).map(|(_, infos)| *infos);
+    if let Some(infos) = KNOWN.with_borrow(find) {
         return infos;
     }
-    // Leaked once per row type, of which there is a fixed handful.
-    let infos: &'static [Info] = R::columns().iter().map(|c| c.info).collect::<Vec<_>>().leak();
-    made.write().unwrap_or_else(PoisonError::into_inner).insert(id, infos);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let infos = find(&made).unwrap_or_else(|| {
+        // Leaked once per row type, of which there is a fixed handful.
+        let infos: &'static [Info] = R::columns().iter().map(|c| c.info).collect::<Vec<_>>().leak();
+        made.push((id, infos));
+        infos
+    });
+    KNOWN.with_borrow_mut(|known| known.push((id, infos)));
     infos
 }
 

@@ -24,7 +24,7 @@ pub use core::Core;
 pub use handle::{Handle, Service};
 pub use intake::{Inlet, Intake};
 pub use list::list;
-pub use machine::Machine;
+pub use machine::{Machine, SocketPart};
 pub use service::start;
 pub use signals::Signals;
 pub use source::{Frame, Source, Sources};

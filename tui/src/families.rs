@@ -35,7 +35,8 @@ impl Family {
     /// Programs whose skipped runs are no events that were missed: what they tell supplements others.
     pub const fn supplements(self) -> &'static [&'static str] {
         match self {
-            Self::Process | Self::Syscall | Self::File => &[],
+            Self::Process | Self::Syscall => &[],
+            Self::File => &["file_path"],
             Self::Flow => &["flow_receive", "flow_send"],
             Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
             Self::Dns => &["dns_owner", "dns_sender"],

@@ -15,6 +15,7 @@ mod processes;
 mod query;
 mod scope;
 mod snapshot;
+mod timing;
 
 pub use detail::{Detail, Latency};
 pub use errno::errno_name;
@@ -30,3 +31,4 @@ pub use processes::{LINGER_NS, Lookup, ProcFacts, Processes, started};
 pub use query::{Query, Sort, View};
 pub use scope::{Narrow, Scope};
 pub use snapshot::{Coverage, HostFacts, More, MoreFact, Note, Reach, Snapshot, Totals};
+pub use timing::Timing;

@@ -12,7 +12,8 @@ pub mod syscall;
 mod task;
 
 pub use ids::{
-    BootTime, CgroupId, FlowId, Gid, NetnsId, ProcKey, StartTime, Tgid, Tid, Uid, WallOffset, WallTime,
+    BootTime, ById, CgroupId, FlowId, Gid, NetnsId, ProcKey, Spread, StartTime, Tgid, Tid, Uid, WallOffset,
+    WallTime,
 };
 pub use outside::{Outside, Shown};
 pub use task::TaskFacts;

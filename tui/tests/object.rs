@@ -48,8 +48,9 @@ fn each_entry_is_in_the_section_of_its_hook() {
             let fits = match alternative.hook {
                 Hook::BtfTracepoint(_) => matches!(section, Section::BtfTracePoint),
                 Hook::RawTracepoint(_) => matches!(section, Section::RawTracePoint),
-                Hook::Fentry(_) => matches!(section, Section::FEntry { .. }),
-                Hook::Kprobe(_) => matches!(section, Section::KProbe),
+                Hook::Fentry(_) | Hook::Fentries(_) => matches!(section, Section::FEntry { .. }),
+                Hook::Fexit(_) => matches!(section, Section::FExit { .. }),
+                Hook::Kprobe(_) | Hook::Kprobes(_) => matches!(section, Section::KProbe),
                 Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
                 Hook::PacketSocket => matches!(section, Section::SocketFilter),
             };

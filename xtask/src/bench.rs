@@ -4,9 +4,12 @@
 
 mod calls;
 mod console;
+mod decode;
 mod files;
+mod foreign;
 mod load;
 mod median;
+mod scale;
 
 use std::fs;
 use std::path::Path;
@@ -22,9 +25,13 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("storm", load::storm),
     ("calls", calls::play),
     ("bulk", load::bulk),
+    ("iperf", foreign::iperf),
+    ("wrk", foreign::wrk),
+    ("decode", decode::play),
     ("files", files::opens),
     ("mkdir", files::mkdir),
     ("console", console::standing),
+    ("scale", scale::play),
     ("start", console::start),
     ("exit", console::exit),
 ];

@@ -21,6 +21,7 @@ mod files;
 mod filters;
 mod flows;
 mod ground;
+mod groups;
 mod identity;
 mod leave_no_trace;
 mod mkdir;
@@ -85,15 +86,10 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
 /// What no kernel has a part in is played once, on the host; and what takes programs that guests do not have.
 const HOST_ONLY: &[&str] =
-    &["wire", "filters", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
+    &["wire", "filters", "groups", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
 
-/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named; so is
-/// `file-storm`, which does not hold on 7.x: see the limits in docs/file.md.
-const LONG: &[&str] = &["bytes", "failures", "file-storm", "on-demand", "exec-storm"];
-
-/// Played only when it is named: on a fast machine ports come round within its time, and its programs cannot tell the
-/// connections apart that had the same.
-const NAMED: &[&str] = &["churn"];
+/// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
+const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
 pub const PER_KERNEL: &[&str] = &[
@@ -135,6 +131,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("wire", wire::play),
     ("drops", drops::play),
     ("top", top::play),
+    ("groups", groups::play),
     ("contributed", contributed::play),
     ("oom", oom::play),
     ("syscalls", syscalls::play),
@@ -238,10 +235,7 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
             lines: Vec::new(),
         });
     }
-    let fits = |name: &&str| {
-        let elsewhere = place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name));
-        !elsewhere && !NAMED.contains(name)
-    };
+    let fits = |name: &&str| !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)));
     let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let mut outcome = attempt(name, *scenario, place);

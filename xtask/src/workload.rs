@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod failing;
 pub mod files;
 pub mod hold;
+pub mod http;
 pub mod namespace;
 pub mod nft;
 pub mod spawner;
@@ -48,14 +49,15 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
     ("dns-serve", "ADDRESS PORT", "a name server that is not always honest", dns::serve),
     ("dns-ask", "ADDRESS PORT WORD ROUNDS", "asks it everything when told, and connects", dns::ask),
-    ("hold", "COUNT BYTES", "connections that stay open until told", hold::pair),
+    ("hold", "COUNT BYTES [apart]", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),
     ("calls", "THREADS COUNT", "known calls into the kernel, each time it is told", calls::play),
     ("wait", "THREADS MILLISECONDS", "threads that block in read, all for as long", calls::wait),
     ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
-    ("crowd", "COUNT", "many connections, few of them talking, until told", crowd::play),
+    ("http-serve", "PORT", "answers every HTTP request with the same", http::serve),
+    ("crowd", "COUNT [TALKING]", "many connections, few of them talking, until told", crowd::play),
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
     ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
     ("wire", "COUNT", "two containers that talk over a bridge, when told", wire::play),

@@ -36,7 +36,7 @@ pub const TARGET: u8 = 4;
 
 const NUMBERS: usize = 512;
 
-const NONE: Call = call(0, 0, 0);
+pub const NONE: Call = call(0, 0, 0);
 
 const fn call(kind: u16, dir: u8, path: u8) -> Call {
     Call { kind: kind as u8, dir, path, from_dir: 0, from_path: 0, detail: 0, more: 0, special: 0 }

@@ -17,7 +17,7 @@ use crate::{
     filter::{self, Verdict},
     ledger,
     machine::offset,
-    path::{self, Job, Scratch},
+    path::{self, Job, Place, Scratch},
     ring, task,
 };
 
@@ -29,9 +29,9 @@ const EFAULT: i64 = 14;
 /// Set by the open that made the file (include/linux/fs.h, since 4.19).
 const FMODE_CREATED: u32 = 1 << 20;
 
-const NOWHERE: Inode = Inode { number: 0, device: 0, mode: 0 };
+pub const NO_INODE: Inode = Inode { number: 0, device: 0, mode: 0 };
 
-const NO_JOB: Job = Job { kind: 0, flags: 0, base: 0, text: 0 };
+pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: Place::NOWHERE, text: 0 };
 
 /// A call that makes an event; what is to be sent of it.
 #[inline(always)]
@@ -52,7 +52,7 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
     } else {
         null()
     };
-    let inode = if file.is_null() { NOWHERE } else { inode_of(file) };
+    let inode = if file.is_null() { NO_INODE } else { inode_of(file) };
     let mut first = false;
     if kind == KIND_OPEN {
         first = activity::on_open(ended, &subject, &verdict, &inode);
@@ -84,26 +84,23 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
     fix(scratch, ended, &subject, &inode, detail(ended));
     let told = ended.result != -EFAULT;
     let text = |argument: u8| if told && argument != 0 { ended.argument(argument) } else { 0 };
-    let mut other = NO_JOB;
-    if call.from_path != 0 {
-        other = Job { kind: u64::from(KIND_OTHER_PATH), text: text(call.from_path), ..NO_JOB };
-        if call.special != calls::TARGET {
-            other.base = directory::<A>(ended, call.from_dir);
-        }
-    }
-    let mut main = Job { kind: u64::from(kind), ..NO_JOB };
-    if file.is_null() {
-        main.text = text(call.path);
-        if main.text != 0 {
-            main.base = directory::<A>(ended, call.dir);
-        }
+    // Each job goes where it is kept at once: the stack has no room for them.
+    if call.from_path == 0 {
+        assign(scratch, 0, &NO_JOB);
     } else {
-        main = named(kind, file);
-        if kind == KIND_OPEN && Helper::read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 {
-            main.flags |= u64::from(FLAG_CREATED);
-        }
+        let base =
+            if call.special == calls::TARGET { Place::NOWHERE } else { directory::<A>(ended, call.from_dir) };
+        let text = text(call.from_path);
+        assign(scratch, 0, &Job { kind: u64::from(KIND_OTHER_PATH), flags: 0, base, text });
     }
-    assign(scratch, &other, &main);
+    if file.is_null() {
+        let text = text(call.path);
+        let base = if text == 0 { Place::NOWHERE } else { directory::<A>(ended, call.dir) };
+        assign(scratch, 1, &Job { kind: u64::from(kind), flags: 0, base, text });
+    } else {
+        let created = kind == KIND_OPEN && Helper::read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0;
+        assign(scratch, 1, &named(kind, file, if created { FLAG_CREATED } else { 0 }));
+    }
     Some(scratch)
 }
 
@@ -115,15 +112,22 @@ pub fn name(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode) -> Option<
         return None;
     };
     fix(scratch, ended, subject, inode, 0);
-    assign(scratch, &NO_JOB, &named(KIND_NAME, file));
+    assign(scratch, 0, &NO_JOB);
+    assign(scratch, 1, &named(KIND_NAME, file, 0));
     Some(scratch)
 }
 
 /// Makes and sends the records that are to be made. Knows nothing but the scratch: see there.
 #[inline(always)]
 pub fn work<A: Access>(scratch: *mut Scratch) {
+    work_from::<A>(scratch, 0);
+}
+
+/// The same from this job on: for the verifier each is a walk, whether it is to be made or not.
+#[inline(always)]
+pub fn work_from<A: Access>(scratch: *mut Scratch, first: usize) {
     let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-    for index in 0..2 {
+    for index in first..2 {
         // SAFETY: map memory that this program holds.
         let (job, at) = unsafe {
             let job = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
@@ -134,7 +138,10 @@ pub fn work<A: Access>(scratch: *mut Scratch) {
             (
                 read_volatile(&raw const (*job).kind),
                 read_volatile(&raw const (*job).text),
-                read_volatile(&raw const (*job).base),
+                Place {
+                    mnt: read_volatile(&raw const (*job).base.mnt),
+                    dentry: read_volatile(&raw const (*job).base.dentry),
+                },
                 read_volatile(&raw const (*job).flags),
             )
         };
@@ -148,9 +155,9 @@ pub fn work<A: Access>(scratch: *mut Scratch) {
             if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
         // SAFETY: as above.
         unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
-        if base == 0 {
+        if base.dentry == 0 {
             flags |= u64::from(FLAG_BARE);
-        } else if begin != b'/' && path::walk(scratch, base as Kptr, fs) {
+        } else if begin != b'/' && path::walk::<A>(scratch, base, fs) {
             flags |= u64::from(FLAG_TRUNCATED);
         }
         // SAFETY: as above.
@@ -178,32 +185,40 @@ fn settle(kind: u16, sent: bool) {
 
 /// Where a relative path begins: at a directory that an argument names, or at the current one.
 #[inline(always)]
-fn directory<A: Access>(ended: &Ended, argument: u8) -> u64 {
+fn directory<A: Access>(ended: &Ended, argument: u8) -> Place {
     let descriptor = ended.argument(argument);
     if argument == 0 || descriptor as i32 == AT_FDCWD {
         let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-        return fs.wrapping_add(offset!(fs_pwd) as usize) as u64;
+        return Place::at(fs.wrapping_add(offset!(fs_pwd) as usize));
     }
     let file = file_of::<A>(descriptor);
-    if file.is_null() { 0 } else { file.wrapping_add(offset!(file_path) as usize) as u64 }
+    if file.is_null() { Place::NOWHERE } else { Place::at(file.wrapping_add(offset!(file_path) as usize)) }
 }
 
 /// A record with the path of an open file.
 #[inline(always)]
-fn named(kind: u16, file: Kptr) -> Job {
-    let base = file.wrapping_add(offset!(file_path) as usize);
-    let deleted = if is_deleted(base) { FLAG_DELETED } else { 0 };
-    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted), base: base as u64, text: 0 }
+fn named(kind: u16, file: Kptr, flags: u16) -> Job {
+    let base = Place::at(file.wrapping_add(offset!(file_path) as usize));
+    let deleted = if is_deleted(base.dentry as Kptr) { FLAG_DELETED } else { 0 };
+    Job { kind: u64::from(kind), flags: u64::from(FLAG_RESOLVED | deleted | flags), base, text: 0 }
 }
 
 #[inline(always)]
-fn assign(scratch: *mut Scratch, first: &Job, second: &Job) {
-    // SAFETY: map memory that this program holds.
-    unsafe {
-        let jobs = (&raw mut (*scratch).jobs).cast::<Job>();
-        jobs.write_volatile(*first);
-        jobs.add(1).write_volatile(*second);
+pub fn assign(scratch: *mut Scratch, index: usize, job: &Job) {
+    macro_rules! write {
+        ($($field:ident).+) => {
+            // SAFETY: map memory that this program holds.
+            unsafe {
+                let to = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
+                (&raw mut (*to).$($field).+).write_volatile(job.$($field).+);
+            }
+        };
     }
+    write!(kind);
+    write!(flags);
+    write!(base.mnt);
+    write!(base.dentry);
+    write!(text);
 }
 
 #[inline(always)]
@@ -224,15 +239,14 @@ fn detail(ended: &Ended) -> u64 {
 }
 
 #[inline(always)]
-fn is_deleted(path: Kptr) -> bool {
-    let dentry: Kptr = Helper::read(path, offset!(path_dentry));
+fn is_deleted(dentry: Kptr) -> bool {
     Helper::read::<u64>(dentry, offset!(dentry_hash_pprev)) == 0
         && Helper::read::<Kptr>(dentry, offset!(dentry_parent)) != dentry
 }
 
 /// Writes the fixed part: in the scratch from the first, for which the stack has no room.
 #[inline(always)]
-fn fix(scratch: *mut Scratch, ended: &Ended, subject: &Task, inode: &Inode, detail: u64) {
+pub fn fix(scratch: *mut Scratch, ended: &Ended, subject: &Task, inode: &Inode, detail: u64) {
     // SAFETY: map memory that this program holds.
     let record = unsafe { (&raw mut (*scratch).fixed).cast::<FileRecord>() };
     // SAFETY: no arguments.

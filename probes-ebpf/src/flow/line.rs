@@ -11,7 +11,7 @@ use fluoro_shared::{
 
 use super::AF_INET;
 use crate::{
-    access::{Access, Kptr},
+    access::{Access, Helper, Kptr},
     filter::{self, Verdict},
     ledger,
     machine::{self, offset},
@@ -69,11 +69,27 @@ pub fn tell<A: Access>(sk: Kptr, entry: &FlowEntry, owner: &Task, kind: u16, fla
     send(&mut record);
 }
 
-/// Tells of a socket that is not full, a request or what is left in TIME_WAIT: it begins like any other, and `holder`
-/// is the socket whose namespace it is in.
+/// Who was to be connected to.
+pub struct Peer {
+    pub port: u16,
+    /// IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+}
+
+/// Where the ends of what is no connection stand.
+pub enum Ends<'a> {
+    /// In itself, a request or what is left in TIME_WAIT: it begins like any other.
+    Socket(Kptr),
+    /// In the headers of a segment that came.
+    Segment(Kptr),
+    /// In the socket, as far as it was bound, and in what was asked for.
+    Attempt(Kptr, &'a Peer),
+}
+
+/// Tells of what is no connection; `holder` is the socket whose namespace it is in.
 #[inline(always)]
 pub fn emit_small<A: Access>(
-    sk: Kptr,
+    ends: Ends<'_>,
     holder: Kptr,
     entry: &FlowEntry,
     kind: u16,
@@ -81,8 +97,14 @@ pub fn emit_small<A: Access>(
     old: u8,
     now: u64,
 ) {
-    let local_port: u16 = A::read(sk, offset!(sock_num));
-    let peer_port: u16 = u16::from_be(A::read(sk, offset!(sock_dport)));
+    let (local_port, peer_port): (u16, u16) = match ends {
+        Ends::Socket(sk) => (A::read(sk, offset!(sock_num)), u16::from_be(A::read(sk, offset!(sock_dport)))),
+        Ends::Segment(skb) => {
+            let tcp = header(skb, Helper::read(skb, offset!(skb_transport)));
+            (u16::from_be(Helper::read(tcp, 2)), u16::from_be(Helper::read(tcp, 0)))
+        }
+        Ends::Attempt(sk, peer) => (A::read(sk, offset!(sock_num)), peer.port),
+    };
     if !due(entry, kind, local_port, peer_port) {
         return;
     }
@@ -90,8 +112,34 @@ pub fn emit_small<A: Access>(
     let mut record = blank::<A>(holder, entry, &entry.owner, header, old);
     record.local_port = local_port;
     record.peer_port = peer_port;
-    addresses::<A>(sk, &mut record);
+    match ends {
+        Ends::Socket(sk) => addresses::<A>(sk, &mut record),
+        Ends::Segment(skb) => came_between(skb, &mut record),
+        Ends::Attempt(sk, peer) => {
+            addresses::<A>(sk, &mut record);
+            record.peer_address = peer.address;
+        }
+    }
     send(&mut record);
+}
+
+/// Where a header of a segment stands.
+#[inline(always)]
+fn header(skb: Kptr, at: u16) -> Kptr {
+    Helper::read::<Kptr>(skb, offset!(skb_head)).wrapping_add(usize::from(at))
+}
+
+/// The addresses of a segment that came: it was sent to this side.
+#[inline(always)]
+fn came_between(skb: Kptr, record: &mut FlowRecord) {
+    let ip = header(skb, Helper::read(skb, offset!(skb_network)));
+    if Helper::read::<u8>(ip, 0) >> 4 == 4 {
+        mapped(&mut record.local_address, Helper::read(ip, 16));
+        mapped(&mut record.peer_address, Helper::read(ip, 12));
+    } else {
+        wide::<Helper>(&mut record.local_address, ip, 24);
+        wide::<Helper>(&mut record.peer_address, ip, 8);
+    }
 }
 
 const NOTHING: Header = Header { at_ns: 0, seq: 0, cpu: 0, kind: 0, flags: 0 };

@@ -16,7 +16,7 @@ use fluoro_shared::{
 
 use super::{
     FLOWS, blank,
-    line::{emit, emit_small},
+    line::{Ends, emit, emit_small},
     recall,
 };
 use crate::{
@@ -116,13 +116,13 @@ pub fn flow_reset_received_kprobe(ctx: ProbeContext) -> u32 {
 // may be null, which the verifiers of 6.10 to 6.12 do not know of BTF tracepoints; so no direct loads here.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub fn flow_reset_sent_raw(ctx: RawTracePointContext) -> i32 {
-    on_reset_sent::<Helper>(ctx.arg(0))
+    on_reset_sent(ctx.arg(0), ctx.arg(1))
 }
 
 // void tcp_send_active_reset(struct sock *sk, gfp_t priority, enum sk_rst_reason reason)
 #[kprobe(function = "tcp_send_active_reset")]
 pub fn flow_reset_sent_kprobe(ctx: ProbeContext) -> u32 {
-    ctx.arg(0).map_or(0, on_reset_sent::<Helper>) as u32
+    ctx.arg(0).map_or(0, |sk| on_reset_sent(sk, core::ptr::null())) as u32
 }
 
 /// What is remembered of a socket, or at least its id where the kernel has given it one.
@@ -163,7 +163,7 @@ fn on_synack<A: Access>(listener: Kptr, request: Kptr) -> i32 {
     entry.direction = DIRECTION_INBOUND;
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    emit_small::<A>(request, listener, &entry, KIND_RETRANSMIT, 0, state::SYN_RECV, now);
+    emit_small::<A>(Ends::Socket(request), listener, &entry, KIND_RETRANSMIT, 0, state::SYN_RECV, now);
     0
 }
 
@@ -181,33 +181,48 @@ fn on_reset_received<A: Access>(sk: Kptr) -> i32 {
     0
 }
 
+/// `skb` is the segment that is answered; null: none is, or nobody tells.
 #[inline(always)]
-fn on_reset_sent<A: Access>(sk: Kptr) -> i32 {
+fn on_reset_sent(sk: Kptr, skb: Kptr) -> i32 {
     // Nobody's segment: there is no socket for it.
     if sk.is_null() {
         return 0;
     }
-    let held: u8 = A::read(sk, offset!(sock_state));
+    let held: u8 = Helper::read(sk, offset!(sock_state));
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    match held {
-        // The other end of the segment stands in the segment only.
-        state::LISTEN | state::NEW_SYN_RECV => {}
-        state::TIME_WAIT => {
-            let mut entry = blank(state::CLOSE, state::CLOSE);
-            entry.id = A::cookie(sk);
-            entry.direction = DIRECTION_UNKNOWN;
-            // Without an id it cannot be tied to the connection it was.
-            if entry.id != 0 {
-                emit_small::<A>(sk, sk, &entry, KIND_RESET, FLAG_SENT, held, now);
-            }
-        }
-        _ => {
-            let entry = entry_of::<A>(sk);
-            // What a closed socket counted was told when it closed.
-            let flags = if held == state::CLOSE { FLAG_SENT | FLAG_BARE } else { FLAG_SENT };
-            emit::<A>(sk, &entry, KIND_RESET, flags, held, now);
-        }
+    let small = matches!(held, state::LISTEN | state::NEW_SYN_RECV | state::TIME_WAIT);
+    if !small {
+        let entry = entry_of::<Helper>(sk);
+        // What a closed socket counted was told when it closed.
+        let flags = if held == state::CLOSE { FLAG_SENT | FLAG_BARE } else { FLAG_SENT };
+        emit::<Helper>(sk, &entry, KIND_RESET, flags, held, now);
+        return 0;
     }
+    let mut entry = blank(state::CLOSE, state::CLOSE);
+    entry.direction = DIRECTION_UNKNOWN;
+    let mut ends = Ends::Socket(sk);
+    let mut told = held;
+    if held == state::LISTEN {
+        // The other end of the segment stands in the segment only.
+        if skb.is_null() {
+            return 0;
+        }
+        entry = entry_of::<Helper>(sk);
+        ends = Ends::Segment(skb);
+        told = state::SYN_RECV;
+    } else {
+        entry.id = Helper::cookie(sk);
+    }
+    if held == state::NEW_SYN_RECV {
+        told = state::SYN_RECV;
+    }
+    if told == state::SYN_RECV {
+        entry.direction = DIRECTION_INBOUND;
+    } else if entry.id == 0 {
+        // Without an id it cannot be tied to the connection it was.
+        return 0;
+    }
+    emit_small::<Helper>(ends, sk, &entry, KIND_RESET, FLAG_SENT, told, now);
     0
 }

@@ -20,7 +20,7 @@ use crate::app::terminal::{self, Terminal, TerminalError, Tty};
 use crate::app::update::{Effect, Msg, Signal, act, update};
 use crate::engine::Handle;
 use crate::filter::Filter;
-use crate::model::View;
+use crate::model::{Timing, View};
 use crate::theme::{ColorChoice, Theme, ThemeChoice};
 
 /// How the console begins.
@@ -145,6 +145,7 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
         place.filter = Some(filter);
     }
     let mut drawn: Option<Instant> = None;
+    let mut frames = Timing::new("frames");
     let mut pending = act(&mut state, Act::Show(options.view));
     loop {
         for effect in std::mem::take(&mut pending) {
@@ -168,10 +169,12 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
             }
         }
         let due = drawn.map_or_else(Instant::now, |at| at + FRAME);
-        if state.dirty && Instant::now() >= due {
+        let now = Instant::now();
+        if state.dirty && now >= due {
             terminal.show(draw(&state, theme), state.mouse);
             state.dirty = false;
             drawn = Some(Instant::now());
+            frames.add(now.elapsed());
             panic::if_asked_for();
         }
         let msg = tokio::select! {

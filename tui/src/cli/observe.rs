@@ -59,7 +59,7 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
     if let Some(message) = refusal(&collector, &families) {
         return fail(CANNOT, &message);
     }
-    collector.core.prime(families.contains(&Family::Flow));
+    collector.prime(families.contains(&Family::Flow));
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;

@@ -80,7 +80,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         return fail(CANNOT, &message);
     }
     let flows = collector.is_attached(Family::Flow);
-    collector.core.prime(flows);
+    collector.prime(flows);
     let json =
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;
@@ -94,7 +94,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             break;
         }
         if flows {
-            collector.core.sweep();
+            collector.sweep(false);
         }
         collector.count();
         collector.ask_programs();
@@ -104,7 +104,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         let sheet: Box<dyn Sheet> = match options.table {
             Table::Flows if let Some(Together::Flows(by)) = by => {
                 let core = &collector.core;
-                let listed = list(core.flow_rows(true), filter.as_ref(), None, own_hidden).0;
+                // What has ended and is not yet let go belongs to the totals of its group.
+                let of_interval = filter.is_some();
+                let listed = list(core.flow_rows(of_interval), filter.as_ref(), None, own_hidden).0;
                 let groups = core.flow.groups(by, &listed.rows, filter.is_none());
                 Box::new(list(groups, None, sort, |_| false).0)
             }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{
-    BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
 };
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -138,8 +138,9 @@ impl Attached {
 
     /// What the kernel says of each program in use, in the order of `standings`.
     pub fn info(&self) -> Vec<Option<ProgramInfo>> {
-        let by_kprobe =
-            |standing: &Standing| matches!(standing.alternative.map(|a| a.hook), Some(Hook::Kprobe(_)));
+        let by_kprobe = |standing: &Standing| {
+            standing.alternative.is_some_and(|alternative| alternative.hook.kind() == "kprobe")
+        };
         let kprobes =
             if self.standings.iter().any(by_kprobe) { bpf::kprobe_misses() } else { HashMap::new() };
         let of = |alternative: &Alternative| {
@@ -147,13 +148,18 @@ impl Attached {
             // Before 6.7 the kernel counts no skipped run of a perf event's program (trace_call_bpf). A kprobe that is
             // hit inside another is skipped before any program is asked.
             let before = match alternative.hook {
-                Hook::Kprobe(_) => kprobes.get(&info.id).copied(),
+                Hook::Kprobe(_) | Hook::Kprobes(_) => kprobes.get(&info.id).copied(),
                 Hook::Tracepoint(_) => KernelVersion::current()
                     .is_ok_and(|version| version >= KernelVersion::new(6, 7, 0))
                     .then_some(0),
                 _ => Some(0),
             };
             info.recursion_misses = info.recursion_misses.zip(before).map(|(missed, before)| missed + before);
+            for other in alternative.others().filter_map(|entry| self::info(&self.bpf, entry)) {
+                info.runs += other.runs;
+                info.run_time_ns += other.run_time_ns;
+                info.recursion_misses = info.recursion_misses.zip(other.recursion_misses).map(|(a, b)| a + b);
+            }
             let spares: Vec<_> =
                 alternative.spares.iter().filter_map(|spare| self::info(&self.bpf, spare)).collect();
             if !spares.is_empty() {
@@ -281,6 +287,20 @@ impl<'a> KernelTypes<'a> {
     }
 }
 
+/// The alternatives, best first on this kernel.
+fn in_order(program: &'static Spec) -> Vec<&'static Alternative> {
+    let mut alternatives: Vec<_> = program.alternatives.iter().collect();
+    if is_preempted() {
+        alternatives.sort_by_key(|alternative| !alternative.is_unpreempted());
+    }
+    alternatives
+}
+
+/// Whether this kernel preempts the programs of raw tracepoints.
+fn is_preempted() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
+}
+
 fn settle(
     bpf: &mut Ebpf,
     program: &'static Spec,
@@ -290,7 +310,8 @@ fn settle(
 ) -> Standing {
     let forced = ground.forced.get(program.name);
     let mut trials = Vec::new();
-    for alternative in program.alternatives {
+    let alternatives = in_order(program);
+    for &alternative in &alternatives {
         if forced.is_some_and(|name| name != alternative.name) {
             continue;
         }
@@ -306,7 +327,7 @@ fn settle(
             reasons.extend(unread.map(|(why, what)| format!("{what}: {why}")));
             let status = match (forced, reasons.is_empty()) {
                 (None, false) => Status::Degraded { hook, reason: reasons.join("; ") },
-                (Some(_), _) if program.alternatives.first() != Some(alternative) => {
+                (Some(_), _) if alternatives.first() != Some(&alternative) => {
                     reasons.insert(0, "forced by --hook".to_owned());
                     Status::Degraded { hook, reason: reasons.join("; ") }
                 }
@@ -374,9 +395,7 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
 /// on, and a spare would cost every call of the machine.
 fn is_skipped(hook: Hook) -> bool {
     match hook {
-        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => {
-            KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
-        }
+        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => is_preempted(),
         _ => true,
     }
 }
@@ -388,6 +407,7 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::BtfTracePoint(program)) => program.unload(),
             Some(Program::RawTracePoint(program)) => program.unload(),
             Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::SocketFilter(program)) => program.unload(),
@@ -409,6 +429,21 @@ fn load_and_attach(
     ground: &Ground,
     types: &mut KernelTypes<'_>,
 ) -> Result<Option<OwnedFd>, String> {
+    match hook {
+        Hook::Fentries(entries) => {
+            for (entry, function) in entries {
+                load_and_attach(bpf, entry, Hook::Fentry(function), ground, types)?;
+            }
+            return Ok(None);
+        }
+        Hook::Kprobes(entries) => {
+            for (entry, functions) in entries {
+                load_and_attach(bpf, entry, Hook::Kprobe(functions), ground, types)?;
+            }
+            return Ok(None);
+        }
+        _ => {}
+    }
     let explain = |error: &ProgramError| explain(error, hook, ground);
     if hook == Hook::PacketSocket {
         let program: &mut SocketFilter =
@@ -438,6 +473,11 @@ fn load_and_attach(
         }
         Hook::Fentry(function) => {
             let program: &mut FEntry = program.try_into().map_err(|e| explain(&e))?;
+            program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::Fexit(function) => {
+            let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
             program.load(function, types.get()?).map_err(|e| explain(&e))?;
             program.attach().map_err(|e| explain(&e))?;
         }
@@ -474,7 +514,7 @@ fn load_and_attach(
                 return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
             }
         }
-        Hook::PacketSocket => {}
+        Hook::PacketSocket | Hook::Fentries(_) | Hook::Kprobes(_) => {}
     }
     Ok(None)
 }
@@ -487,7 +527,7 @@ fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
         return reason.clone();
     }
     if refused
-        && matches!(hook, Hook::Fentry(_))
+        && matches!(hook, Hook::Fentry(_) | Hook::Fexit(_))
         && let Some(reason) = &ground.refusals.trampoline
     {
         return reason.clone();

@@ -27,7 +27,7 @@ impl MapSize {
         Self {
             name: "SCRATCH",
             entries: 2,
-            entry_bytes: 20_864 * budget.possible_cpus as u64,
+            entry_bytes: 20_880 * budget.possible_cpus as u64,
             counted: false,
         }
     }

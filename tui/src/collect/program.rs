@@ -36,8 +36,13 @@ pub enum Hook {
     RawTracepoint(&'static str),
     /// Entry of a function through a trampoline, kernel members by direct load.
     Fentry(&'static str),
+    /// Return of a function through a trampoline.
+    Fexit(&'static str),
     /// Entries of functions by breakpoint or ftrace; every one is needed.
     Kprobe(&'static [&'static str]),
+    /// As [`Self::Fentry`] and [`Self::Kprobe`], by an entry point each; every one is needed.
+    Fentries(&'static [(&'static str, &'static str)]),
+    Kprobes(&'static [(&'static str, &'static [&'static str])]),
     /// Static tracepoints by perf event, as category and name; at least one is needed.
     Tracepoint(&'static [(&'static str, &'static str)]),
     /// Filter of a socket that sees the packets of every interface of fluoro's network namespace. It needs no kernel type.
@@ -54,9 +59,27 @@ impl Alternative {
         WITHOUT_HELPER.iter().find(|(entry, _)| *entry == self.entry).map(|(_, what)| *what)
     }
 
-    /// Every entry point in the object, in the order in which they run.
+    /// Every entry point in the object, in the order in which they run; the first is [`Self::entry`].
     pub fn entries(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.entry).chain(self.spares.iter().copied())
+        std::iter::once(self.entry).chain(self.others()).chain(self.spares.iter().copied())
+    }
+
+    /// The entry points of its other functions.
+    pub fn others(&self) -> impl Iterator<Item = &'static str> {
+        let (fentries, kprobes): (&[_], &[_]) = match self.hook {
+            Hook::Fentries(entries) => (entries, &[]),
+            Hook::Kprobes(entries) => (&[], entries),
+            _ => (&[], &[]),
+        };
+        let entry = self.entry;
+        let fentries = fentries.iter().map(|&(entry, _)| entry);
+        fentries.chain(kprobes.iter().map(|&(entry, _)| entry)).filter(move |&other| other != entry)
+    }
+
+    /// The kernel does not preempt its program, from 7.0 on alone of the hooks on system calls: elsewhere what the next
+    /// task of that CPU does is skipped meanwhile.
+    pub fn is_unpreempted(&self) -> bool {
+        matches!(self.hook, Hook::Tracepoint([("raw_syscalls", _)]))
     }
 }
 
@@ -66,8 +89,9 @@ impl Hook {
         match self {
             Self::BtfTracepoint(_) => "tp_btf",
             Self::RawTracepoint(_) => "raw_tp",
-            Self::Fentry(_) => "fentry",
-            Self::Kprobe(_) => "kprobe",
+            Self::Fentry(_) | Self::Fentries(_) => "fentry",
+            Self::Fexit(_) => "fexit",
+            Self::Kprobe(_) | Self::Kprobes(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
             Self::PacketSocket => "socket_filter",
         }
@@ -76,8 +100,17 @@ impl Hook {
     /// Kind and target, as Probes shows it: `fentry security_sock_graft`.
     pub fn describe(self) -> String {
         let target = match self {
-            Self::BtfTracepoint(name) | Self::RawTracepoint(name) | Self::Fentry(name) => name.to_owned(),
+            Self::BtfTracepoint(name)
+            | Self::RawTracepoint(name)
+            | Self::Fentry(name)
+            | Self::Fexit(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
+            Self::Fentries(entries) => {
+                entries.iter().map(|&(_, function)| function).collect::<Vec<_>>().join(" + ")
+            }
+            Self::Kprobes(entries) => {
+                entries.iter().flat_map(|&(_, functions)| functions).copied().collect::<Vec<_>>().join(" + ")
+            }
             Self::Tracepoint(events) => events
                 .iter()
                 .map(|(category, name)| format!("{category}:{name}"))

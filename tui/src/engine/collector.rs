@@ -55,6 +55,12 @@ pub struct Collector {
 /// How often the rings are looked into: nobody is woken for a record.
 const PACE: Duration = Duration::from_millis(10);
 
+/// The same while parts of the socket table come in.
+const SWEEPING: Duration = Duration::from_millis(1);
+
+/// A reading of the socket tables that takes longer is taken in when it comes.
+const SWEEP_MAX: Duration = Duration::from_secs(5);
+
 impl Collector {
     pub fn start(ground: Arc<Ground>, core: Core) -> std::io::Result<Self> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
@@ -148,10 +154,14 @@ impl Collector {
             PollFd::new(also.unwrap_or_else(|| self.wake.as_fd()), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
         ];
-        let pace = match (self.core.has_backlog(), self.core.has_staged()) {
-            (true, _) => Duration::ZERO,
-            (false, true) => SETTLE,
-            (false, false) => PACE,
+        let pace = if self.core.has_backlog() {
+            Duration::ZERO
+        } else if self.core.is_sweeping() {
+            SWEEPING
+        } else if self.core.has_staged() {
+            SETTLE
+        } else {
+            PACE
         };
         let millis = u16::try_from(timeout.min(pace).as_millis()).unwrap_or(u16::MAX);
         // Interrupted or failed: the caller's loop comes round again.
@@ -169,6 +179,24 @@ impl Collector {
             self.take_answer(answer);
         }
         self.core.drain(&mut self.sources)
+    }
+
+    /// What exists already: processes, and with `sockets` connections and who holds them.
+    pub fn prime(&mut self, sockets: bool) {
+        self.core.prime_processes();
+        if sockets {
+            self.sweep(true);
+        }
+    }
+
+    /// Reads the socket tables, with `holders` also who holds the sockets, and drains the rings meanwhile.
+    pub fn sweep(&mut self, holders: bool) {
+        let began = Instant::now();
+        self.core.begin_sweep(holders);
+        while !self.core.take_sockets() && began.elapsed() < SWEEP_MAX {
+            self.wait(SWEEPING, None);
+            self.drain();
+        }
     }
 
     fn take_answer(&mut self, answer: Answer) {

@@ -10,7 +10,7 @@ use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
 
 use crate::engine::intake::Intake;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, SocketPart};
 use crate::engine::source::{Frame, Sources};
 use crate::engine::usage::Looks;
 use crate::families::Family;
@@ -31,6 +31,9 @@ pub const SETTLE: Duration = Duration::from_millis(2);
 
 /// Records of a family that are fed at a time.
 const FEED_MAX: usize = 8192;
+
+/// Parts of the socket table that are taken in before the rings are looked into again.
+const PARTS_MAX: usize = 4;
 
 pub struct Core {
     machine: Box<dyn Machine>,
@@ -53,6 +56,8 @@ pub struct Core {
     settled: BootTime,
     /// Some of what is due still waits to be fed.
     backlog: bool,
+    /// Since when the socket tables are being read.
+    sweeping: Option<BootTime>,
 }
 
 impl Core {
@@ -75,6 +80,7 @@ impl Core {
             events: 0,
             settled: BootTime(0),
             backlog: false,
+            sweeping: None,
         }
     }
 
@@ -168,19 +174,66 @@ impl Core {
     /// What exists already: processes, and with `sockets` connections and who holds them. After attaching, so that
     /// nothing falls between.
     pub fn prime(&mut self, sockets: bool) {
-        let facts = self.machine.processes();
-        self.process.prime(facts, &mut self.processes, self.machine.as_mut());
-        if sockets && let Some(held) = self.machine.sockets(true) {
-            self.flow.prime(&held, &self.processes, self.machine.now());
+        self.prime_processes();
+        if sockets {
+            self.begin_sweep(true);
+            self.await_sweep();
         }
     }
 
-    /// Reads the totals of all live connections from the kernel's socket tables.
+    /// The processes that exist already.
+    pub fn prime_processes(&mut self) {
+        let facts = self.machine.processes();
+        self.process.prime(facts, &mut self.processes, self.machine.as_mut());
+    }
+
+    /// Begins to read the totals of all live connections from the kernel's socket tables; with `holders` also who
+    /// holds them. Not while that is under way.
+    pub fn begin_sweep(&mut self, holders: bool) {
+        if self.sweeping.is_none() {
+            self.machine.ask_sockets(holders);
+            self.flow.begin_sweep();
+            self.sweeping = Some(self.machine.now());
+        }
+    }
+
+    /// Takes in what has been read of the socket tables meanwhile. True: none is being read any more.
+    pub fn take_sockets(&mut self) -> bool {
+        let Some(began) = self.sweeping else { return true };
+        for _ in 0..PARTS_MAX {
+            match self.machine.next_sockets() {
+                None => return false,
+                Some(SocketPart::Some(sockets)) => {
+                    self.flow.sweep(sockets, &self.processes, self.machine.now());
+                }
+                Some(SocketPart::End { whole }) => {
+                    let now = self.machine.now();
+                    self.flow.end_sweep(&self.processes, now);
+                    if whole {
+                        self.flow.end_unswept(began, now);
+                    }
+                    self.sweeping = None;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// The socket tables are being read.
+    pub const fn is_sweeping(&self) -> bool {
+        self.sweeping.is_some()
+    }
+
+    /// Reads the totals of all live connections from the kernel's socket tables, and waits for them.
     pub fn sweep(&mut self) {
-        let began = self.machine.now();
-        if let Some(sockets) = self.machine.sockets(false) {
-            self.flow.sweep(&sockets, &self.processes, began);
-            self.flow.end_unswept(began, self.machine.now());
+        self.begin_sweep(false);
+        self.await_sweep();
+    }
+
+    fn await_sweep(&mut self) {
+        while !self.take_sockets() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use crate::columns::{Faces, Facts, Info, Listing, Row, RowId, Value, infos};
 use crate::filter::Filter;
 use crate::model::Sort;
+use crate::records::Spread;
 
 /// Builds the table, and says how many rows `hide`, asked with the row's pid, kept out of it.
 pub fn list<R: Row>(
@@ -34,7 +36,7 @@ pub fn list<R: Row>(
 #[derive(Default)]
 pub struct Ranks {
     column: &'static str,
-    standing: HashMap<RowId, Standing>,
+    standing: HashMap<RowId, Standing, BuildHasherDefault<Spread>>,
     tick: u64,
 }
 
@@ -67,6 +69,11 @@ impl Ranks {
 
     fn calm(&mut self, id: RowId, value: f64) -> f64 {
         let tick = self.tick;
+        // Most of a crowd does nothing: whoever did nothing before either is not remembered.
+        let nothing = |n: f64| n.to_bits() == 0;
+        if nothing(value) && self.standing.get(&id).is_none_or(|standing| nothing(standing.value)) {
+            return value;
+        }
         let fresh = Standing { value, since: tick, seen: tick };
         let standing = self.standing.entry(id).or_insert(fresh);
         let larger = standing.value.abs().max(value.abs());
@@ -98,19 +105,29 @@ pub fn arrange<R: Row>(rows: Vec<Arc<R>>, sort: Option<Sort>, ranks: &mut Ranks)
     let Some(column) = infos::<R>().iter().position(|info| info.id == sort.column) else { return rows };
     let calm = infos::<R>().get(column).is_some_and(wobbles);
     ranks.order_by(if calm { sort.column } else { "" });
-    let mut keyed: Vec<(Key, RowId, Arc<R>)> = rows
-        .into_iter()
-        .map(|row| {
-            let id = row.id();
-            let key = match key(&Facts::value(row.as_ref(), column)) {
-                Key::Number(n) if calm => Key::Number(ranks.calm(id, n)),
-                key => key,
-            };
-            (key, id, row)
-        })
-        .collect();
+    let mut keyed: Vec<(Key, RowId, Arc<R>)> = Vec::new();
+    let mut numbered: Vec<(u64, RowId, Arc<R>)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id = row.id();
+        match key(&Facts::value(row.as_ref(), column)) {
+            Key::Number(n) => {
+                let n = if calm { ranks.calm(id, n) } else { n };
+                let rank = ordinal(n);
+                numbered.push((if sort.descending { !rank } else { rank }, id, row));
+            }
+            key => keyed.push((key, id, row)),
+        }
+    }
+    numbered.sort_unstable_by_key(|(rank, id, _)| (*rank, *id));
     keyed.sort_by(|(a, a_id, _), (b, b_id, _)| compare(a, b, sort.descending).then_with(|| a_id.cmp(b_id)));
-    keyed.into_iter().map(|(_, _, row)| row).collect()
+    let numbered = numbered.into_iter().map(|(_, _, row)| row);
+    numbered.chain(keyed.into_iter().map(|(_, _, row)| row)).collect()
+}
+
+/// Numbers in the order of `f64::total_cmp`.
+const fn ordinal(number: f64) -> u64 {
+    let bits = number.to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }
 
 fn key(value: &Value<'_>) -> Key {
@@ -127,7 +144,6 @@ fn key(value: &Value<'_>) -> Key {
 fn compare(a: &Key, b: &Key, descending: bool) -> Ordering {
     let turn = |order: Ordering| if descending { order.reverse() } else { order };
     match (a, b) {
-        (Key::Number(a), Key::Number(b)) => turn(a.total_cmp(b)),
         (Key::Text(a), Key::Text(b)) => turn(a.cmp(b)),
         (Key::Address(a), Key::Address(b)) => turn(a.cmp(b)),
         (a, b) => place(a).cmp(&place(b)),
@@ -185,11 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn what_does_nothing_is_not_remembered() {
+        let mut ranks = Ranks::default();
+        assert_eq!(order(&mut ranks, &[0.0, 7.0, 0.0]), [1, 0, 2]);
+        assert_eq!(ranks.standing.len(), 1);
+        assert_eq!(order(&mut ranks, &[0.0, 0.0, 9.0]), [2, 0, 1]);
+    }
+
+    #[test]
     fn what_is_gone_is_forgotten() {
         let mut ranks = Ranks::default();
         order(&mut ranks, &[1.0, 2.0, 3.0]);
         order(&mut ranks, &[1.0]);
         order(&mut ranks, &[1.0]);
         assert_eq!(ranks.standing.len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ordinals_order_as_the_numbers(a in proptest::num::f64::ANY, b in proptest::num::f64::ANY) {
+            assert_eq!(ordinal(a).cmp(&ordinal(b)), a.total_cmp(&b));
+        }
     }
 }

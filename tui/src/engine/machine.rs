@@ -49,7 +49,19 @@ pub trait Machine: Lookup + Send {
         None
     }
 
-    /// The TCP sockets of every network namespace; with `holders`, who has each open. `None`: the table could not be
-    /// read, and nothing can be said of what is missing in it.
-    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>>;
+    /// Begins to read the TCP sockets of every network namespace; with `holders`, who has each open. Not before the
+    /// reading before has ended.
+    fn ask_sockets(&mut self, holders: bool);
+
+    /// The next part of the reading, where it is there already.
+    fn next_sockets(&mut self) -> Option<SocketPart>;
+}
+
+/// A part of a reading of the socket table.
+#[derive(Debug)]
+pub enum SocketPart {
+    /// Listeners of a namespace come before its other sockets.
+    Some(Vec<SocketFacts>),
+    /// That was all; not whole: nothing can be said of what was missing.
+    End { whole: bool },
 }

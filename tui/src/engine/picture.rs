@@ -168,7 +168,8 @@ impl<R: Aging> Table for Rows<R> {
                     *by_id.get_or_insert_with(ids).get(&id)?
                 };
                 let older_ms = before.older_ms.get(at)?.saturating_add(since_ms);
-                Some((before.rows.get(at).filter(|old| old.is_still(row))?, older_ms))
+                let is_same = |old: &&Arc<R>| Arc::ptr_eq(old, row) || old.is_still(row);
+                Some((before.rows.get(at).filter(is_same)?, older_ms))
             });
             let (row, older_ms) = old.unwrap_or((row, 0));
             kept.new += usize::from(older_ms == 0);

@@ -29,12 +29,15 @@ use crate::families::process::model::owner::group;
 use crate::families::syscall::model::pid_of;
 use crate::model::{
     Coverage, Detail, EventRow, HostFacts, Latency, More, Note, PanelKind, ProbeRow, Query, Reach, Scope,
-    Snapshot, Totals, View,
+    Snapshot, Timing, Totals, View,
 };
 use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid};
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_secs(1);
+
+/// A tick waits at most so long for the reading of the socket tables.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// A family that no view needs stays attached so long.
 const LINGER: Duration = Duration::from_secs(10);
@@ -134,26 +137,51 @@ impl Console {
         self.attach_what_is_needed();
         let mut ticked = Instant::now();
         let mut next = ticked + Duration::from_millis(250);
+        let (mut ticking, mut priming) = (false, false);
+        let (mut ticks, mut sweeps) = (Timing::new("ticks"), Timing::new("sweeps"));
         while !self.service.stopping() {
-            self.collector.wait(next.saturating_duration_since(Instant::now()), None);
+            let wait = if ticking {
+                Duration::from_millis(1)
+            } else {
+                next.saturating_duration_since(Instant::now())
+            };
+            self.collector.wait(wait, None);
             self.collector.drain();
             self.take_events();
-            let attached = self.prime_what_is_new();
+            priming |= self.prime_what_is_new();
             let asked = self.take_question();
-            let due = Instant::now() >= next;
-            if due {
-                self.tick(ticked.elapsed());
-                ticked = Instant::now();
-                next = ticked + TICK;
+            let now = Instant::now();
+            if now >= next && !ticking {
+                ticking = true;
+                if self.collector.is_attached(Family::Flow) {
+                    self.collector.core.begin_sweep(false);
+                }
             }
-            if attached && !due {
-                // What was there before is shown at once, not with the next tick.
+            // Totals are those of the tick: it waits for them, but not for ever.
+            let swept = self.collector.core.take_sockets();
+            let due = ticking && (swept || now >= next + SWEEP_MAX);
+            // What was there before is shown at once, not with the next tick.
+            let attached = priming && swept;
+            priming &= !attached;
+            if due {
+                ticking = false;
+                sweeps.add(now.saturating_duration_since(next));
+                self.tick(ticked.elapsed());
+                ticked = now;
+                // Ticks keep their distance, whatever they take.
+                next = (next + TICK).max(now + TICK / 2);
+            } else if attached {
                 self.picture = Arc::new(self.take_picture(vec![]));
             }
             if due || asked || attached {
                 self.publish();
             }
+            if due {
+                ticks.add(now.elapsed());
+            }
         }
+        // Nobody may wait for the end of what follows.
+        drop((ticks, sweeps));
         self.collector.detach_all();
     }
 
@@ -243,11 +271,17 @@ impl Console {
     }
 
     fn prime_what_is_new(&mut self) -> bool {
+        if self.collector.core.is_sweeping() {
+            return false;
+        }
         let is_new =
             |family: &&Family| !self.primed.contains(*family) && self.collector.is_attached(**family);
         let new: Vec<Family> = Family::ALL.iter().filter(is_new).copied().collect();
         if new.iter().any(|family| matches!(family, Family::Process | Family::Flow)) {
-            self.collector.core.prime(new.contains(&Family::Flow));
+            self.collector.core.prime_processes();
+        }
+        if new.contains(&Family::Flow) {
+            self.collector.core.begin_sweep(true);
         }
         self.primed.extend(&new);
         !new.is_empty()
@@ -266,9 +300,6 @@ impl Console {
         self.ticks += 1;
         self.interval = interval;
         let flows = self.collector.is_attached(Family::Flow);
-        if flows {
-            self.collector.core.sweep();
-        }
         if self.ticks.is_multiple_of(STATISTICS_EVERY) {
             self.collector.core.sweep_processes();
         }

@@ -18,7 +18,7 @@ use zerocopy::FromBytes;
 
 use crate::collect::taps::KernelFilter;
 use crate::engine::intake::Inlet;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Machine, SocketPart};
 use crate::engine::source::{Frame, Source};
 use crate::engine::world::{kernel_filter, read_owner};
 use crate::families::Family;
@@ -188,6 +188,8 @@ pub struct Described {
     pub processes: Vec<ProcFacts>,
     /// `None`: the table cannot be read.
     pub sockets: Option<Vec<SocketFacts>>,
+    /// What is left of a reading of the table.
+    pub reading: VecDeque<SocketPart>,
     pub groups: HashMap<u64, Vec<u8>>,
     pub users: HashMap<u32, Arc<str>>,
 }
@@ -240,14 +242,20 @@ impl Machine for Shared {
         self.with(|m| m.processes.iter().map(|process| process.key.tgid.0).collect())
     }
 
-    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
-        let mut sockets = self.with(|m| m.sockets.clone())?;
-        if !holders {
-            for socket in &mut sockets {
-                socket.holder = None;
+    fn ask_sockets(&mut self, holders: bool) {
+        self.with(|m| {
+            let mut sockets = m.sockets.clone();
+            if !holders {
+                sockets.iter_mut().flatten().for_each(|socket| socket.holder = None);
             }
-        }
-        Some(sockets)
+            let whole = sockets.is_some();
+            m.reading =
+                sockets.map(SocketPart::Some).into_iter().chain([SocketPart::End { whole }]).collect();
+        });
+    }
+
+    fn next_sockets(&mut self) -> Option<SocketPart> {
+        self.with(|m| m.reading.pop_front())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The live machine: over /proc, cgroupfs, sock_diag and the kernel's clocks.
 
 mod holders;
+mod sweeper;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,22 +9,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collect::taps::KernelFilter;
-use crate::engine::machine::{Machine, Used};
+use crate::engine::machine::{Machine, SocketPart, Used};
 use crate::families::Family;
-use crate::families::flow::model::{Live, Queue, SocketFacts, State};
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
 use crate::kernel::kallsyms::Symbols;
 use crate::kernel::mounts;
 use crate::kernel::owner;
 use crate::kernel::proc::{Proc, Process};
-use crate::kernel::sock_diag;
 use crate::kernel::users::Users;
 use crate::model::{Container, Lookup, Owner, ProcFacts};
 use crate::records::{
-    BootTime, CgroupId, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
+    BootTime, CgroupId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime,
 };
 use holders::Holders;
+use sweeper::Sweeper;
 
 pub struct World {
     proc: Proc,
@@ -33,24 +33,19 @@ pub struct World {
     scanned: Instant,
     scan_took: Duration,
     offset: WallOffset,
-    /// Network namespaces with a process in each, and when they were looked up.
-    namespaces: HashMap<u32, u32>,
-    listed: Option<Instant>,
     own_netns: Option<u32>,
     drop_reasons: HashMap<u32, String>,
     /// Address of `_stext`, until functions are asked for; then they are read, once.
     text: Option<u64>,
     symbols: Option<Symbols>,
     holders: Holders,
+    sweeper: Sweeper,
     /// Mount points by device, when they have been asked for since the last tick.
     mounts: Option<HashMap<u32, Vec<u8>>>,
 }
 
 /// Directories are read again for an unknown group, but that takes at most this share of the time.
 const RESCAN_SHARE: u32 = 20;
-
-/// Namespaces are looked up again this often.
-const RELIST: Duration = Duration::from_secs(5);
 
 impl World {
     pub fn live(root: &Path, hierarchy: Option<Hierarchy>) -> Self {
@@ -64,12 +59,11 @@ impl World {
             scanned: Instant::now(),
             scan_took: Duration::ZERO,
             offset: wall_offset(),
-            namespaces: HashMap::new(),
-            listed: None,
             drop_reasons: HashMap::new(),
             text: None,
             symbols: None,
             holders: Holders::new(root),
+            sweeper: Sweeper::new(root),
             mounts: None,
         }
     }
@@ -165,66 +159,12 @@ impl Machine for World {
         self.proc.working_directory(process.0).map(|path| Outside::new(&path))
     }
 
-    fn sockets(&mut self, holders: bool) -> Option<Vec<SocketFacts>> {
-        if self.listed.is_none_or(|at| at.elapsed() > RELIST) {
-            self.namespaces = self.proc.namespaces();
-            self.listed = Some(Instant::now());
-        }
-        let mut whole = true;
-        let mut found: Vec<(u32, Vec<sock_diag::Socket>)> = Vec::new();
-        for (&netns, &pid) in &self.namespaces {
-            let mut sockets = Vec::new();
-            let asked = if Some(netns) == self.own_netns {
-                sock_diag::dump(&mut sockets)
-            } else {
-                sock_diag::dump_in(&self.proc.netns_file(pid), &mut sockets)
-            };
-            if let Err(error) = asked {
-                crate::log::line(&error.to_string());
-                // The process that led into the namespace may have ended: look again next time.
-                self.listed = None;
-                whole = false;
-            }
-            found.push((netns, sockets));
-        }
-        let holders = if holders { self.proc.socket_holders() } else { HashMap::new() };
-        let mut keys: HashMap<u32, Option<ProcKey>> = HashMap::new();
-        let mut facts = Vec::with_capacity(found.iter().map(|(_, sockets)| sockets.len()).sum());
-        for (netns, sockets) in found {
-            for socket in sockets {
-                let holder = holders.get(&socket.inode).and_then(|&pid| {
-                    *keys.entry(pid).or_insert_with(|| {
-                        let process = self.proc.process(pid)?;
-                        Some(ProcKey { tgid: Tgid(process.tgid), start: StartTime(process.start) })
-                    })
-                });
-                facts.push(SocketFacts {
-                    id: FlowId(socket.cookie),
-                    netns: NetnsId(netns),
-                    local: socket.local,
-                    peer: socket.peer,
-                    state: State::from_kernel(socket.state),
-                    bytes_acked: socket.bytes_acked,
-                    bytes_received: socket.bytes_received,
-                    rtt_ns: socket.rtt_us.map(|us| u64::from(us) * 1000),
-                    retransmits: socket.retransmits,
-                    live: Live {
-                        min_rtt_ns: socket.min_rtt_us.map(|us| u64::from(us) * 1000),
-                        cwnd: socket.cwnd,
-                        out_of_order: socket.out_of_order,
-                        delivery_bytes_per_s: socket.delivery_rate,
-                    },
-                    queue: (State::from_kernel(socket.state) == State::Listen).then_some(Queue {
-                        waiting: socket.waiting,
-                        backlog: socket.backlog,
-                        half_open: 0,
-                        drops: socket.drops,
-                    }),
-                    holder,
-                });
-            }
-        }
-        whole.then_some(facts)
+    fn ask_sockets(&mut self, holders: bool) {
+        self.sweeper.ask(holders);
+    }
+
+    fn next_sockets(&mut self) -> Option<SocketPart> {
+        self.sweeper.next()
     }
 }
 

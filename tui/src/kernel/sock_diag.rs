@@ -77,8 +77,12 @@ const INFO_OUT_OF_ORDER: usize = 224;
 /// Offset in `__u32 skmeminfo[SK_MEMINFO_VARS]` (include/uapi/linux/sock_diag.h).
 const SKMEMINFO_DROPS: usize = 32;
 
-/// All TCP sockets of the calling thread's network namespace, appended to `out`.
-pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
+/// Takes one socket.
+pub type Take<'a> = dyn FnMut(Socket) + Send + 'a;
+
+/// All TCP sockets of the calling thread's network namespace, one after the other, listeners first. After an error
+/// what came is right, and something is missing.
+pub fn dump(take: &mut Take<'_>) -> Result<(), DiagError> {
     // SAFETY: no pointers.
     let fd = unsafe {
         libc::socket(libc::AF_NETLINK, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
@@ -90,8 +94,8 @@ pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut buffer = vec![0u8; 256 << 10];
     let families = [libc::AF_INET, libc::AF_INET6];
-    for (family, question) in
-        families.into_iter().flat_map(|family| QUESTIONS.map(|question| (family, question)))
+    for (question, family) in
+        QUESTIONS.into_iter().flat_map(|question| families.map(|family| (question, family)))
     {
         ask(&socket, family as u8, question).map_err(DiagError::Ask)?;
         loop {
@@ -99,15 +103,13 @@ pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
             let got = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
             if got < 0 {
                 let error = io::Error::last_os_error();
-                match error.raw_os_error() {
-                    Some(libc::EINTR) => continue,
-                    // The kernel ran out of room for us: what came is right, the rest comes with the next sweep.
-                    Some(libc::ENOBUFS) => break,
-                    _ => return Err(DiagError::Ask(error)),
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
                 }
+                return Err(DiagError::Ask(error));
             }
             let part = buffer.get(..got as usize).unwrap_or_default();
-            match parse(part, out) {
+            match parse(part, take) {
                 Parsed::More => {}
                 Parsed::Done => break,
                 // A family that this kernel does not have.
@@ -121,7 +123,7 @@ pub fn dump(out: &mut Vec<Socket>) -> Result<(), DiagError> {
 
 /// The same for another network namespace: on a thread of its own, which ends afterwards, so that this one never
 /// leaves its namespace.
-pub fn dump_in(namespace: &Path, out: &mut Vec<Socket>) -> Result<(), DiagError> {
+pub fn dump_in(namespace: &Path, take: &mut Take<'_>) -> Result<(), DiagError> {
     let entered = |source| DiagError::Enter { path: namespace.display().to_string(), source };
     let file = std::fs::File::open(namespace).map_err(entered)?;
     std::thread::scope(|scope| {
@@ -129,13 +131,11 @@ pub fn dump_in(namespace: &Path, out: &mut Vec<Socket>) -> Result<(), DiagError>
             .spawn(|| {
                 nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
                     .map_err(|errno| entered(io::Error::from_raw_os_error(errno as i32)))?;
-                let mut found = Vec::new();
-                dump(&mut found).map(|()| found)
+                dump(take)
             })
             .join()
             .unwrap_or_else(|_| Err(entered(io::Error::other("the thread ended early"))))
     })
-    .map(|found| out.extend(found))
 }
 
 fn ask(socket: &OwnedFd, family: u8, (states, attribute): (u32, u8)) -> io::Result<()> {
@@ -175,7 +175,7 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Reads the messages of one datagram.
-fn parse(mut bytes: &[u8], out: &mut Vec<Socket>) -> Parsed {
+fn parse(mut bytes: &[u8], take: &mut Take<'_>) -> Parsed {
     while let (Some(len), Some(kind)) = (word(bytes, 0), half(bytes, 4)) {
         let len = len as usize;
         let Some(body) = bytes.get(HEADER..len) else { break };
@@ -186,7 +186,11 @@ fn parse(mut bytes: &[u8], out: &mut Vec<Socket>) -> Parsed {
                     word(body, 0).map_or(libc::EPROTO, |code| code.cast_signed().wrapping_neg()),
                 );
             }
-            SOCK_DIAG_BY_FAMILY => out.extend(socket(body)),
+            SOCK_DIAG_BY_FAMILY => {
+                if let Some(socket) = socket(body) {
+                    take(socket);
+                }
+            }
             _ => {}
         }
         let Some(rest) = bytes.get(len.next_multiple_of(4)..) else { break };
@@ -269,7 +273,7 @@ mod tests {
         // The acknowledgement may come a moment later than the data.
         std::thread::sleep(std::time::Duration::from_millis(100));
         let mut sockets = Vec::new();
-        dump(&mut sockets).unwrap();
+        dump(&mut |socket| sockets.push(socket)).unwrap();
         let find = |local| sockets.iter().find(|s| s.local == local && s.state == 1).unwrap();
         let ours = find(client.local_addr().unwrap());
         // One more for the SYN of the side that connected.
@@ -301,8 +305,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
-            let mut out = Vec::new();
-            let _ = parse(&bytes, &mut out);
+            let _ = parse(&bytes, &mut |_| ());
             let _ = socket(&bytes);
         }
     }

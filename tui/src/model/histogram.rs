@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use fluoro_shared::histogram::{HistogramKey, bounds};
-use hdrhistogram::Histogram;
 
 use crate::records::{ProcKey, StartTime, Tgid};
 
@@ -131,12 +130,18 @@ impl Distribution {
     /// The value below or at which this share of all lies, ns: right to half a bucket (6.25%). `max`, where it is known
     /// exactly, bounds it.
     pub fn quantiles<const N: usize>(&self, shares: [f64; N], max: Option<u64>) -> Option<[u64; N]> {
-        let mut histogram: Histogram<u64> = Histogram::new_with_bounds(1, 1 << 62, 3).ok()?;
-        for (low, high, count) in self.bars() {
-            histogram.saturating_record_n((low + (high - low) / 2).max(1), count);
-        }
+        let count = self.count();
         let most = max.unwrap_or(u64::MAX);
-        (!histogram.is_empty()).then(|| shares.map(|share| histogram.value_at_quantile(share).min(most)))
+        let at = |share: f64| {
+            let rank = ((share * count as f64).ceil() as u64).clamp(1, count);
+            let mut so_far = 0;
+            let found = self.bars().find(|(.., count)| {
+                so_far += count;
+                so_far >= rank
+            });
+            found.map_or(most, |(low, high, _)| (low + (high - low) / 2).max(1).min(most))
+        };
+        (count > 0).then(|| shares.map(at))
     }
 }
 

@@ -3,7 +3,8 @@
 use fluoro_shared::file::{
     FAILED, FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING,
     FileKey, FileRecord, KIND_CHMOD, KIND_CHOWN, KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_NAME, KIND_OPEN,
-    KIND_OTHER_PATH, KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK, PATH_MAX, format,
+    KIND_OTHER_PATH, KIND_PATH, KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK, PATH_MAX,
+    format,
 };
 use zerocopy::FromBytes;
 
@@ -41,6 +42,8 @@ pub enum What {
     OtherPath,
     /// The path of a file that is counted. No event of its own.
     Name,
+    /// The path, by the kernel's own dentries, of what the same thread does next, if it succeeds. No event of its own.
+    Path,
 }
 
 /// What was asked of the file system.
@@ -57,6 +60,13 @@ pub enum Op {
     Truncate,
     Chmod,
     Chown,
+}
+
+impl What {
+    /// Its resolved path is that of a descriptor's file, not of a name.
+    const fn is_of_descriptor(self) -> bool {
+        !matches!(self, Self::OtherPath | Self::Path)
+    }
 }
 
 impl Op {
@@ -191,6 +201,7 @@ impl Record {
         let what = match raw.header.kind {
             KIND_OTHER_PATH => What::OtherPath,
             KIND_NAME => What::Name,
+            KIND_PATH => What::Path,
             kind => What::Op(Op::from_kind(kind).ok_or(Malformed::Kind(kind))?),
         };
         let (base_len, text_len) = (usize::from(raw.base_len), usize::from(raw.text_len));
@@ -209,7 +220,11 @@ impl Record {
             at: BootTime(raw.header.at_ns),
             task,
             what,
-            path: if resolved && base.is_empty() && file.kind != FileKind::Directory {
+            path: if resolved
+                && base.is_empty()
+                && file.kind != FileKind::Directory
+                && what.is_of_descriptor()
+            {
                 // A root that is none: pipes and the like are on mounts that nobody sees.
                 file.nameless()
             } else {
@@ -288,6 +303,13 @@ mod tests {
         assert_eq!(shown(0, b"", b"x"), b"/x");
         assert_eq!(shown(FLAG_BARE, b"", b"x"), b"x");
         assert_eq!(shown(FLAG_RESOLVED | FLAG_DELETED, b"/tmp/x", b""), b"/tmp/x (deleted)");
+    }
+
+    #[test]
+    fn a_name_without_components_is_the_root_and_a_file_without_them_has_no_path() {
+        let path = |kind| Record::decode(&record(kind, FLAG_RESOLVED, b"", b"")).unwrap().path;
+        assert_eq!(path(KIND_PATH).unwrap().bytes(), b"/");
+        assert_eq!(path(KIND_NAME), None);
     }
 
     #[test]

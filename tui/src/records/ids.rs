@@ -1,6 +1,8 @@
 //! Newtypes for everything that identifies or dates a fact.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 macro_rules! newtype {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -77,6 +79,29 @@ impl StartTime {
 pub struct ProcKey {
     pub tgid: Tgid,
     pub start: StartTime,
+}
+
+/// By the id of a connection. The kernel counts ids up: nobody chooses them so that they collide.
+pub type ById<V> = HashMap<FlowId, V, BuildHasherDefault<Spread>>;
+
+/// Spreads numbers that are counted up: by the golden ratio, the upper half folded down.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 impl BootTime {

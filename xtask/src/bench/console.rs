@@ -20,8 +20,8 @@ use crate::workload::actor::Actor;
 pub const PEERS: &[(&str, &[&str])] =
     &[("bandwhich", &["-i", "lo"]), ("nethogs", &["-a", "lo"]), ("iftop", &["-i", "lo"]), ("htop", &[])];
 
-const ROWS: u16 = 50;
-const COLUMNS: u16 = 200;
+pub const ROWS: u16 = 50;
+pub const COLUMNS: u16 = 200;
 const ROUNDS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -41,7 +41,7 @@ const CROWDS: &[(u32, f64, f64, Option<f64>)] = &[
 
 pub fn standing(place: &Place, report: &mut Report) -> Result<()> {
     for &(flows, cpu, memory, bytes) in CROWDS {
-        let _crowd = crowd(place, flows)?;
+        let _crowd = crowd(place, flows, 0.0)?;
         let what = if flows == 0 { "idle".to_owned() } else { format!("{flows} flows") };
         let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
         let pid = console.pid();
@@ -58,17 +58,21 @@ pub fn standing(place: &Place, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Processes that hold so many sockets together; no process may have as many descriptors as the largest crowd needs.
-fn crowd(place: &Place, flows: u32) -> Result<Vec<Actor>> {
+/// Processes that hold so many sockets together, of which this share carries something each second (and a few in any
+/// case); no process may have as many descriptors as the largest crowd needs.
+pub fn crowd(place: &Place, flows: u32, talking: f64) -> Result<Vec<Actor>> {
     const EACH: u32 = 18_000;
     let mut actors = Vec::new();
     let mut left = flows;
     while left > 0 {
         let some = left.min(EACH);
-        let actor = Actor::start(&place.xtask, &["crowd", &(some / 2).to_string()])?;
-        actor.hear(LIMIT)?;
-        actors.push(actor);
+        let pairs = (some / 2).to_string();
+        let talk = ((f64::from(some / 2) * talking) as u32).max(20).to_string();
+        actors.push(Actor::start(&place.xtask, &["crowd", &pairs, &talk])?);
         left -= some;
+    }
+    for actor in &actors {
+        actor.hear(LIMIT)?;
     }
     Ok(actors)
 }
@@ -101,7 +105,7 @@ fn measure(
     Ok(())
 }
 
-fn attached(pid: u32) -> bool {
+pub fn attached(pid: u32) -> bool {
     witness::bpf_ids_held(pid).iter().any(|(kind, _)| *kind == BpfKind::Link)
 }
 
@@ -134,12 +138,22 @@ fn arrival(console: &Console, text: &[u8]) -> Option<Duration> {
     })
 }
 
+/// How the console is made to end.
+#[derive(Clone, Copy)]
+enum How {
+    Key,
+    Signal(Signal),
+    /// Its terminal goes, as when a connection drops.
+    Gone,
+}
+
 pub fn exit(place: &Place, report: &mut Report) -> Result<()> {
-    for (how, signal) in [
-        ("q", None),
-        ("INT", Some(Signal::SIGINT)),
-        ("TERM", Some(Signal::SIGTERM)),
-        ("HUP", Some(Signal::SIGHUP)),
+    for (name, how) in [
+        ("q", How::Key),
+        ("INT", How::Signal(Signal::SIGINT)),
+        ("TERM", How::Signal(Signal::SIGTERM)),
+        ("HUP", How::Signal(Signal::SIGHUP)),
+        ("terminal gone", How::Gone),
     ] {
         let mut took = Vec::new();
         for _ in 0..ROUNDS {
@@ -147,15 +161,16 @@ pub fn exit(place: &Place, report: &mut Report) -> Result<()> {
             let pid = console.pid();
             console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
             thread::sleep(Duration::from_millis(300));
-            match signal {
-                None => console.press(b"q")?,
-                Some(signal) => kill(Pid::from_raw(pid.cast_signed()), signal).context("kill")?,
+            match how {
+                How::Key => console.press(b"q")?,
+                How::Signal(signal) => kill(Pid::from_raw(pid.cast_signed()), signal).context("kill")?,
+                How::Gone => console.hang_up(),
             }
             let (_, after) =
-                console.await_end(LIMIT)?.with_context(|| format!("{how}: fluoro did not end"))?;
+                console.await_end(LIMIT)?.with_context(|| format!("{name}: fluoro did not end"))?;
             took.push(after.as_secs_f64() * 1e3);
         }
-        report.add("fluoro", format!("exit on {how}"), "ms", &took, Some(1_000.0));
+        report.add("fluoro", format!("exit on {name}"), "ms", &took, Some(1_000.0));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::prove::{Place, fluoro_command};
 use crate::workload::actor::Actor;
 
 const ROUNDS: usize = 7;
-const LIMIT: Duration = Duration::from_mins(1);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// A way to observe: a name, and how to start it.
 struct Watcher {
@@ -81,7 +81,7 @@ fn elapsed(account: &Value) -> Result<Duration> {
     Ok(Duration::from_nanos(account.get("elapsed_ns").and_then(Value::as_u64).context("no elapsed_ns")?))
 }
 
-fn side_by_side(
+pub fn side_by_side(
     place: &Place,
     report: &mut Report,
     what: &str,

@@ -1,5 +1,5 @@
-//! Many short connections at full speed between many processes: every one once, with its owner and its bytes, and
-//! none left over.
+//! Many short connections at full speed from eight processes to servers that fork, have threads, poll or ask by rings:
+//! every one once, with its owner and its bytes, and none left over.
 
 use anyhow::Result;
 
@@ -11,14 +11,20 @@ use super::observer::{Keep, Observer};
 use super::ports::FreePorts;
 use super::top::{Top, rows};
 use crate::workload::exchange::{Family, Kind};
+use crate::workload::uring::Ring;
 
 /// Over all pairs of a client and a server.
 const CONNECTIONS: u32 = 20_000;
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
+    let has_rings = Ring::new().is_ok();
+    if !has_rings {
+        checks.note("no io_uring here: its servers are left out");
+    }
+    let kinds = || Kind::BUSY.into_iter().filter(|kind| has_rings || *kind != Kind::Uring);
     let pairs: Vec<(Kind, Family)> = [Family::V4, Family::V6]
         .into_iter()
-        .flat_map(|family| Kind::ALL.map(|kind| (kind, family)))
+        .flat_map(|family| kinds().map(move |kind| (kind, family)))
         .collect();
     let count = place.scaled(CONNECTIONS, 160) / pairs.len() as u32;
     let mut free = FreePorts::from(23_100);

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Event {
     pub name: String,
@@ -45,6 +46,8 @@ pub struct Event {
     pub target: Option<Vec<u8>>,
     pub path_kind: Option<String>,
     pub path_truncated: bool,
+    /// Asked for by the 32-bit ABI.
+    pub compat: bool,
     pub flags: Option<String>,
     pub result: Option<i64>,
     /// The open made the file.
@@ -112,6 +115,7 @@ impl Event {
             target: bytes(value, "/file/symbolic_link/target_path"),
             path_kind: text(value, "/file/path_kind"),
             path_truncated: value.pointer("/file/path_truncated") == Some(&Value::Bool(true)),
+            compat: value.pointer("/file/compat") == Some(&Value::Bool(true)),
             flags: text(value, "/file/flags"),
             result: value.pointer("/result/return").and_then(Value::as_i64),
             made: value.pointer("/result/created") == Some(&Value::Bool(true)),

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::checks::Checks;
+use super::doctor::Doctor;
 use super::observer::{Keep, Observer};
 use super::top::{Top, rows};
 use crate::workload::actor::Actor;
@@ -58,6 +59,30 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let why = text(row.unwrap_or(&Value::Null), "/error/type");
     checks.equal("refused: error in top failures", "ECONNREFUSED", why);
 
+    let tried = account.get("unreachable").and_then(Value::as_array).context("no unreachable")?;
+    checks.equal("without a way: attempts", 2 * count, tried.len() as u64);
+    let known = Doctor::known(place)?.unsupported("flow_unstarted");
+    if let Some(why) = &known {
+        checks.note(format!("doctor: flow_unstarted is unsupported here: {why}"));
+    }
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        let code = tried.iter().find(|one| one.get(0).and_then(Value::as_str) == Some(address));
+        let code = code.and_then(|one| one.get(1)?.as_i64()).context("no error")?;
+        let error = format!("{:?}", nix::errno::Errno::from_raw(code as i32));
+        let failed = |line: &Value| {
+            text(line, "/network/peer/address") == address
+                && port_is(line, "peer", 7)
+                && text(line, "/error/type") == error
+                && text(line, "/flow/attribution") == "exact"
+        };
+        let due = if known.is_none() { count } else { 0 };
+        checks.equal(
+            format!("without a way to {address}: flow.fail with {error}"),
+            due,
+            events("flow.fail", &failed),
+        );
+    }
+
     for (what, at) in [("SO_LINGER of 0", "/aborting_port"), ("closed with data unread", "/unread_port")] {
         let port = number(at)?;
         for (side, word) in [("local", "sent"), ("peer", "received")] {
@@ -84,6 +109,24 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let dropped = total(row) + total(last("listen_drop", "/network/local/port", flooded));
     checks.equal("listen_drop of both listeners, by ListenDrops", number("/drops")?, dropped);
     checks.equal("full queue: process", true, of_us(row));
+
+    // Over kprobes what answers a segment is not seen.
+    let port = number("/stray/port")?;
+    let live =
+        Doctor::known(place)?.program("flow_reset_sent").is_some_and(|program| program.status == "live");
+    let strays = |line: &Value| {
+        port_is(line, "local", port)
+            && text(line, "/flow/reset") == "sent"
+            && text(line, "/flow/direction") == "inbound"
+            && text(line, "/network/peer/address").starts_with("10.9.")
+            && of_us(Some(line))
+    };
+    let sent = number("/stray/resets")?;
+    checks.at_least("stray acknowledgements: resets, by OutRsts", count, sent);
+    let due = if live { sent } else { 0 };
+    checks.equal("stray acknowledgements: flow.reset of the listener", due, events("flow.reset", &strays));
+    let row = last("reset_sent", "/network/local/port", port);
+    checks.equal("stray acknowledgements: process in top failures", live, of_us(row));
 
     let row = last("syn_flood", "/network/local/port", flooded);
     let half_open = number("/flooded/half_open")?;

@@ -35,15 +35,22 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let watch = Observer::start(place, &["file"], &["-f", &filter], Keep::Events)?;
     actor.tell("go")?;
     let told = actor.hear(place.patience(60))?;
+    let doctor = Doctor::ask(place, &[])?;
+    let resolves = doctor.unsupported("file_path");
+    if let Some(why) = &resolves {
+        checks.note(format!("paths are shown as passed here: {why}"));
+    }
     // What it removes at last is not asked for.
-    let mut done = expected(&told)?;
+    let mut done = expected(&told, resolves.is_none())?;
     let by_uring = told.get("by_uring").and_then(Value::as_u64).unwrap_or(0) as usize;
-    if let Some(why) = Doctor::ask(place, &[])?.unsupported("file_complete") {
+    let uring = if let Some(why) = doctor.unsupported("file_complete") {
         checks.note(format!("{by_uring} operations through io_uring are not seen here: {why}"));
         done.truncate(done.len() - by_uring);
+        false
     } else {
         checks.note(format!("{by_uring} of the operations through io_uring"));
-    }
+        true
+    };
     actor.rest(place.patience(20))?;
     let observed = watch.finish()?;
     observed.check_books(checks, &["file"])?;
@@ -60,6 +67,25 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         .collect();
     wrong.truncate(20);
     checks.none("operations whose event, path, result or error is another", &wrong);
+    let others: Vec<String> = observed
+        .events
+        .iter()
+        .take(done.len() - if uring { by_uring } else { 0 })
+        .filter(|event| {
+            let resolved = event.error.is_none() && (resolves.is_none() || event.name == "file.open");
+            // Calls on descriptors are resolved either way.
+            event.path_kind.as_deref() != Some(if resolved { "resolved" } else { "joined" })
+                && (resolved || event.error.is_some())
+        })
+        .map(|event| format!("{} {:?} {:?}", event.name, event.path_kind, event.error))
+        .collect();
+    checks.none("operations whose path is of another kind", &others);
+    let by_32_bits = told.get("by_32_bits").and_then(Value::as_u64).unwrap_or(0) as usize;
+    if by_32_bits == 0 {
+        checks.note("this kernel has no 32-bit ABI");
+    }
+    let shown = observed.events.iter().filter(|event| event.compat).count();
+    checks.equal("operations by the 32-bit ABI", by_32_bits, shown);
     let untimed: Vec<String> = observed
         .events
         .iter()
@@ -76,7 +102,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-fn expected(told: &Value) -> Result<Vec<Line>> {
+/// `resolved`: the paths are the kernel's own where a call succeeded.
+fn expected(told: &Value, resolved: bool) -> Result<Vec<Line>> {
     let done = told.get("done").and_then(Value::as_array).context("nothing was done")?;
     done.iter()
         .map(|entry| {
@@ -84,10 +111,11 @@ fn expected(told: &Value) -> Result<Vec<Line>> {
                 entry.get(key).and_then(Value::as_str).map(|coded| BASE64.decode(coded)).transpose()
             };
             let result = entry.get("result").and_then(Value::as_i64).context("no result")?;
+            let passed = (!resolved || result < 0) && entry.get("passed").is_some_and(Value::is_string);
             Ok(Line {
                 event: entry.get("event").and_then(Value::as_str).context("no event")?.to_owned(),
-                path: bytes("path")?,
-                old_path: bytes("old_path")?,
+                path: bytes(if passed { "passed" } else { "path" })?,
+                old_path: bytes(if passed { "old_passed" } else { "old_path" })?,
                 target: bytes("target")?,
                 created: entry.get("created") == Some(&Value::Bool(true)),
                 result,

@@ -1,7 +1,7 @@
 //! Who a process is: parent, executable behind symlinks, creation time, user, cgroup with its unit or container, and
 //! that two processes with the same pid are two.
 
-mod cgroups;
+pub mod cgroups;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

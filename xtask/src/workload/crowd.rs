@@ -11,13 +11,14 @@ use serde_json::json;
 
 use super::{Words, voice};
 
-/// Connections that carry something each second.
+/// Connections that carry something each second, where nothing else is said.
 const TALKING: usize = 20;
 
-/// Opens COUNT connections within this process (twice as many sockets), says `{"sockets":..}`, lets some of them talk
-/// until told `end`.
+/// Opens COUNT connections within this process (twice as many sockets), says `{"sockets":..}`, lets TALKING of them
+/// talk once a second until told `end`.
 pub fn play(words: &mut Words) -> Result<()> {
     let count: u32 = words.parse("COUNT")?;
+    let talking = words.optional("TALKING")?.unwrap_or(TALKING);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("setrlimit RLIMIT_NOFILE")?;
 
@@ -42,7 +43,7 @@ pub fn play(words: &mut Words) -> Result<()> {
             Ok(outcome) => return outcome,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
-                for (sender, receiver) in pairs.iter_mut().take(TALKING) {
+                for (sender, receiver) in pairs.iter_mut().take(talking) {
                     sender.write_all(&[b'c'; 1000])?;
                     receiver.read_exact(&mut [0; 1000])?;
                 }

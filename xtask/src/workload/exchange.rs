@@ -28,10 +28,18 @@ pub enum Kind {
     Threaded,
     /// One process, non-blocking.
     Epoll,
+    /// Accepts, reads and writes through io_uring, one connection after the other.
+    Uring,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Forking, Self::Threaded, Self::Epoll];
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Forking, Self::Threaded, Self::Epoll, Self::Uring];
+
+    /// Those that accept by accept(2).
+    pub const BY_CALL: [Self; 4] = [Self::Plain, Self::Forking, Self::Threaded, Self::Epoll];
+
+    /// Those that serve several connections at a time, and the one that asks for everything by a ring.
+    pub const BUSY: [Self; 4] = [Self::Forking, Self::Threaded, Self::Epoll, Self::Uring];
 
     pub const fn word(self) -> &'static str {
         match self {
@@ -39,6 +47,7 @@ impl Kind {
             Self::Forking => "forking",
             Self::Threaded => "threaded",
             Self::Epoll => "epoll",
+            Self::Uring => "uring",
         }
     }
 }
@@ -63,6 +72,20 @@ impl Family {
             Self::V6 => "v6",
             Self::MappedServer => "mapped-server",
             Self::MappedClient => "mapped-client",
+        }
+    }
+
+    /// Where the n-th connection comes from, so that no two of a run ever have the same ends: an address of its own; of
+    /// IPv6, whose loopback has one address only, a port of its own (`None`: that one does not exist).
+    fn comes_from(self, index: u32) -> Option<SocketAddr> {
+        /// Below the range that the kernel hands out by itself, and below what tests listen on.
+        const PORTS: std::ops::Range<u32> = 2_000..20_000;
+        let own = Ipv4Addr::from(0x7f01_0000 + index + 1);
+        let port = (PORTS.start + index) as u16;
+        match self {
+            Self::V4 | Self::MappedServer => Some((own, 0).into()),
+            Self::MappedClient => Some((own.to_ipv6_mapped(), 0).into()),
+            Self::V6 => PORTS.contains(&(PORTS.start + index)).then(|| (Ipv6Addr::LOCALHOST, port).into()),
         }
     }
 
@@ -297,6 +320,16 @@ mod tests {
         assert!(deals.iter().any(|d| d.late && !d.server_first));
         assert!(deals.iter().any(|d| d.response == 0));
         assert!(deals.iter().any(|d| d.response > 150_000));
+    }
+
+    #[test]
+    fn no_two_connections_come_from_the_same_place() {
+        for family in Family::ALL {
+            let places: std::collections::HashSet<_> = (0..5_000).map(|n| family.comes_from(n)).collect();
+            assert_eq!(places.len(), 5_000);
+            assert!(!places.contains(&None));
+        }
+        assert_eq!(Family::V6.comes_from(20_000), None);
     }
 
     #[test]

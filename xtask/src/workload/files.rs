@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::{Words, voice};
-use raw::call;
+use raw::{call, compat};
 
 /// What was done, in order: an event each.
 struct Log {
@@ -29,11 +29,18 @@ struct Done<'a> {
     old_path: Option<&'a [u8]>,
     target: Option<&'a [u8]>,
     created: bool,
+    /// The path and the old one as they were passed, where the kernel's own are others.
+    passed: Option<(&'a [u8], Option<&'a [u8]>)>,
 }
 
 impl<'a> Done<'a> {
     const fn of(event: &'a str, path: &'a [u8]) -> Self {
-        Self { event, path, old_path: None, target: None, created: false }
+        Self { event, path, old_path: None, target: None, created: false, passed: None }
+    }
+
+    const fn passed(mut self, path: &'a [u8], old_path: Option<&'a [u8]>) -> Self {
+        self.passed = Some((path, old_path));
+        self
     }
 
     const fn from(mut self, old: &'a [u8]) -> Self {
@@ -61,6 +68,8 @@ impl Log {
             "path": coded(done.path),
             "old_path": done.old_path.map(coded),
             "target": done.target.map(coded),
+            "passed": done.passed.map(|(path, _)| coded(path)),
+            "old_passed": done.passed.and_then(|(_, old_path)| old_path).map(coded),
             "created": done.created && result >= 0,
             "result": result,
         }));
@@ -92,6 +101,7 @@ pub fn play(words: &mut Words) -> Result<()> {
     // What must be there beforehand, so that nothing else than what is noted happens afterwards.
     let deep = vec!["d"; DEPTH].join("/");
     std::fs::create_dir_all(Path::new(&root).join(&deep))?;
+    let has_32_bits = compat::is_there()?;
     voice::say(&json!({"pid": std::process::id()}))?;
     voice::wait_for("go")?;
     let mut log = Log { done: Vec::new() };
@@ -101,10 +111,18 @@ pub fn play(words: &mut Words) -> Result<()> {
         }
         everything(&mut log, format!("{root}/{deep}").as_bytes(), b"deep")?;
     }
+    roundabout(&mut log, root.as_bytes())?;
     failures(&mut log, root.as_bytes())?;
     let before = log.done.len();
+    if has_32_bits {
+        by_32_bits(&mut log, root.as_bytes())?;
+    }
+    let by_32_bits = log.done.len() - before;
+    let before = log.done.len();
     by_uring(&mut log, root.as_bytes())?;
-    voice::say(&json!({"pid": std::process::id(), "done": log.done, "by_uring": log.done.len() - before}))?;
+    voice::say(&json!({
+        "pid": std::process::id(), "done": log.done, "by_uring": log.done.len() - before, "by_32_bits": by_32_bits,
+    }))?;
     std::fs::remove_dir_all(&root).with_context(|| format!("remove {root}"))
 }
 
@@ -195,6 +213,53 @@ fn everything(log: &mut Log, directory: &[u8], name: &[u8]) -> Result<()> {
     log.note(&Done::of("file.mkdir", &here), call::mkdirat(at, &name_text, 0o755));
     log.note(&Done::of("file.rmdir", &here), call::unlinkat(at, &name_text, libc::AT_REMOVEDIR));
     call::close(at);
+    Ok(())
+}
+
+/// By paths that are not those of what they lead to: through a symbolic link, `.` and `..`.
+fn roundabout(log: &mut Log, root: &[u8]) -> Result<()> {
+    let (real, way) = (join(root, b"real"), join(root, b"way"));
+    log.note(&Done::of("file.mkdir", &real), call::mkdir(&text(&real)?, 0o700));
+    log.note(&Done::of("file.symlink", &way).to(b"real"), call::symlink(&text(b"real")?, &text(&way)?));
+    let (there, further) = (join(&real, b"made"), join(&real, b"further"));
+    let (passed, on) = (join(&way, b".//made"), join(&way, b"../real/further"));
+    let (from, to) = (text(&passed)?, text(&on)?);
+    log.note(
+        &Done::of("file.create", &there).passed(&passed, None),
+        call::mknod(&from, libc::S_IFREG | 0o600),
+    );
+    log.note(
+        &Done::of("file.link", &further).from(&there).passed(&on, Some(&passed)),
+        call::link(&from, &to),
+    );
+    log.note(&Done::of("file.unlink", &further).passed(&on, None), call::unlink(&to));
+    log.note(
+        &Done::of("file.rename", &further).from(&there).passed(&on, Some(&passed)),
+        call::rename(&from, &to),
+    );
+    log.note(&Done::of("file.chmod", &further).passed(&on, None), call::chmod(&to, 0o640));
+    log.note(&Done::of("file.chown", &further).passed(&on, None), call::chown(&to, 0, 0));
+    log.note(&Done::of("file.truncate", &further).passed(&on, None), call::truncate(&to, 10));
+    log.note(&Done::of("file.unlink", &further).passed(&on, None), call::unlink(&to));
+    log.note(&Done::of("file.mkdir", &there).passed(&passed, None), call::mkdir(&from, 0o700));
+    log.note(&Done::of("file.rmdir", &there).passed(&passed, None), call::rmdir(&from));
+    log.note(&Done::of("file.unlink", &way), call::unlink(&text(&way)?));
+    log.note(&Done::of("file.rmdir", &real), call::rmdir(&text(&real)?));
+    Ok(())
+}
+
+/// What a 32-bit program does.
+fn by_32_bits(log: &mut Log, root: &[u8]) -> Result<()> {
+    let (here, other) = (join(root, b"by 32 bits"), join(root, b"other by 32 bits"));
+    let (path, other_path) = (text(&here)?, text(&other)?);
+    log.note(&Done::of("file.open", &here), compat::open(&path, libc::O_RDONLY, 0)?);
+    let made = compat::open(&path, libc::O_RDWR | libc::O_CREAT, 0o600)?;
+    call::close(log.note(&Done::of("file.open", &here).creating(), made));
+    log.note(&Done::of("file.rename", &other).from(&here), compat::rename(&path, &other_path)?);
+    log.note(&Done::of("file.unlink", &other), compat::unlink(&other_path)?);
+    log.note(&Done::of("file.mkdir", &here), compat::mkdir(&path, 0o700)?);
+    log.note(&Done::of("file.mkdir", &here), compat::mkdir(&path, 0o700)?);
+    log.note(&Done::of("file.rmdir", &here), compat::rmdir(&path)?);
     Ok(())
 }
 

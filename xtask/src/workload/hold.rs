@@ -9,16 +9,20 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::actor::{Actor, own_program};
-use super::{Words, voice};
+use super::{Words, namespace, voice};
 
 /// What each connection carries after it was told to close.
 const FAREWELL: &[u8] = b"goodbye";
 
 /// Two processes hold COUNT connections; the n-th has carried BYTES + n one way and twice that the other. Says both
 /// accounts, `{"port":..,"clients":[..],"servers":[..]}`, once when they stand and, told `close`, once when closed.
+/// `apart`: in a network namespace of their own.
 pub fn pair(words: &mut Words) -> Result<()> {
     let count: u32 = words.parse("COUNT")?;
     let bytes: u32 = words.parse("BYTES")?;
+    if words.optional::<String>("apart")?.is_some_and(|place| place == "apart") {
+        namespace::enter_own()?;
+    }
     let program = own_program()?;
     let args = [count.to_string(), bytes.to_string()];
     let limit = Duration::from_secs(30);

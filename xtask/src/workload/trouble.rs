@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ pub fn play(words: &mut Words) -> Result<()> {
     voice::say(&json!({"pid": std::process::id(), "netns": namespace::inode()?}))?;
     voice::wait_for("go")?;
     let refused = refused(count)?;
+    let unreachable = unreachable(count)?;
     let aborting = resets(count, Abort::Lingerless)?;
     let unread = resets(count, Abort::Unread)?;
     let resent = resent()?;
@@ -30,13 +31,14 @@ pub fn play(words: &mut Words) -> Result<()> {
     let before = listen_drops()?;
     full.overflow(count)?;
     let flooded = Flooded::start(4 * count)?;
+    let stray = Stray::start(count)?;
     // Some of it is sent again, and all of it stands in the socket table at the next look.
     std::thread::sleep(Duration::from_millis(2_500));
     voice::say(&json!({
-        "pid": std::process::id(), "refused_port": refused, "aborting_port": aborting, "unread_port": unread,
+        "pid": std::process::id(), "refused_port": refused, "unreachable": unreachable, "aborting_port": aborting, "unread_port": unread,
         "resent": {"port": resent.0, "retransmits": resent.1},
         "full": {"port": full.port}, "flooded": {"port": flooded.port, "half_open": flooded.half_open()?},
-        "drops": listen_drops()? - before,
+        "drops": listen_drops()? - before, "stray": {"port": stray.port, "resets": stray.resets},
     }))?;
     voice::wait_for("end")
 }
@@ -53,6 +55,20 @@ fn refused(count: u32) -> Result<u16> {
         ensure!(outcome.is_err(), "port {port} did not refuse");
     }
     Ok(port)
+}
+
+/// Attempts at addresses that this namespace has no way to: addresses and errors.
+fn unreachable(count: u32) -> Result<Vec<(String, i32)>> {
+    let far: [SocketAddr; 2] =
+        [(Ipv4Addr::new(192, 0, 2, 1), 7).into(), (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 7).into()];
+    let mut told = Vec::new();
+    for to in far {
+        for _ in 0..count {
+            let error = TcpStream::connect(to).err().and_then(|error| error.raw_os_error());
+            told.push((to.ip().to_string(), error.context("a way to nowhere")?));
+        }
+    }
+    Ok(told)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,12 +200,23 @@ impl Full {
 
 /// `ListenDrops` of this namespace.
 fn listen_drops() -> Result<u64> {
-    let text = fs::read_to_string("/proc/net/netstat").context("read /proc/net/netstat")?;
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
-    let names = lines.next().context("no TcpExt")?.split_whitespace();
-    let values = lines.next().context("no TcpExt")?.split_whitespace();
-    let found = names.zip(values).find(|(name, _)| *name == "ListenDrops").context("no ListenDrops")?;
-    found.1.parse().context("ListenDrops")
+    counter("/proc/net/netstat", "TcpExt:", "ListenDrops")
+}
+
+/// Resets that this namespace has sent.
+fn resets_sent() -> Result<u64> {
+    counter("/proc/net/snmp", "Tcp:", "OutRsts")
+}
+
+/// A counter of a table in which a line of names stands above one of numbers.
+fn counter(path: &str, kind: &str, wanted: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let mut lines = text.lines().filter(|line| line.starts_with(kind));
+    let names = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
+    let values = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
+    let found =
+        names.zip(values).find(|(name, _)| *name == wanted).with_context(|| format!("no {wanted}"))?;
+    found.1.parse().with_context(|| wanted.to_owned())
 }
 
 /// A listener that half-open requests have filled: SYNs whose senders are not there.
@@ -206,15 +233,10 @@ impl Flooded {
         listen(&listener, Backlog::new(Self::BACKLOG).context("backlog")?).context("listen")?;
         let port = port_of(&listener)?;
         route_to_nowhere()?;
-        // SAFETY: no pointers.
-        let fd =
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
-        Errno::result(fd).context("raw socket")?;
-        // SAFETY: a descriptor that the kernel has just given.
-        let raw = unsafe { OwnedFd::from_raw_fd(fd) };
+        let raw = raw_socket()?;
         for index in 0..syns {
             let from = SocketAddrV4::new(Ipv4Addr::new(10, 9, (index >> 8) as u8, index as u8), 1000);
-            send_syn(&raw, from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+            send_bare(&raw, SYN, from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
         }
         Ok(Self { port, _listener: listener })
     }
@@ -228,6 +250,36 @@ impl Flooded {
             .filter(|line| line.contains(&here) && line.split_whitespace().nth(3) == Some("03"))
             .count())
     }
+}
+
+/// A listener that was sent acknowledgements of what it had never said, and the resets that it answered with. After the
+/// flood, which has made the way to the senders.
+struct Stray {
+    port: u16,
+    resets: u64,
+    _listener: TcpListener,
+}
+
+impl Stray {
+    fn start(count: u32) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+        let port = port_of(&listener)?;
+        let before = resets_sent()?;
+        let raw = raw_socket()?;
+        for index in 0..count {
+            let from = SocketAddrV4::new(Ipv4Addr::new(10, 9, (index >> 8) as u8, index as u8), 2000);
+            send_bare(&raw, ACK, from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+        }
+        Ok(Self { port, resets: resets_sent()? - before, _listener: listener })
+    }
+}
+
+fn raw_socket() -> Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
+    Errno::result(fd).context("raw socket")?;
+    // SAFETY: a descriptor that the kernel has just given.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// 10.0.0.0/8 leads out of the loopback, and so to nobody.
@@ -256,13 +308,17 @@ fn route_to_nowhere() -> Result<()> {
     Ok(())
 }
 
-fn send_syn(raw: &OwnedFd, from: SocketAddrV4, to: SocketAddrV4) -> Result<()> {
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// A segment with one flag and nothing in it.
+fn send_bare(raw: &OwnedFd, flag: u8, from: SocketAddrV4, to: SocketAddrV4) -> Result<()> {
     let mut tcp = Vec::with_capacity(20);
     tcp.extend_from_slice(&from.port().to_be_bytes());
     tcp.extend_from_slice(&to.port().to_be_bytes());
     tcp.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
-    // Header of five words, SYN, a window, checksum, no urgent data.
-    tcp.extend_from_slice(&[5 << 4, 0x02, 0x10, 0, 0, 0, 0, 0]);
+    // Header of five words, flags, a window, checksum, no urgent data.
+    tcp.extend_from_slice(&[5 << 4, flag, 0x10, 0, 0, 0, 0, 0]);
     let mut pseudo = [from.ip().octets(), to.ip().octets()].concat();
     pseudo.extend_from_slice(&[0, 6, 0, tcp.len() as u8]);
     pseudo.extend_from_slice(&tcp);
@@ -281,6 +337,6 @@ fn send_syn(raw: &OwnedFd, from: SocketAddrV4, to: SocketAddrV4) -> Result<()> {
     packet.extend_from_slice(&tcp);
     let address = nix::sys::socket::SockaddrIn::from(to);
     nix::sys::socket::sendto(raw.as_raw_fd(), &packet, &address, nix::sys::socket::MsgFlags::empty())
-        .context("send a SYN")?;
+        .context("send a segment")?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! As much of io_uring as sending and receiving takes, one request at a time.
+//! As much of io_uring as accepting, sending and receiving takes, one request at a time.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -18,6 +18,7 @@ struct Params {
 const OFF_SQ_RING: i64 = 0;
 const OFF_CQ_RING: i64 = 0x800_0000;
 const OFF_SQES: i64 = 0x1000_0000;
+const OP_ACCEPT: u8 = 13;
 const OP_SEND: u8 = 26;
 const OP_RECV: u8 = 27;
 const ENTER_GETEVENTS: u32 = 1;
@@ -60,6 +61,13 @@ impl Ring {
         };
         let (submissions, completions, entries) = (map(OFF_SQ_RING)?, map(OFF_CQ_RING)?, map(OFF_SQES)?);
         Ok(Self { fd, submissions, completions, entries, params })
+    }
+
+    /// The next connection of a listener.
+    pub fn accept(&mut self, listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let fd = self.one(OP_ACCEPT, listener, 0, 0).context("io_uring accept")?;
+        // SAFETY: a descriptor that the kernel has just given.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 
     pub fn send(&mut self, socket: BorrowedFd<'_>, data: &[u8]) -> Result<usize> {

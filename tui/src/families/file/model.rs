@@ -3,6 +3,7 @@
 mod failures;
 mod give;
 mod groups;
+mod paths;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub use super::row::{Call, FileRow, Uses};
 use super::words;
 use crate::model::{Distribution, EventDraft, Histograms, Identity, Lookup, Processes, errno_name};
 use crate::records::file::{self, FileId, FileKind, Op, Record, What};
-use crate::records::{BootTime, Outside, ProcKey, Tid};
+use crate::records::{BootTime, Outside, ProcKey};
+use paths::Pending;
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
@@ -34,9 +36,6 @@ pub struct Gone {
     pub histograms: Vec<u8>,
 }
 
-/// Other paths that wait for their event; more have been lost.
-const OTHER_PATHS_MAX: usize = 1024;
-
 /// A process's use of one file.
 #[derive(Default)]
 struct Use {
@@ -52,7 +51,7 @@ struct Use {
 #[derive(Default)]
 pub struct FileModel {
     uses: HashMap<(ProcKey, FileId), Use>,
-    other_paths: HashMap<(ProcKey, Tid), Outside>,
+    pending: Pending,
     histograms: Histograms,
     failed: failures::Failed,
     ticks: u64,
@@ -78,14 +77,10 @@ impl FileModel {
         lookup: &mut dyn Lookup,
     ) -> Option<EventDraft> {
         let process = record.task.key;
-        let thread = (process, record.task.tid);
         let op = match record.what {
             What::Op(op) => op,
-            What::OtherPath => {
-                if self.other_paths.len() >= OTHER_PATHS_MAX {
-                    self.other_paths.clear();
-                }
-                self.other_paths.extend(record.path.clone().map(|path| (thread, path)));
+            What::OtherPath | What::Path => {
+                self.pending.put(record);
                 return None;
             }
             What::Name => {
@@ -96,7 +91,8 @@ impl FileModel {
         if op == Op::Open {
             self.name(process, record);
         }
-        let other = self.other_paths.remove(&thread);
+        let paths = self.pending.take(record);
+        let other = paths.other;
         let (old_path, target) = if op == Op::Symlink { (None, other) } else { (other, None) };
         let arguments = words::Arguments::of(op, record);
         let identity = processes.identify(&record.task, lookup);
@@ -105,14 +101,14 @@ impl FileModel {
         }
         let row = FileRow {
             identity,
-            path: record.path.clone(),
+            path: paths.path,
             file: record.file,
             error: words::error(record.result),
             call: Some(Call {
                 op,
                 tid: record.task.tid,
-                resolved: record.resolved,
-                truncated: record.truncated,
+                resolved: paths.resolved,
+                truncated: paths.truncated,
                 old_path,
                 target,
                 flags: arguments.flags,
@@ -317,7 +313,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::engine::synthetic::{Described, Shared};
-    use crate::records::Tgid;
 
     const START_NS: u64 = 10_000_000;
 
@@ -427,44 +422,5 @@ mod tests {
         assert!(model.rows(&processes, &machine, true).iter().all(|row| row.file.inode == 3));
         let gone = model.count(&frame(vec![(key(3), cell(2, 1))], 100), BootTime(1), &Processes::default());
         assert_eq!(gone.files, key(3).as_bytes());
-    }
-
-    #[test]
-    fn a_rename_takes_the_other_path_of_its_own_thread() {
-        let (mut processes, mut machine) = known();
-        let mut model = FileModel::default();
-        let record = |what, tid, path: &str| Record {
-            at: BootTime(1),
-            task: crate::records::TaskFacts {
-                key: ProcKey { tgid: Tgid(7), start: crate::records::StartTime(1) },
-                started: BootTime(START_NS),
-                tid: Tid(tid),
-                parent: Tgid(1),
-                uid: crate::records::Uid(0),
-                cgroup: crate::records::CgroupId(0),
-                comm: [0; 16],
-            },
-            what,
-            path: Some(path.into()),
-            resolved: false,
-            truncated: false,
-            result: 0,
-            duration_ns: None,
-            created: false,
-            file: FileId { device: 0, inode: 0, kind: FileKind::None },
-            detail: 0,
-            more: 0,
-            uring: false,
-            compat: false,
-        };
-        for (tid, path) in [(7, "/old"), (8, "/another")] {
-            let other = record(What::OtherPath, tid, path);
-            assert!(model.apply(&other, &mut processes, &mut machine).is_none());
-        }
-        let rename = record(What::Op(Op::Rename), 7, "/new");
-        let draft = model.apply(&rename, &mut processes, &mut machine).unwrap();
-        let column =
-            crate::columns::infos::<FileRow>().iter().position(|info| info.id == "old_path").unwrap();
-        assert_eq!(draft.facts.value(column), crate::columns::Value::Text(&"/old".into()));
     }
 }

@@ -21,7 +21,7 @@ use crate::model::{
     Distribution, EventDraft, Failure, Histograms, Lookup, Names, Processes, Series, errno_name,
 };
 use crate::records::flow::{Direction, Record, What};
-use crate::records::{BootTime, FlowId, NetnsId, ProcKey};
+use crate::records::{BootTime, ById, FlowId, NetnsId, ProcKey};
 use line::{bare, draft, own_by, row_of, uncount};
 pub use sweep::SocketFacts;
 pub use tick::FlowTotals;
@@ -53,7 +53,7 @@ struct Flow {
 /// Everything known of connections.
 #[derive(Default)]
 pub struct FlowModel {
-    flows: HashMap<FlowId, Flow>,
+    flows: ById<Flow>,
     /// Openings whose owner is awaited, in order of their deadlines.
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,
@@ -63,6 +63,7 @@ pub struct FlowModel {
     /// Where minted ids are found by what the socket table knows.
     minted: HashMap<Ends, FlowId>,
     sweep: u64,
+    reading: sweep::Reading,
     opens: u64,
     untracked: u64,
     totals: FlowTotals,

@@ -93,6 +93,27 @@ pub const PROGRAMS: &[Program] = &[
         ],
     },
     Program {
+        name: "flow_unstarted",
+        essential: false,
+        without: "attempts that fail before a handshake, for want of a route, are not told",
+        alternatives: &[
+            Alternative {
+                name: "fexit",
+                entry: "flow_unstarted_fexit",
+                hook: Hook::Fexit("__inet_stream_connect"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "tracepoint",
+                entry: "flow_unstarted_syscall",
+                hook: Hook::Tracepoint(&[("syscalls", "sys_exit_connect")]),
+                spares: &[],
+                blind: Some("attempts through io_uring or by 32-bit programs are not told"),
+            },
+        ],
+    },
+    Program {
         name: "flow_retransmit",
         essential: false,
         without: "segments sent again are in totals only, not in events and failures",

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,13 +23,15 @@ pub fn play(words: &mut Words) -> Result<()> {
     let family: Family = words.parse("FAMILY")?;
     let count: u32 = words.parse("COUNT")?;
     let to = family.connects_to(words.parse("PORT")?);
+    let places = AtomicU32::new(0);
+    let places = &places;
 
     std::thread::scope(|scope| {
         let fetching: Vec<_> = (0..AT_ONCE)
             .map(|first| {
                 scope.spawn(move || {
                     (first..count).step_by(AT_ONCE as usize).try_for_each(|index| {
-                        let account = fetch(kind, to, Deal::nth(index))
+                        let account = fetch(kind, family, to, places, Deal::nth(index))
                             .with_context(|| format!("request {index} to {to}"))?;
                         voice::say(&account.to_json())
                     })
@@ -42,11 +45,15 @@ pub fn play(words: &mut Words) -> Result<()> {
     })
 }
 
-fn fetch(kind: Kind, to: SocketAddr, deal: Deal) -> Result<Account> {
-    let mut stream = if kind == Kind::Epoll {
-        connect_without_blocking(to)?
-    } else {
-        TcpStream::connect(to).context("connect")?
+fn fetch(kind: Kind, family: Family, to: SocketAddr, places: &AtomicU32, deal: Deal) -> Result<Account> {
+    let mut stream = loop {
+        let from = family.comes_from(places.fetch_add(1, Ordering::Relaxed)).context("out of ports")?;
+        match connect(from, to, kind == Kind::Epoll) {
+            Ok(stream) => break stream,
+            // Somebody else has this port, or a connection of an earlier run is not quite over.
+            Err(Errno::EADDRINUSE | Errno::EADDRNOTAVAIL) => {}
+            Err(error) => return Err(error).context("connect"),
+        }
     };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -67,22 +74,32 @@ fn fetch(kind: Kind, to: SocketAddr, deal: Deal) -> Result<Account> {
     Ok(account)
 }
 
-fn connect_without_blocking(to: SocketAddr) -> Result<TcpStream> {
+/// Connects from a given place; without blocking, and then waits for the outcome, if told so.
+fn connect(from: SocketAddr, to: SocketAddr, at_once: bool) -> Result<TcpStream, Errno> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket::socket(family, SockType::Stream, flags, None).context("socket")?;
-    match socket::connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &SockaddrStorage::from(to)) {
+    let blocks = if at_once { SockFlag::SOCK_NONBLOCK } else { SockFlag::empty() };
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | blocks, None)?;
+    socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if from.port() == 0 {
+        // The port is chosen by connect(), which knows that it need only differ from others to the same peer.
+        socket::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+    }
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
+    match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) => {}
         Err(Errno::EINPROGRESS) => {
             let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-            let ready = poll(&mut waiting, PollTimeout::from(30_000_u16)).context("poll")?;
-            ensure!(ready == 1, "no connection within 30 s");
-            let error = socket::getsockopt(&socket, sockopt::SocketError).context("SO_ERROR")?;
-            ensure!(error == 0, "connect: {}", Errno::from_raw(error));
+            if poll(&mut waiting, PollTimeout::from(30_000_u16))? == 0 {
+                return Err(Errno::ETIMEDOUT);
+            }
+            match socket::getsockopt(&socket, sockopt::SocketError)? {
+                0 => {}
+                error => return Err(Errno::from_raw(error)),
+            }
         }
-        Err(error) => return Err(error).context("connect"),
+        Err(error) => return Err(error),
     }
     let stream = TcpStream::from(socket);
-    stream.set_nonblocking(false)?;
+    stream.set_nonblocking(false).map_err(|_| Errno::last())?;
     Ok(stream)
 }

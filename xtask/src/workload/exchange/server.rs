@@ -1,4 +1,4 @@
-//! The accepting side of an exchange, in four kinds.
+//! The accepting side of an exchange, in five kinds.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -14,6 +14,7 @@ use nix::unistd::{ForkResult, fork};
 use serde_json::json;
 
 use super::{Account, Deal, Family, Kind, LATE};
+use crate::workload::uring::Ring;
 use crate::workload::{Words, voice};
 
 const THREADS: u32 = 4;
@@ -32,6 +33,7 @@ pub fn play(words: &mut Words) -> Result<()> {
         Kind::Forking => forking(&listener, count),
         Kind::Threaded => threaded(&listener, count),
         Kind::Epoll => epoll(&listener, count),
+        Kind::Uring => uring(&listener, count),
     }
 }
 
@@ -88,15 +90,53 @@ fn threaded(listener: &TcpListener, count: u32) -> Result<()> {
     })
 }
 
+fn uring(listener: &TcpListener, count: u32) -> Result<()> {
+    let mut ring = Ring::new()?;
+    for _ in 0..count {
+        let stream = TcpStream::from(ring.accept(listener.as_fd())?);
+        let account = Account::new(stream.local_addr()?, stream.peer_addr()?);
+        let connection = Asked { ring: &mut ring, stream };
+        voice::say(&serve(connection, account)?.to_json())?;
+    }
+    Ok(())
+}
+
+/// A connection whose bytes go through a ring.
+struct Asked<'a> {
+    ring: &'a mut Ring,
+    stream: TcpStream,
+}
+
+impl Read for Asked<'_> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        self.ring.recv(self.stream.as_fd(), room).map_err(std::io::Error::other)
+    }
+}
+
+impl Write for Asked<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.ring.send(self.stream.as_fd(), bytes).map_err(std::io::Error::other)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A connection that is waited for, but not for ever.
+fn patient(stream: TcpStream) -> Result<TcpStream> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 fn accept(listener: &TcpListener) -> Result<(TcpStream, Account)> {
     let (stream, peer) = listener.accept().context("accept")?;
     let account = Account::new(stream.local_addr()?, peer);
-    Ok((stream, account))
+    Ok((patient(stream)?, account))
 }
 
-fn serve(mut stream: TcpStream, mut account: Account) -> Result<Account> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn serve(mut stream: impl Read + Write, mut account: Account) -> Result<Account> {
     let mut header = [0; Deal::HEADER];
     stream.read_exact(&mut header).context("read the header")?;
     let deal = Deal::from_header(&header)?;

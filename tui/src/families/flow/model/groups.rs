@@ -1,6 +1,6 @@
 //! Connections taken together, and the totals of those that are no longer kept: they never go backwards.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
@@ -11,19 +11,24 @@ use crate::families::flow::row::group::{By, GroupKey, GroupRow, Quantiles, Sums}
 use crate::model::Distribution;
 use crate::records::flow::Direction;
 
-/// Groups of one kind whose past is kept; what is beyond is in the group of what found no room.
+/// Groups of one kind whose past is kept; what is beyond is in the group of what found no room. From half of it on,
+/// those that nobody is in any more are let go.
 const GROUPS_MAX: usize = 10_000;
 
 /// What has been let go, by each kind of group.
 #[derive(Default)]
-pub(super) struct Folded([HashMap<GroupKey, Sums>; By::ALL.len()]);
+pub(super) struct Folded {
+    kinds: [HashMap<GroupKey, Sums>; By::ALL.len()],
+    /// How many groups of each were left when room was made last.
+    left: [usize; By::ALL.len()],
+}
 
 impl Folded {
     pub(super) fn add(&mut self, row: &FlowRow) {
         if row.direction.is_none() {
             return;
         }
-        for (kept, by) in self.0.iter_mut().zip(By::ALL) {
+        for (kept, by) in self.kinds.iter_mut().zip(By::ALL) {
             let mut key = key_of(row, by);
             if !kept.contains_key(&key) && kept.len() >= GROUPS_MAX {
                 key = GroupKey::Untracked;
@@ -32,8 +37,31 @@ impl Folded {
         }
     }
 
+    /// Where there is little room left, groups that have no connection any more go into what found no room: nobody sees
+    /// them, and whoever comes next must be able to keep what it has had.
+    pub(super) fn make_room<'a, I: Iterator<Item = &'a FlowRow>>(&mut self, rows: impl Fn() -> I) {
+        for ((kept, left), by) in self.kinds.iter_mut().zip(&mut self.left).zip(By::ALL) {
+            if kept.len() < (GROUPS_MAX / 2).max(*left + GROUPS_MAX / 10) {
+                continue;
+            }
+            let seen: HashSet<GroupKey> = rows().map(|row| key_of(row, by)).collect();
+            let mut gone = kept.remove(&GroupKey::Untracked).unwrap_or_default();
+            kept.retain(|key, sums| {
+                let stays = seen.contains(key);
+                if !stays {
+                    gone.merge(sums);
+                }
+                stays
+            });
+            if gone.connections > 0 {
+                kept.insert(GroupKey::Untracked, gone);
+            }
+            *left = kept.len();
+        }
+    }
+
     fn of(&self, by: By) -> &HashMap<GroupKey, Sums> {
-        let [process, owner, peer, port] = &self.0;
+        let [process, owner, peer, port] = &self.kinds;
         match by {
             By::Process => process,
             By::Owner => owner,
@@ -44,6 +72,16 @@ impl Folded {
 }
 
 impl Sums {
+    fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.tx_bytes += other.tx_bytes;
+        self.rx_bytes += other.rx_bytes;
+        self.retransmits += other.retransmits;
+        self.connect.merge(&other.connect);
+        self.first_byte.merge(&other.first_byte);
+        self.rtt.merge(&other.rtt);
+    }
+
     /// A process's distributions are counted by the kernel side, all but the round-trip times of what is open.
     fn add(&mut self, row: &FlowRow, distributions: bool) {
         self.connections += 1;

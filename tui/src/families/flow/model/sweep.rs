@@ -29,59 +29,80 @@ pub struct SocketFacts {
     pub holder: Option<ProcKey>,
 }
 
+/// A reading of the table that is being taken in: what only all of it tells.
+#[derive(Default)]
+pub(super) struct Reading {
+    listening: HashSet<(NetnsId, u16)>,
+    half_open: HalfOpen,
+    listeners: Vec<SocketFacts>,
+}
+
 impl FlowModel {
-    /// What exists at the start, with who holds it. After attaching: what records have told is not overwritten.
-    pub fn prime(&mut self, sockets: &[SocketFacts], processes: &Processes, now: BootTime) {
-        self.sweep(sockets, processes, now);
+    /// A reading of the socket table begins.
+    pub fn begin_sweep(&mut self) {
+        self.sweep += 1;
+        self.reading = Reading::default();
     }
 
-    /// Brings totals up to the socket table; what it no longer has, and no record closed, has ended.
-    pub fn sweep(&mut self, sockets: &[SocketFacts], processes: &Processes, now: BootTime) {
-        self.sweep += 1;
-        let listening: HashSet<(NetnsId, u16)> = sockets
-            .iter()
-            .filter(|socket| socket.state == State::Listen)
-            .map(|socket| (socket.netns, socket.local.port()))
-            .collect();
-        let half_open = HalfOpen::count(sockets);
+    /// Brings totals up to a part of the reading. What records have told is not overwritten.
+    pub fn sweep(&mut self, sockets: Vec<SocketFacts>, processes: &Processes, now: BootTime) {
         for socket in sockets {
-            let minted = if self.minted.is_empty() {
-                None
-            } else {
-                self.minted_at((socket.netns, socket.local, socket.peer))
-            };
-            let id = minted.unwrap_or(socket.id);
-            let queue = socket.queue.map(|queue| half_open.at(socket, queue));
-            if let Some(flow) = self.flows.get_mut(&id) {
-                if flow.ended.is_none() {
-                    flow.swept = self.sweep;
-                    // Accepted between the attaching of the program that tells of it and of the one that tells by whom.
-                    if flow.row.identity.is_none()
-                        && let Some(identity) = socket.holder.and_then(|key| processes.get(key))
-                    {
-                        let row = Arc::make_mut(&mut flow.row);
-                        row.identity = Some(Arc::clone(identity));
-                        row.attribution = Attribution::Inferred;
-                    }
-                    let before = flow.row.queue;
-                    update(&mut flow.row, socket, queue);
-                    if let Some(queue) = queue {
-                        let row = Arc::clone(&flow.row);
-                        self.watch_queue(&row, before, queue, now);
-                    }
+            match socket.state {
+                State::Listen => {
+                    self.reading.listening.insert((socket.netns, socket.local.port()));
+                    self.reading.listeners.push(socket);
                 }
-                continue;
+                State::SynRecv => self.reading.half_open.count(&socket),
+                _ => self.take_in(&socket, None, processes, now),
             }
-            if matches!(socket.state, State::Closed | State::TimeWait | State::SynRecv | State::SynSent) {
-                continue;
-            }
-            let mut row = Arc::new(primed(socket, id, &listening, processes));
-            update(&mut row, socket, queue);
-            if self.keep(Arc::unwrap_or_clone(row), BootTime(0), false)
-                && let Some(flow) = self.flows.get_mut(&id)
-            {
+        }
+    }
+
+    /// The reading is over: who listens has the requests that wait there.
+    pub fn end_sweep(&mut self, processes: &Processes, now: BootTime) {
+        let reading = std::mem::take(&mut self.reading);
+        for listener in &reading.listeners {
+            let queue = listener.queue.map(|queue| reading.half_open.at(listener, queue));
+            self.take_in(listener, queue, processes, now);
+        }
+    }
+
+    fn take_in(&mut self, socket: &SocketFacts, queue: Option<Queue>, processes: &Processes, now: BootTime) {
+        let minted = if self.minted.is_empty() {
+            None
+        } else {
+            self.minted_at((socket.netns, socket.local, socket.peer))
+        };
+        let id = minted.unwrap_or(socket.id);
+        if let Some(flow) = self.flows.get_mut(&id) {
+            if flow.ended.is_none() {
                 flow.swept = self.sweep;
+                // Accepted between the attaching of the program that tells of it and of the one that tells by whom.
+                if flow.row.identity.is_none()
+                    && let Some(identity) = socket.holder.and_then(|key| processes.get(key))
+                {
+                    let row = Arc::make_mut(&mut flow.row);
+                    row.identity = Some(Arc::clone(identity));
+                    row.attribution = Attribution::Inferred;
+                }
+                let before = flow.row.queue;
+                update(&mut flow.row, socket, queue);
+                if let Some(queue) = queue {
+                    let row = Arc::clone(&flow.row);
+                    self.watch_queue(&row, before, queue, now);
+                }
             }
+            return;
+        }
+        if matches!(socket.state, State::Closed | State::TimeWait | State::SynRecv | State::SynSent) {
+            return;
+        }
+        let mut row = Arc::new(primed(socket, id, &self.reading.listening, processes));
+        update(&mut row, socket, queue);
+        if self.keep(Arc::unwrap_or_clone(row), BootTime(0), false)
+            && let Some(flow) = self.flows.get_mut(&id)
+        {
+            flow.swept = self.sweep;
         }
     }
 
@@ -110,12 +131,8 @@ impl FlowModel {
 struct HalfOpen(HashMap<(NetnsId, u16), Vec<IpAddr>>);
 
 impl HalfOpen {
-    fn count(sockets: &[SocketFacts]) -> Self {
-        let mut counted = Self::default();
-        for socket in sockets.iter().filter(|socket| socket.state == State::SynRecv) {
-            counted.0.entry((socket.netns, socket.local.port())).or_default().push(socket.local.ip());
-        }
-        counted
+    fn count(&mut self, request: &SocketFacts) {
+        self.0.entry((request.netns, request.local.port())).or_default().push(request.local.ip());
     }
 
     /// A listener's queue with what it has of them.

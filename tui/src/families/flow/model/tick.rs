@@ -82,6 +82,8 @@ impl FlowModel {
                 rx += rates.rx_bytes_per_s;
             }
         }
+        let flows = &self.flows;
+        self.folded.make_room(|| flows.values().map(|flow| flow.row.as_ref()));
         let measured = seconds > 0.0;
         self.totals = FlowTotals {
             live,
