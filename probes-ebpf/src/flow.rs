@@ -4,6 +4,7 @@
 mod data;
 mod line;
 mod trouble;
+mod udp;
 mod unstarted;
 
 use aya_ebpf::{

@@ -30,6 +30,7 @@ pub static MACHINE: Machine = Machine {
     retransmit_error: ABSENT,
     uring_complete: 0,
     uring_submit: 0,
+    skb_pkt_type: ABSENT,
 };
 
 /// One offset by its name.
@@ -75,5 +76,6 @@ getters!(
     text_low,
     text_high,
     retransmit_error,
-    uring_complete
+    uring_complete,
+    skb_pkt_type
 );

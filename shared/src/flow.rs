@@ -1,5 +1,7 @@
 //! `flow`: connections of the machine's sockets.
 
+pub mod udp;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::record::{Header, Task};
@@ -17,7 +19,7 @@ pub const KIND_DATA: u16 = 8;
 
 /// Records that are candidate output lines; the others supplement them.
 pub const fn is_event(kind: u16) -> bool {
-    kind != KIND_OWNER && kind != KIND_DATA
+    kind != KIND_OWNER && kind != KIND_DATA && kind != udp::KIND_SOCKET_CLOSED
 }
 
 /// The kernel side had not seen the socket before this record.

@@ -102,6 +102,7 @@ offsets! {
     sock_flags: "sock"."__sk_common.skc_flags",
     sock_err: "sock"."sk_err",
     sock_protocol: "sock"."sk_protocol",
+    sock_type: "sock"."sk_type",
     sock_shutdown: "sock"."sk_shutdown",
     inet_sport: "inet_sock"."inet_sport",
     net_inum: "net"."ns.inum",
@@ -151,6 +152,9 @@ offsets! {
     skb_iif: "sk_buff"."skb_iif",
     skb_dst: "sk_buff"."_skb_refdst",
     skb_head: "sk_buff"."head",
+    skb_end: "sk_buff"."end",
+    shared_gso_size: "skb_shared_info"."gso_size",
+    shared_gso_segs: "skb_shared_info"."gso_segs",
     skb_data: "sk_buff"."data",
     skb_network: "sk_buff"."network_header",
     skb_transport: "sk_buff"."transport_header",
@@ -204,6 +208,8 @@ pub struct Machine {
     pub uring_complete: u32,
     /// Not 0: io_uring_submit_req, or _sqe, tells the request.
     pub uring_submit: u32,
+    /// Where `pkt_type` of `sk_buff` is, in bits from its beginning; [`ABSENT`]: it has none.
+    pub skb_pkt_type: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 80);
+const _: () = assert!(size_of::<Machine>() == 84);

@@ -86,6 +86,19 @@ pub enum Faces {
     EventOnly,
 }
 
+/// Whether a value is what was measured, or the nearest that can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Estimate {
+    No,
+    /// By its nature: a percentile read off buckets.
+    Always,
+    /// In rows whose column with this id holds this word.
+    Where(&'static str, &'static str),
+}
+
+/// Stands before what is estimated.
+pub const ESTIMATED: &str = "~";
+
 /// Room and precedence in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
@@ -127,6 +140,7 @@ pub struct Info {
     pub unit: Unit,
     pub kind: Kind,
     pub faces: Faces,
+    pub estimate: Estimate,
     /// One line for help and docs: what it is, from which field or hook.
     pub help: &'static str,
 }
@@ -134,7 +148,17 @@ pub struct Info {
 impl Info {
     /// A column that is only a name so far; the builders below add where it shows.
     pub const fn new(id: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { id, keys: &[], json: None, cell: None, unit: Unit::Plain, kind, faces: Faces::All, help }
+        Self {
+            id,
+            keys: &[],
+            json: None,
+            cell: None,
+            unit: Unit::Plain,
+            kind,
+            faces: Faces::All,
+            estimate: Estimate::No,
+            help,
+        }
     }
 
     #[must_use]
@@ -165,6 +189,21 @@ impl Info {
     pub const fn faces(mut self, faces: Faces) -> Self {
         self.faces = faces;
         self
+    }
+
+    #[must_use]
+    pub const fn estimated(mut self, estimate: Estimate) -> Self {
+        self.estimate = estimate;
+        self
+    }
+
+    /// The value of this column is estimated in this row.
+    pub fn is_estimate(&self, facts: &dyn Facts) -> bool {
+        match self.estimate {
+            Estimate::No => false,
+            Estimate::Always => true,
+            Estimate::Where(id, word) => facts.named(id) == Value::Word(word),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Family {
         match self {
             Self::Process | Self::Syscall => &[],
             Self::File => &["file_path"],
-            Self::Flow => &["flow_receive", "flow_send"],
+            Self::Flow => &["flow_receive", "flow_send", "flow_udp_send", "flow_udp_close"],
             Self::Drop => &["drop_owner", "drop_udp", "drop_queue"],
             Self::Dns => &["dns_owner", "dns_sender"],
         }

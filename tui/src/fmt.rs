@@ -135,6 +135,26 @@ pub fn fit(text: &str, cells: usize) -> String {
     fit_with(text, cells, '\u{2026}')
 }
 
+/// As [`fit`]; of a path the end is kept, which tells one file from the next.
+pub fn fit_path(text: &str, cells: usize) -> String {
+    if text.width() <= cells || !text.starts_with('/') {
+        return fit(text, cells);
+    }
+    let Some(room) = cells.checked_sub(1) else { return String::new() };
+    let mut used = 0;
+    let kept = text.char_indices().rev().take_while(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used <= room
+    });
+    let mut from = kept.last().map_or(text.len(), |(at, _)| at);
+    // What combines with a character that is cut off goes with it.
+    while let Some(c) = text.get(from..).and_then(|rest| rest.chars().next()).filter(|c| c.width() == Some(0))
+    {
+        from += c.len_utf8();
+    }
+    format!("\u{2026}{}", text.get(from..).unwrap_or_default())
+}
+
 /// As [`fit`], with a mark of the caller's (one cell wide).
 pub fn fit_with(text: &str, cells: usize, mark: char) -> String {
     if text.width() <= cells {
@@ -158,6 +178,15 @@ pub fn fit_with(text: &str, cells: usize, mark: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_path_the_end_is_kept() {
+        assert_eq!(fit_path("/srv/shop/stock.pipe", 12), "…/stock.pipe");
+        assert_eq!(fit_path("/srv/a", 6), "/srv/a");
+        assert_eq!(fit_path("no path at all", 8), "no path…");
+        assert_eq!(fit_path("/日本語", 4), "…語");
+        assert_eq!(fit_path("/abc", 0), "");
+    }
 
     #[test]
     fn a_number_never_shows_four_digits_before_its_prefix() {

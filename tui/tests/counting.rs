@@ -18,7 +18,10 @@ const MEMBER: ProcKey = ProcKey { tgid: Tgid(7), start: StartTime(100) };
 fn frame(at: u64, connects: u64) -> (BootTime, Frame) {
     let bucket = bucket_of(23_000_000);
     let key = HistogramKey { start_ns: SECOND + 5, subject: 0, tgid: 7, what: WHAT_CONNECT, bucket };
-    (BootTime(at), Frame::Flow(flow::model::Frame { histograms: vec![(key, connects)] }))
+    (
+        BootTime(at),
+        Frame::Flow(flow::model::Frame { histograms: vec![(key, connects)], datagrams: Vec::new() }),
+    )
 }
 
 #[test]
@@ -45,7 +48,7 @@ fn counts_of_a_process_are_kept_as_long_as_it_is_known() {
 
     for (at, connects) in [(2, 3), (3, 5)] {
         clock.set(BootTime(at * SECOND));
-        core.count(&mut sources);
+        core.count(&mut sources, None);
         core.tick(Duration::from_secs(1));
         assert_eq!(core.flow.distribution(MEMBER, WHAT_CONNECT).unwrap().count(), connects);
     }
@@ -56,6 +59,6 @@ fn counts_of_a_process_are_kept_as_long_as_it_is_known() {
     core.sweep_processes();
     clock.set(BootTime(30 * SECOND));
     core.tick(Duration::from_secs(1));
-    core.count(&mut sources);
+    core.count(&mut sources, None);
     assert!(core.flow.distribution(MEMBER, WHAT_CONNECT).is_none());
 }

@@ -12,6 +12,7 @@ use fluoro_shared::drop::DropKey;
 use fluoro_shared::file::{FileCell, FileKey, Submitted};
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramSocket};
 use fluoro_shared::histogram::HistogramKey;
 use fluoro_shared::inflight::Stamp;
 use fluoro_shared::ledger::Counts;
@@ -81,6 +82,9 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("COLLISIONS", 4, 8),
         ("RECOVERED", 4, 8),
         ("SPARED", 4, 4),
+        ("DATAGRAMS", size_of::<DatagramKey>(), size_of::<DatagramCount>()),
+        ("DATAGRAM_SOCKETS", 8, size_of::<DatagramSocket>()),
+        ("DATAGRAMS_OTHER", 4, 32),
     ];
     let rings: Vec<String> = (0..fluoro_shared::RINGS).map(|index| format!("RING{index}")).collect();
     widths.extend(rings.iter().map(|name| (name.as_str(), 0, 0)));
@@ -102,7 +106,8 @@ fn maps_are_as_wide_as_the_shared_types() {
     assert_eq!(
         others,
         BTreeSet::from([
-            "CLOSED", "EXITED", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH", "SENDERS", "SIGHTS"
+            "CLOSED", "EXITED", "HANDED", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH", "SENDERS",
+            "SENT", "SIGHTS"
         ])
     );
 }

@@ -289,6 +289,7 @@ fn full_flow() -> FlowRow {
             out_of_order: Some(10),
             delivery_bytes_per_s: Some(11),
         },
+        datagrams: None,
         queue: Some(Queue { waiting: 1, backlog: 2, half_open: 3, drops: Some(4) }),
         end: Some(End::Timeout),
         reset: None,

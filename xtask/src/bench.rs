@@ -31,6 +31,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("files", files::opens),
     ("mkdir", files::mkdir),
     ("console", console::standing),
+    ("keys", console::keys),
     ("scale", scale::play),
     ("start", console::start),
     ("exit", console::exit),

@@ -13,6 +13,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use serde_json::{Value, json};
 
 use crate::prove::{self, Outcome, Place};
+use crate::screens;
 
 /// Begins every line that the host is meant to read.
 pub const MARK: &str = "@fluoro ";
@@ -50,6 +51,9 @@ fn play(words: &[String]) -> Result<()> {
         hooks,
         guest: Some(release),
     };
+    if names == [screens::WORD] {
+        return screens::take(&place, &mut |shot| say(&json!({ "shot": shot })));
+    }
     if names.is_empty() || names.iter().any(|name| name == "hooks") {
         say(&json!({ "support": prove::support(&place)? }));
     }
@@ -96,7 +100,7 @@ fn furnish() -> Result<()> {
         nix::errno::Errno::result(unsafe { libc::dup2(console.as_raw_fd(), descriptor) }).context("dup2")?;
     }
     load_modules()?;
-    let name = CString::new("guest").context("host name")?;
+    let name = CString::new("web-1").context("host name")?;
     // SAFETY: the name is readable for the length given.
     nix::errno::Errno::result(unsafe { libc::sethostname(name.as_ptr(), 5) }).context("sethostname")?;
     crate::workload::namespace::loopback_up()

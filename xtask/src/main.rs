@@ -6,6 +6,8 @@ mod binaries;
 mod ebpf;
 mod guest;
 mod prove;
+mod screens;
+mod shot;
 mod test;
 mod tidy;
 mod tool;
@@ -36,12 +38,20 @@ const COMMANDS: &[(&str, &str, &str, Run)] = &[
         "play scenarios on Debian's kernels in QEMU",
         vm::main,
     ),
+    (
+        "screens",
+        "",
+        "take the pictures of the pages in a guest: assets/screens, docs/workflows.md",
+        screens::main,
+    ),
     ("bench", "[NAME ..]", "measure what is budgeted", bench::main),
     ("workload", "NAME ..", "one of the programs that scenarios observe", workload::main),
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // What a workload is called with may be anything.
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if std::process::id() == 1 {
         guest::main(&args);
     }

@@ -22,6 +22,7 @@ mod filters;
 mod flows;
 mod ground;
 mod groups;
+mod hostile;
 mod identity;
 mod leave_no_trace;
 mod mkdir;
@@ -35,13 +36,17 @@ mod processes;
 pub mod pty;
 mod refusals;
 mod run;
+pub mod session;
 mod sigpipe;
 mod starved;
 mod storm;
 mod syscalls;
+mod terminal;
 mod top;
+mod udp;
 mod wire;
 pub mod witness;
+pub mod workflows;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -84,9 +89,20 @@ pub struct Outcome {
 
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
-/// What no kernel has a part in is played once, on the host; and what takes programs that guests do not have.
-const HOST_ONLY: &[&str] =
-    &["wire", "filters", "groups", "sigpipe", "no-privileges", "no-btf", "not-a-terminal", "usage"];
+/// What no kernel has a part in is played once, on the host.
+const HOST_ONLY: &[&str] = &[
+    "wire",
+    "filters",
+    "groups",
+    "sigpipe",
+    "workflows",
+    "terminal",
+    "hostile",
+    "no-privileges",
+    "no-btf",
+    "not-a-terminal",
+    "usage",
+];
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
 const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
@@ -107,6 +123,7 @@ pub const PER_KERNEL: &[&str] = &[
     "identity",
     "dns",
     "drops",
+    "udp",
     "ground",
     "hooks",
     "syscalls",
@@ -130,6 +147,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("dns", dns::play),
     ("wire", wire::play),
     ("drops", drops::play),
+    ("udp", udp::play),
     ("top", top::play),
     ("groups", groups::play),
     ("contributed", contributed::play),
@@ -140,6 +158,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("filters", filters::play),
     ("sigpipe", sigpipe::play),
     ("leave-no-trace", leave_no_trace::play),
+    ("workflows", workflows::play),
+    ("terminal", terminal::play),
+    ("hostile", hostile::play),
     ("ground", ground::play),
     ("hooks", alternatives::play),
     ("doctor", refusals::doctor),
@@ -158,7 +179,7 @@ struct Skip(String);
 /// depend on the hook.
 const PER_HOOK: &[(&str, &[&str])] = &[
     ("process_", &["processes"]),
-    ("flow_", &["flows", "storm", "failures-first"]),
+    ("flow_", &["flows", "storm", "failures-first", "udp"]),
     ("syscall_", &["syscalls"]),
     ("dns_", &["dns"]),
     ("drop_", &["drops"]),
@@ -332,7 +353,7 @@ impl Place {
     }
 
     /// Time for something that takes this long at most on the host: emulated guests are slower.
-    fn patience(&self, seconds: u64) -> std::time::Duration {
+    pub fn patience(&self, seconds: u64) -> std::time::Duration {
         std::time::Duration::from_secs(if self.guest.is_some() { seconds * 4 } else { seconds })
     }
 

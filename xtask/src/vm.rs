@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::binaries;
 use crate::prove::{Outcome, PER_KERNEL, Verdict};
+use crate::shot::Shot;
 use kernels::Kernel;
 
 /// Series of the matrix; the last is the newest there is.
@@ -47,6 +48,7 @@ pub struct Told {
     /// What each alternative of each program is worth there, as doctor gives it.
     pub support: Option<Value>,
     pub outcomes: Vec<Outcome>,
+    pub shots: Vec<Shot>,
 }
 
 pub fn main(args: &[String]) -> Result<()> {
@@ -129,6 +131,21 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
         support::write(&all)?;
     }
     Ok(all.into_iter().flat_map(|(_, told)| told.outcomes).collect())
+}
+
+/// Screens that a guest takes when it is told this word: on the kernel where every first choice of hook works.
+pub fn shots(word: &str) -> Result<Vec<Shot>> {
+    let kernels = kernels::provision(&["6.12"])?;
+    let binaries = binaries::build()?;
+    let mut shots = Vec::new();
+    for guest in guests(&kernels, &[word.to_owned()], Boots::Plain) {
+        let told = boot::play(&guest, &binaries);
+        if let Some(Outcome { verdict: Verdict::Failed(problem), .. }) = told.outcomes.first() {
+            bail!("{}: {problem}", guest.label);
+        }
+        shots.extend(told.shots);
+    }
+    Ok(shots)
 }
 
 fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> {

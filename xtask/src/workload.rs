@@ -5,6 +5,7 @@
 pub mod actor;
 pub mod calls;
 pub mod crowd;
+pub mod datagrams;
 pub mod deeds;
 pub mod dns;
 pub mod drops;
@@ -12,9 +13,11 @@ pub mod exchange;
 pub mod failing;
 pub mod files;
 pub mod hold;
+pub mod hostile;
 pub mod http;
 pub mod namespace;
 pub mod nft;
+pub mod routine;
 pub mod spawner;
 pub mod storm;
 pub mod trouble;
@@ -47,6 +50,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("exit", "CODE|signal:N [MILLISECONDS]", "ends as told", spawner::exit),
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
+    ("datagrams", "COUNT", "datagrams in every way, in a namespace of its own, when told", datagrams::play),
     ("dns-serve", "ADDRESS PORT", "a name server that is not always honest", dns::serve),
     ("dns-ask", "ADDRESS PORT WORD ROUNDS", "asks it everything when told, and connects", dns::ask),
     ("hold", "COUNT BYTES [apart]", "connections that stay open until told", hold::pair),
@@ -64,12 +68,23 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("wire-end", "talk|serve NUMBER COUNT", "one of the two", wire::end),
     ("files", "DIR ROUNDS", "everything that can be done to files, when told", files::play),
     ("activity", "DIR ROUNDS", "known bytes by every call, when told", files::activity::play),
-    ("file-storm", "COUNT PATH", "opens and closes at full speed, when told", files::activity::storm),
+    (
+        "file-storm",
+        "COUNT PATH [SECONDS]",
+        "opens and closes at full speed, when told",
+        files::activity::storm,
+    ),
     ("mkdir", "WAY DIR", "a folder made twice in one of the ways, when told", files::mkdir::play),
     ("mkdirs", "DIR", "a folder each time it is told", files::mkdir::many),
     ("deeds", "DIR COUNT SPIN_MS", "something of every family, when told", deeds::play),
     ("devour", "MIB", "takes memory, when told", deeds::devour),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
+    ("hostile", "COUNT PER_MS CHILDREN", "names that try to drive a terminal, when told", hostile::play),
+    ("service", "DIR WAIT_MS", "requests that wait for one file, until told", routine::service),
+    ("refused", "PAUSE_MS", "connections that a port refuses, until told", routine::refused),
+    ("errands", "PROGRAM DIR PAUSE_MS", "short-lived children, until told", routine::errands),
+    ("errand", "DIR PORT", "a file and a refused connection, at once over", routine::errand),
+    ("reads", "PATH PAUSE_MS", "reads a file, until told", routine::reads),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];
 

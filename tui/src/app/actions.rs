@@ -196,7 +196,7 @@ fn table() -> Vec<Action> {
             Act::Scopes,
             &[c('O')],
             "choose scope",
-            "Narrow every view to its owner, user, peer, port, path",
+            "Narrow every view to its owner, user, peer, port, path or call",
         ),
         action(M, Act::Unscope, &[k(K::Backspace)], "unscope", "Take the last scope away"),
         action(M, Act::Filter, &[c('/')], "filter", "Type a filter; rows follow as you type").footer(1),

@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use crate::views::FACES;
+use crate::views::{FACES, Face};
 use crate::widgets::width;
 
 /// The parts of the screen. A part without room is empty, never absent.
@@ -74,21 +74,44 @@ fn split(body: Rect, details: bool) -> (Rect, Rect) {
     (table, Rect { y: table.bottom(), height: pane, ..body })
 }
 
-/// The cells of each tab on the line of tabs: start and end column, in the order of the faces.
-pub fn tab_spans() -> Vec<(u16, u16)> {
-    let mut x = 1;
-    let mut spans = vec![];
-    for face in &FACES {
-        // A blank on both sides belongs to the tab, so that the mark of the one in front has an edge.
-        let end = x + width(face.title) + 4;
-        spans.push((x - 1, end - 1));
-        x = end;
-    }
-    spans
+/// A tab: its cells on the line of tabs from start to end, and as much of its title as there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tab {
+    pub from: u16,
+    pub to: u16,
+    pub title: &'static str,
+}
+
+/// Letters of a title that still tell which it is.
+const SHORT: usize = 4;
+
+/// The tabs of a line this wide, in the order of the faces: every one of them is there.
+pub fn tabs(room: u16) -> Vec<Tab> {
+    // A blank on both sides belongs to a tab, so that the mark of the one in front has an edge; where room is short
+    // neighbours share it.
+    let whole = |edge| place(edge, usize::MAX);
+    [whole(2), whole(1), place(1, SHORT)]
+        .into_iter()
+        .find(|tabs| tabs.last().is_some_and(|tab| tab.to <= room))
+        .unwrap_or_else(|| place(1, 0))
+}
+
+fn place(edges: u16, letters: usize) -> Vec<Tab> {
+    let mut from = 0;
+    let tab = |face: &Face| {
+        let title = face.title.get(..letters.min(face.title.len())).unwrap_or(face.title);
+        let blank = u16::from(!title.is_empty());
+        let to = from + 1 + blank + width(title) + edges;
+        let tab = Tab { from, to, title };
+        from = to;
+        tab
+    };
+    FACES.iter().map(tab).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -118,5 +141,16 @@ mod tests {
     #[test]
     fn a_note_moves_nothing_on_a_screen_of_usual_height() {
         assert_eq!(Layout::of((80, 24), false, false), Layout::of((80, 24), true, false));
+    }
+
+    #[test]
+    fn every_view_has_its_tab_at_any_usual_width() {
+        for room in [200, 80, 60, 40, 24] {
+            let tabs = tabs(room);
+            assert_eq!(tabs.len(), FACES.len());
+            assert!(tabs.windows(2).all(|two| two[0].to == two[1].from), "{tabs:?}");
+            assert!(tabs.last().is_some_and(|tab| tab.to <= room), "{room}: {tabs:?}");
+        }
+        assert!(tabs(80).iter().zip(&FACES).all(|(tab, face)| tab.title == face.title));
     }
 }

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use crate::app::actions::{Act, Mode};
 use crate::app::state::{Layer, State};
-use crate::columns::Info;
+use crate::columns::{ESTIMATED, Info};
 use crate::model::Scope;
 use crate::theme::Role;
 use crate::views::{details, face};
@@ -83,6 +83,9 @@ pub fn help_lines(state: &State, room: u16) -> Vec<Line> {
     let place = state.place();
     if !place.infos.is_empty() {
         section(&mut lines, &format!("Columns of {}", face(state.view).title));
+        for (mark, meaning) in MARKS {
+            pair(&mut lines, mark, 16, meaning, Role::Text, room);
+        }
         for info in place.infos {
             pair(&mut lines, title_of(info), 16, info.help, Role::Text, room);
         }
@@ -98,6 +101,15 @@ pub fn help_lines(state: &State, room: u16) -> Vec<Line> {
     }
     lines
 }
+
+/// What stands in place of a value, or before it.
+const MARKS: [(&str, &str); 2] = [
+    ("-", "not known, or does not apply"),
+    (
+        ESTIMATED,
+        "estimated: a percentile read off buckets, an owner inferred from who holds the socket, a sample",
+    ),
+];
 
 const FILTERS: [(&str, &str); 7] = [
     ("nginx", "any text column contains it, in any case"),

@@ -6,7 +6,7 @@ use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Position, Rect};
 
 use crate::app::actions::{Act, Step};
-use crate::app::layout::tab_spans;
+use crate::app::layout::tabs;
 use crate::app::state::{Layer, State};
 use crate::app::update::{Effect, act, details, scroll, sort_on};
 use crate::model::View;
@@ -68,7 +68,7 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
         return vec![];
     }
     if layout.tabs.contains(at) {
-        let hit = tab_spans().iter().position(|(from, to)| (*from..*to).contains(&at.x));
+        let hit = tabs(layout.tabs.width).iter().position(|tab| (tab.from..tab.to).contains(&at.x));
         return match hit.and_then(|tab| FACES.get(tab)) {
             Some(face) => act(state, Act::Show(face.view)),
             None => vec![],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
-use crate::app::layout::{Layout, tab_spans};
+use crate::app::layout::{Layout, Tab, tabs};
 use crate::app::overlay;
 use crate::app::state::{Choice, FilterEdit, Layer, State};
 use crate::columns::{Info, Unit, Value};
@@ -66,13 +66,14 @@ fn indent(area: Rect, by: u16) -> Rect {
 }
 
 fn draw_tabs(state: &State, area: Rect, cells: &mut Buffer) {
-    for (face, (from, to)) in FACES.iter().zip(tab_spans()) {
+    for (face, Tab { from, to, title }) in FACES.iter().zip(tabs(area.width)) {
         let place = Rect { x: from, width: to - from, ..area }.intersection(area);
         let front = face.view == state.view;
         let role = if front { Role::Tab } else { Role::Text };
+        let room = usize::from(to - from).saturating_sub(2);
         let line = Line::new()
             .own(&format!(" {}", face.digit), if front { Role::Tab } else { Role::Key })
-            .own(&format!(" {} ", face.title), role);
+            .own(&format!("{:room$}", format!(" {title}").trim_end()), role);
         let _ = line.draw(place, cells);
     }
 }

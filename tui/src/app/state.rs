@@ -298,9 +298,10 @@ impl State {
         self.snapshot()?.sheet.row(index)
     }
 
-    /// The columns of the view in front, if the reader has chosen.
+    /// The columns of the view in front, if the reader has chosen: of processes, not of owners.
     pub fn chosen_columns(&self) -> Option<&[String]> {
-        self.columns.get(&self.view).map(Vec::as_slice)
+        let grouped = self.by_owner && self.view == View::Processes;
+        self.columns.get(&self.view).filter(|_| !grouped).map(Vec::as_slice)
     }
 
     /// Takes a snapshot in.
@@ -346,6 +347,7 @@ impl State {
             _ => usize::from(self.layout().rows.height),
         };
         let ordered = self.order().is_some();
+        let details = self.details().is_some();
         let Some(snapshot) = self.snapshot().map(Arc::clone) else { return };
         let sheet = snapshot.sheet.as_ref();
         let place = self.place_mut();
@@ -361,6 +363,11 @@ impl State {
                 _ => (0, 0),
             };
             place.offset = (place.offset + to).saturating_sub(from);
+        }
+        if details && place.selected.is_none() {
+            // The pane is about a row: in another view about its first.
+            let index = place.offset.min(sheet.len().saturating_sub(1));
+            place.selected = sheet.id(index).map(|id| Selected { id, index });
         }
         place.offset = place.offset.min(sheet.len().saturating_sub(height));
         if let Some(Selected { index, .. }) = place.selected {

@@ -451,6 +451,9 @@ fn columns_of(state: &State, chosen: Option<&[String]>) -> Vec<&'static Info> {
 
 fn open_columns(state: &mut State) {
     let shown = columns_of(state, state.chosen_columns());
+    if state.view == View::Processes && state.by_owner {
+        return state.remark("The columns of owners are what they are; b shows each process.");
+    }
     if shown.is_empty() || state.view == View::Overview {
         return state.remark("This view has no columns to choose.");
     }

@@ -153,6 +153,9 @@ impl Stream<'_> {
             collector.core.flush();
             self.print_waiting(collector)?;
             if ticked.elapsed() >= TICK {
+                if self.families.contains(&Family::Flow) {
+                    collector.count_only(Family::Flow);
+                }
                 collector.core.tick(ticked.elapsed());
                 ticked = Instant::now();
             }
@@ -170,6 +173,9 @@ impl Stream<'_> {
     fn end(&mut self, collector: &mut Collector, stats: bool) -> std::io::Result<()> {
         collector.ask_programs();
         collector.detach_all();
+        if self.families.contains(&Family::Flow) {
+            collector.count_only(Family::Flow);
+        }
         collector.core.finish();
         self.print_waiting(collector)?;
         let ledgers: Vec<(&str, Ledger)> =

@@ -80,6 +80,7 @@ pub fn machine(
         skb_csum_valid: bit("csum_valid"),
         text_low: text as u32,
         text_high: (text >> 32) as u32,
+        skb_pkt_type: bit("pkt_type"),
         // void *ctx, sk, skb, err
         retransmit_error: if proto_args("btf_trace_tcp_retransmit_skb") == Some(4) { 2 } else { ABSENT },
     }

@@ -260,12 +260,17 @@ impl Collector {
 
     /// Takes in what the kernel side counts; before the core's tick.
     pub fn count(&mut self) {
-        self.core.count(&mut self.sources);
+        self.core.count(&mut self.sources, None);
         for &family in Family::ALL {
             if self.broken(family).is_some() {
                 self.core.is_broken(family);
             }
         }
+    }
+
+    /// The same for one family.
+    pub fn count_only(&mut self, family: Family) {
+        self.core.count(&mut self.sources, Some(family));
     }
 
     /// Replaces a family's filter in the kernel.
@@ -311,7 +316,7 @@ impl Collector {
 
     /// The books of a family, with what user space refused already moved to `filtered`.
     pub fn ledger(&self, family: Family) -> Ledger {
-        let mut ledger = self.sources.ledger(family);
+        let mut ledger = self.sources.ledger_with(family, self.core.made(family));
         ledger.missed = self.missed.get(&family).copied().flatten();
         ledger
     }

@@ -1,7 +1,7 @@
 //! The models behind one door: records in, events and rows out. Knows no thread, no ring and no screen, so recorded
 //! and synthetic sources go the same way as live ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,8 +239,12 @@ impl Core {
 
     /// Takes in what the sources count, and lets go of what ended long ago. Before [`Self::tick`], which closes the
     /// interval.
-    pub fn count(&mut self, sources: &mut Sources) {
-        let frames = sources.frames();
+    pub fn count(&mut self, sources: &mut Sources, only: Option<Family>) {
+        // In this order: what closed before the counts are read has its last ones.
+        let began = self.machine.now();
+        let asked = self.flow.datagram_namespaces();
+        let sockets = if asked.is_empty() { HashMap::new() } else { self.machine.datagram_sockets(&asked) };
+        let frames = sources.frames(only);
         // Whoever was counted has been named before: a row has its path from the first.
         sources.drain(&mut self.intake);
         for record in &self.intake.file {
@@ -255,6 +259,11 @@ impl Core {
                     let is_known = |process| self.processes.get(process).is_some();
                     let gone = self.flow.histograms().forget(is_known);
                     sources.forget(Family::Flow, "HISTOGRAMS", &gone);
+                    let tally = flow::model::Tally { datagrams: &frame.datagrams, began, sockets: &sockets };
+                    let lookup: &mut dyn Lookup = self.machine.as_mut();
+                    let gone =
+                        self.flow.count_datagrams(&tally, &mut self.processes, lookup, &mut self.drafts);
+                    sources.forget(Family::Flow, "DATAGRAMS", &gone);
                 }
                 Frame::Syscall(frame) => {
                     let gone = self.syscall.count(&frame, &mut self.processes, self.machine.as_mut());
@@ -314,6 +323,14 @@ impl Core {
         if family == Family::Dns {
             self.flow.forget_wires();
         }
+        if family == Family::Flow {
+            self.flow.restart_datagrams(&mut self.drafts);
+        }
+    }
+
+    /// Event lines of a family that no record stands for.
+    pub const fn made(&self, family: Family) -> u64 {
+        if matches!(family, Family::Flow) { self.flow.made() } else { 0 }
     }
 
     /// Marks processes as ended whose exit was lost.

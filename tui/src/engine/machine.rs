@@ -1,5 +1,7 @@
 //! The machine as the models ask it, live or made up.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::families::flow::model::SocketFacts;
 use crate::kernel::proc::Scheduled;
 use crate::model::{Lookup, ProcFacts};
@@ -47,6 +49,11 @@ pub trait Machine: Lookup + Send {
     /// Where a process stands.
     fn working_directory(&self, _process: Tgid) -> Option<Outside> {
         None
+    }
+
+    /// Cookies of the UDP sockets of these namespaces, of those that can be asked.
+    fn datagram_sockets(&mut self, _namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+        HashMap::new()
     }
 
     /// Begins to read the TCP sockets of every network namespace; with `holders`, who has each open. Not before the

@@ -82,6 +82,8 @@ struct Console {
     picture: Arc<Picture>,
     /// What paused views are answered from.
     frozen: Option<Arc<Picture>>,
+    /// Events that had come when the reader paused, and the moment that is: some are newer than its picture.
+    held: Option<(u64, Vec<Arc<EventRow>>)>,
     history: History,
     rankings: Rankings,
     ranks: BTreeMap<View, Ranks>,
@@ -118,6 +120,7 @@ impl Console {
             fresh: 0,
             picture: Arc::new(picture),
             frozen: None,
+            held: None,
             history: History::new(history),
             rankings: Rankings::default(),
             ranks: BTreeMap::new(),
@@ -189,10 +192,13 @@ impl Console {
         let Some(query) = self.service.question() else { return false };
         if !query.paused {
             self.frozen = None;
+            self.held = None;
         } else if let Some(moment) = query.moment {
             self.frozen = self.history.at(moment).or(self.frozen.as_ref()).cloned();
         } else if !self.query.paused {
-            self.frozen = Some(Arc::clone(self.history.newest().unwrap_or(&self.picture)));
+            let picture = Arc::clone(self.history.newest().unwrap_or(&self.picture));
+            self.held = Some((picture.seq, self.events.iter().cloned().collect()));
+            self.frozen = Some(picture);
         }
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
@@ -379,6 +385,7 @@ impl Console {
                     missed: program.info.and_then(|info| info.recursion_misses),
                     seen: Some(ledger.seen),
                     lost: Some(ledger.lost),
+                    ledger: Some(ledger),
                     map_bytes: self.collector.map_bytes(program.family),
                 }
             })
@@ -503,19 +510,25 @@ impl Console {
 
     /// The events that had come by then, oldest first.
     fn events_until(&self, picture: &Arc<Picture>) -> Vec<Arc<EventRow>> {
-        if self.frozen.is_some() {
-            self.history.events(picture.seq, EVENTS_MAX)
-        } else {
-            self.events.iter().cloned().collect()
+        match &self.held {
+            Some((moment, events)) if *moment == picture.seq => events.clone(),
+            _ if self.frozen.is_some() => self.history.events(picture.seq, EVENTS_MAX),
+            _ => self.events.iter().cloned().collect(),
         }
     }
 
     /// What else is known of a process.
     fn detail(&self, subject: &Scope, picture: &Arc<Picture>, hides: &Hides<'_>) -> Option<Detail> {
         let narrow = picture.narrow(std::slice::from_ref(subject));
-        let processes = picture.table(View::Processes)?;
-        let found =
-            (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)));
+        let row_in = |processes: &dyn Table| {
+            (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)))
+        };
+        let mut processes = picture.table(View::Processes)?;
+        let mut found = row_in(processes);
+        if let (None, Some(newer)) = (found, self.picture.table(View::Processes)) {
+            // An event may be newer than the picture in which the reader paused: who made its process stays true.
+            (processes, found) = (newer, row_in(newer));
+        }
         let mut charts = found.and_then(|row| processes.id(row)).map_or_else(Vec::new, |id| {
             let mut charts = self.collector.core.durations(id);
             for moment in self.history.since(picture.seq) {

@@ -149,8 +149,9 @@ impl Sources {
         records
     }
 
-    /// What every open source counts. A map that cannot be read says so in the log, and its numbers stand still.
-    pub fn frames(&mut self) -> Vec<Frame> {
+    /// What every open source counts, or only that of one family. A map that cannot be read says so in the log, and its
+    /// numbers stand still.
+    pub fn frames(&mut self, only: Option<Family>) -> Vec<Frame> {
         let read = |(family, source): (&Family, &mut Box<dyn Source>)| {
             source
                 .frame()
@@ -160,7 +161,8 @@ impl Sources {
                 .ok()
                 .flatten()
         };
-        self.open.iter_mut().filter_map(read).collect()
+        let asked = |(family, _): &(&Family, &mut Box<dyn Source>)| only.is_none_or(|only| only == **family);
+        self.open.iter_mut().filter(asked).filter_map(read).collect()
     }
 
     /// Takes entries out of a map of the family's source, if it is open.
@@ -193,10 +195,17 @@ impl Sources {
     /// The books of a family: what user space refused stands in `filtered`, what it could not read in `error`.
     /// A line that was refused because the record that names its process was lost is itself lost.
     pub fn ledger(&self, family: Family) -> Ledger {
+        self.ledger_with(family, 0)
+    }
+
+    /// The same with lines that no record stands for.
+    pub fn ledger_with(&self, family: Family, made: u64) -> Ledger {
         let told = self.get(family).and_then(|source| source.books().ok());
         let told = told.unwrap_or_default();
         let before = self.closed.get(&family).copied().unwrap_or_default();
         let mut ledger = before.ledger.plus(&told.ledger);
+        ledger.seen += made;
+        ledger.submitted += made;
         let supplements_lost = before.supplements_lost + told.supplements_lost;
         let of = |counts: &BTreeMap<Family, u64>| counts.get(&family).copied().unwrap_or(0);
         if family == Family::Dns {

@@ -10,6 +10,7 @@ use aya::maps::MapError;
 use fluoro_shared::dns::DnsRecord;
 use fluoro_shared::drop::{self, DropRecord};
 use fluoro_shared::file::{FileRecord, KIND_NAME, KIND_OTHER_PATH};
+use fluoro_shared::flow::udp::DatagramRecord;
 use fluoro_shared::flow::{FlowRecord, is_event};
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::record::Task;
@@ -164,7 +165,13 @@ fn judge(family: Family, bytes: &[u8], filter: &KernelFilter) -> Subject {
                 let ports = Some([record.local_port, record.peer_port]);
                 (record.owner, ports, is_event(record.header.kind))
             }
-            Err(_) => (Task::NONE, None, true),
+            Err(_) => match DatagramRecord::read_from_bytes(bytes) {
+                Ok(record) => {
+                    let ports = Some([record.flow.local_port, record.flow.peer_port]);
+                    (record.owner, ports, is_event(record.header.kind))
+                }
+                Err(_) => (Task::NONE, None, true),
+            },
         },
     };
     let listed = |list: &Option<Vec<u32>>, value| list.as_ref().is_none_or(|list| list.contains(&value));

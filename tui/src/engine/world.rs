@@ -3,7 +3,7 @@
 mod holders;
 mod sweeper;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::kernel::kallsyms::Symbols;
 use crate::kernel::mounts;
 use crate::kernel::owner;
 use crate::kernel::proc::{Proc, Process};
+use crate::kernel::sock_diag;
 use crate::kernel::users::Users;
 use crate::model::{Container, Lookup, Owner, ProcFacts};
 use crate::records::{
@@ -34,6 +35,9 @@ pub struct World {
     scan_took: Duration,
     offset: WallOffset,
     own_netns: Option<u32>,
+    /// A process in each network namespace, and when they were looked up.
+    members: HashMap<u32, u32>,
+    looked_up: Option<Instant>,
     drop_reasons: HashMap<u32, String>,
     /// Address of `_stext`, until functions are asked for; then they are read, once.
     text: Option<u64>,
@@ -52,6 +56,8 @@ impl World {
         let proc = Proc::new(root);
         Self {
             own_netns: proc.netns(std::process::id()),
+            members: HashMap::new(),
+            looked_up: None,
             proc,
             users: Users::new(root),
             paths: hierarchy.as_ref().map(Paths::new),
@@ -102,6 +108,21 @@ impl World {
             cgroup: cgroup.map(|path| Outside::new(&path)),
             owner,
         }
+    }
+
+    /// A process in a network namespace.
+    fn member(&mut self, netns: NetnsId) -> Option<u32> {
+        /// Looked up again this often at most.
+        const RELIST: Duration = Duration::from_secs(5);
+        let is_in = |pid: &u32| self.proc.netns(*pid) == Some(netns.0);
+        if !self.members.get(&netns.0).is_some_and(is_in) {
+            if self.looked_up.is_some_and(|at| at.elapsed() < RELIST) {
+                return None;
+            }
+            self.members = self.proc.namespaces();
+            self.looked_up = Some(Instant::now());
+        }
+        self.members.get(&netns.0).copied()
     }
 
     /// The part of a filter that the kernel side can apply to a family.
@@ -165,6 +186,24 @@ impl Machine for World {
 
     fn next_sockets(&mut self) -> Option<SocketPart> {
         self.sweeper.next()
+    }
+
+    fn datagram_sockets(&mut self, namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+        let mut found = HashMap::new();
+        for &netns in namespaces {
+            let listed = if Some(netns.0) == self.own_netns {
+                sock_diag::datagrams()
+            } else if let Some(pid) = self.member(netns) {
+                sock_diag::datagrams_in(&self.proc.netns_file(pid))
+            } else {
+                continue;
+            };
+            match listed {
+                Ok(cookies) => drop(found.insert(netns, cookies)),
+                Err(error) => crate::log::line(&error.to_string()),
+            }
+        }
+        found
     }
 }
 

@@ -1,6 +1,6 @@
 //! The columns that every family's rows share: who did it.
 
-use crate::columns::{Cell, Column, Info, Kind, Value};
+use crate::columns::{Cell, Column, Estimate, Info, Kind, Value};
 use crate::model::{Container, Identity};
 use crate::records::{Outside, Tid};
 
@@ -28,7 +28,8 @@ fn container(identity: &Identity) -> Option<&Container> {
 pub fn columns<R: HasIdentity>() -> Vec<Column<R>> {
     vec![
         Column::new(
-            Info::new("process", Kind::Text, "Name and pid of the process")
+            Info::new("process", Kind::Text, "Name and pid of the process; ~ where it is inferred")
+                .estimated(Estimate::Where("attribution", "inferred"))
                 .cell(Cell::left("PROCESS", 20, 0).growing()),
             |r| of(r, |i| Some(Value::Process(&i.comm, i.key.tgid.0))),
         ),

@@ -76,9 +76,24 @@ impl EventRow {
     }
 }
 
-/// Columns of family rows that a summary shows, in its order.
-const SUMMARY: &[&str] =
-    &["direction", "local", "peer", "exe", "exit_code", "exit_signal", "errno", "tx_bytes", "rx_bytes"];
+/// Columns of family rows that a summary shows, in its order: why it failed is cut off last.
+const SUMMARY: &[&str] = &[
+    "errno",
+    "reason",
+    "rcode",
+    "name",
+    "qtype",
+    "answers",
+    "direction",
+    "local",
+    "peer",
+    "old_path",
+    "path",
+    "exit_code",
+    "exit_signal",
+    "tx_bytes",
+    "rx_bytes",
+];
 
 impl From<Event> for EventRow {
     fn from(event: Event) -> Self {

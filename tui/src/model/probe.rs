@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::columns::{Cell, Column, Info, Kind, Row, RowId, Unit, Value};
+use crate::model::Ledger;
 
 /// How a program stands. The reasons are whole sentences with the remedy in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct ProbeRow {
     /// The family's ledger, on each of its programs' rows.
     pub seen: Option<u64>,
     pub lost: Option<u64>,
+    /// The rest of it: where each of `seen` went.
+    pub ledger: Option<Ledger>,
     /// Bytes of the family's maps.
     pub map_bytes: Option<u64>,
 }
@@ -73,6 +76,16 @@ fn opt_real(v: Option<f64>) -> Value<'static> {
 
 fn opt_word(v: Option<&str>) -> Value<'_> {
     v.map_or(Value::Missing, Value::Word)
+}
+
+/// Where events went: a column without a place of its own.
+macro_rules! booked {
+    ($id:literal, $help:literal, $read:expr) => {
+        Column::new(Info::new($id, Kind::Number, $help).unit(Unit::Count), |r: &ProbeRow| {
+            let read: fn(&Ledger) -> u64 = $read;
+            opt_uint(r.ledger.as_ref().map(read))
+        })
+    };
 }
 
 impl Row for ProbeRow {
@@ -164,6 +177,10 @@ impl Row for ProbeRow {
                         .cell(Cell::right("LOST", 7, 1)),
                     |r| opt_uint(r.lost),
                 ),
+                booked!("submitted", "Events of the family handed over and shown", |ledger| ledger.submitted),
+                booked!("muted", "Events that nobody wanted just then", |ledger| ledger.muted),
+                booked!("filtered", "Events that a filter left out", |ledger| ledger.filtered),
+                booked!("error", "Events that could not be told or read", |ledger| ledger.error),
                 Column::new(
                     Info::new("maps", Kind::Number, "Memory of the family's maps")
                         .json("map_bytes")

@@ -1,7 +1,10 @@
 //! Records of the family `flow`.
 
+pub mod udp;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use fluoro_shared::flow::udp::{DatagramKey, DatagramRecord};
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_OUTBOUND, FLAG_BARE, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
     KIND_DATA, KIND_FAIL, KIND_LISTEN, KIND_OPEN, KIND_OWNER, KIND_RESET, KIND_RETRANSMIT, end,
@@ -55,6 +58,10 @@ pub enum What {
     /// A segment was sent again.
     Retransmit,
     Reset(Reset),
+    /// The first datagram of a flow, with its `FLAG_*`.
+    FirstDatagram(DatagramKey, u32),
+    /// A socket of datagrams has been closed. No event of its own.
+    SocketClosed(u64),
 }
 
 /// Who gave a connection up by a reset.
@@ -83,6 +90,12 @@ pub enum End {
     Reset(Reset),
     /// What was sent was never answered.
     Timeout,
+    /// Of datagrams: the socket was closed.
+    Socket,
+    /// Of datagrams: none for 30 seconds.
+    Idle,
+    /// Of datagrams: fluoro ended first.
+    Observer,
 }
 
 impl End {
@@ -93,6 +106,9 @@ impl End {
             Self::Reset(Reset::Sent) => "reset_sent",
             Self::Reset(Reset::Received) => "reset_received",
             Self::Timeout => "timeout",
+            Self::Socket => "socket",
+            Self::Idle => "idle",
+            Self::Observer => "observer",
         }
     }
 }
@@ -117,6 +133,9 @@ impl Direction {
 
 impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() == size_of::<DatagramRecord>() {
+            return udp::decode(bytes);
+        }
         let raw = FlowRecord::read_from_bytes(bytes).map_err(|_| Malformed::Size(bytes.len()))?;
         let what = match raw.header.kind {
             KIND_OPEN => What::Open,

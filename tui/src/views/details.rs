@@ -1,7 +1,7 @@
 //! The details of one row: where it comes from, every column that has a value, whole, how long things took it, and
 //! what it does in the other views.
 
-use crate::columns::{Facts, Sheet, Value};
+use crate::columns::{ESTIMATED, Facts, Sheet, Unit, Value};
 use crate::fmt;
 use crate::model::{Detail, Latency, More};
 use crate::records::Shown;
@@ -28,13 +28,19 @@ pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, 
     if let Some(detail) = detail.filter(|detail| !detail.ancestry.is_empty()) {
         lines.extend(ancestry(detail, room));
     }
+    let charts =
+        || detail.iter().flat_map(|detail| &detail.charts).filter(|chart| chart.durations.count() > 0);
+    let glance = glance(charts(), room);
+    if !glance.is_empty() {
+        lines.extend(glance);
+        lines.push(Line::new());
+    }
     let entries = entries(facts);
     lines.extend(Card { entries: &entries }.lines(room));
     let more = more.iter().flat_map(|more| &more.facts);
     let more: Vec<Entry> =
         more.map(|fact| Entry { label: fact.label, value: fact.text.shown(), role: Role::Text }).collect();
-    let charts = detail.iter().flat_map(|detail| &detail.charts);
-    for chart in charts.filter(|chart| chart.durations.count() > 0) {
+    for chart in charts() {
         lines.push(Line::new());
         lines.extend(histogram(chart, room));
     }
@@ -61,15 +67,28 @@ pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, 
 /// The facts of a row: nothing is cut, whatever its length.
 fn entries(facts: &dyn Facts) -> Vec<Entry> {
     let mut entries = vec![];
+    let mut first = 0;
     for (column, info) in facts.infos().iter().enumerate() {
         let value = facts.value(column);
         if matches!(value, Value::Missing) || SAID.contains(&info.id) {
             continue;
         }
-        let text = Shown::own(&fmt::value(&value, info.unit));
-        entries.push(Entry { label: info.id, value: text, role: signal(info, &value) });
+        let mark = if info.is_estimate(facts) { ESTIMATED } else { "" };
+        let text = match value {
+            // There is room for every digit.
+            Value::Uint(n) if info.unit == Unit::Count => grouped(n),
+            value => fmt::value(&value, info.unit),
+        };
+        let text = Shown::own(&format!("{mark}{text}"));
+        let entry = Entry { label: info.id, value: text, role: signal(info, &value) };
+        // A count of errors is a figure among others.
+        if FIRST.contains(&info.id) && !matches!(value, Value::Uint(_)) {
+            entries.insert(first, entry);
+            first += 1;
+        } else {
+            entries.push(entry);
+        }
     }
-    entries.sort_by_key(|entry| !FIRST.contains(&entry.label));
     entries
 }
 
@@ -86,31 +105,52 @@ fn ancestry(detail: &Detail, room: u16) -> Vec<Line> {
     first.into_iter().chain(rest).chain([Line::new()]).collect()
 }
 
+/// How long things took in a line each: what a short pane has room for.
+fn glance<'a>(charts: impl Iterator<Item = &'a Latency> + Clone, room: u16) -> Vec<Line> {
+    let label = charts.clone().map(|chart| width(chart.what)).max().unwrap_or(0).min(room / 3);
+    let line = |chart: &Latency| {
+        let what = fmt::fit(chart.what, usize::from(label));
+        let gap = label.saturating_sub(width(&what)) + 2;
+        let line = Line::new().own(&what, Role::Strong).gap(usize::from(gap));
+        let figures = figures(chart);
+        let count = Line::new().own(&grouped(chart.durations.count()), Role::Quiet);
+        let counted = line.width() + figures.width() + count.width() <= room;
+        if counted { line.and(figures).and(count) } else { line.and(figures) }
+    };
+    charts.map(line).collect()
+}
+
+/// `p50 ~83 us`, and so on: read off buckets, the longest as the upper end of its own.
+fn figures(chart: &Latency) -> Line {
+    let most = chart.durations.bars().last().map_or(0, |(_, high, _)| high);
+    let [p50, p90, p99] = chart.durations.quantiles([0.5, 0.9, 0.99], Some(most)).unwrap_or_default();
+    [("p50", p50), ("p90", p90), ("p99", p99), ("max", most)].into_iter().fold(
+        Line::new(),
+        |line, (label, ns)| {
+            let text = format!("{ESTIMATED}{}", fmt::value(&Value::Uint(ns), Unit::Nanos));
+            line.own(&format!("{label} "), Role::Quiet).own(&format!("{text:<9}"), Role::Text)
+        },
+    )
+}
+
 /// Bars of powers of two, each as long as the logarithm of its count, so that one in a million is seen.
 fn histogram(chart: &Latency, room: u16) -> Vec<Line> {
-    let durations = &chart.durations;
-    let count = durations.count();
-    let ns = |ns: u64| fmt::value(&Value::Uint(ns), crate::columns::Unit::Nanos);
-    let most = durations.bars().last().map_or(0, |(_, high, _)| high);
-    let [p50, p90, p99] = durations.quantiles([0.5, 0.9, 0.99], Some(most)).unwrap_or_default();
+    let count = chart.durations.count();
     let mut head = Line::new()
         .own(&format!("How long each {} took", chart.what), Role::Title)
         .own(&format!("  {}", grouped(count)), Role::Quiet);
-    let figures = [("p50", p50), ("p90", p90), ("p99", p99), ("max", most)];
     let mut lines = vec![];
-    let mut second = Line::new();
-    for (label, value) in figures {
-        second = second.own(&format!("{label} "), Role::Quiet).own(&format!("{:<9}", ns(value)), Role::Text);
-    }
-    if head.width() + 3 + second.width() <= room {
-        head = head.gap(3).and(second);
+    let figures = figures(chart);
+    if head.width() + 3 + figures.width() <= room {
+        head = head.gap(3).and(figures);
         lines.push(head);
     } else {
-        lines.extend([head, second]);
+        lines.extend([head, figures]);
     }
     let bars = octaves(chart);
     let largest = bars.iter().map(|(_, count)| *count).max().unwrap_or(1);
     let counts = grouped(largest).len();
+    let ns = |ns: u64| fmt::value(&Value::Uint(ns), Unit::Nanos);
     let length = usize::from(room.min(76)).saturating_sub(9 + 2 + counts + 1);
     for (low, count) in bars {
         let part = (count as f64 + 1.0).ln() / (largest as f64 + 1.0).ln();

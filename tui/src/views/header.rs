@@ -1,7 +1,7 @@
 //! The first line: where we are, what moves, what was lost, what it costs. Figures stand in fields of a
 //! fixed width, so that a changing number moves nothing but itself. No clock: nothing ticks for its own sake.
 
-use crate::columns::{Unit, Value};
+use crate::columns::{ESTIMATED, Unit, Value};
 use crate::fmt;
 use crate::model::Snapshot;
 use crate::theme::Role;
@@ -82,7 +82,8 @@ fn parts(snapshot: &Snapshot) -> Vec<Part> {
             APART,
             Line::new()
                 .own("cost ", Role::Quiet)
-                .own(&fmt::value(&Value::Real(cost), Unit::Share), Role::Text),
+                // Time in programs is sampled.
+                .own(&format!("{ESTIMATED}{}", fmt::value(&Value::Real(cost), Unit::Share)), Role::Text),
         );
     }
     parts

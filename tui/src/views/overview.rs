@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::columns::{Facts, Sheet, Unit, Value};
+use crate::columns::{ESTIMATED, Facts, Sheet, Unit, Value};
 use crate::fmt;
 use crate::model::{Measure, Overview, PANELS, Panel, PanelKind, Trace};
 use crate::theme::{Role, style};
@@ -90,7 +90,7 @@ fn draw_panel(
     let title = Line::new().own(kind.title, Role::Strong);
     let _ = title.draw(Rect { x: area.x + MARGIN, width: columns.name, height: 1, y: top }, cells);
     let head = match kind.measure {
-        Measure::Latency(_) => Some("p99".to_owned()),
+        Measure::Latency(_) => Some(format!("{ESTIMATED}p99")),
         _ => panel.total.filter(|_| panel.unmeasured.is_none()).map(|total| figure(kind, total)),
     };
     if let Some(head) = head {

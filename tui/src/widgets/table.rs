@@ -4,7 +4,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::columns::{Cell, Facts, Info, Kind, Sheet, Unit, Value};
+use crate::columns::{Cell, ESTIMATED, Estimate, Facts, Info, Kind, Sheet, Unit, Value};
 use crate::fmt;
 use crate::model::Sort;
 use crate::records::Shown;
@@ -41,7 +41,8 @@ pub fn fit(infos: &[Info], chosen: Option<&[String]>, room: u16) -> Vec<Placed> 
         .into_iter()
         .filter_map(|column| {
             let cell = cell_of(infos.get(column)?);
-            Some(Placed { column, x: 0, width: cell.width.max(width(cell.title)), cell })
+            let heading = infos.get(column).map_or(0, |info| width(&heading(info)));
+            Some(Placed { column, x: 0, width: cell.width.max(heading), cell })
         })
         .collect();
     let taken = |shown: &[Placed]| {
@@ -91,6 +92,18 @@ pub fn title_of(info: &Info) -> &'static str {
     info.cell.map_or(info.id, |cell| cell.title)
 }
 
+/// What stands above a column.
+fn heading(info: &Info) -> String {
+    let mark = if info.estimate == Estimate::Always { ESTIMATED } else { "" };
+    format!("{mark}{}", cell_of(info).title)
+}
+
+/// What stands in a row. Where a whole column is estimated its heading says so.
+fn cell_text(info: &Info, facts: &dyn Facts, value: &Value<'_>) -> String {
+    let here = matches!(info.estimate, Estimate::Where(..)) && info.is_estimate(facts);
+    format!("{}{}", if here { ESTIMATED } else { "" }, fmt::value(value, info.unit))
+}
+
 /// One table on one screen.
 pub struct Table<'a> {
     pub sheet: &'a dyn Sheet,
@@ -115,7 +128,8 @@ impl Table<'_> {
             let sorted =
                 self.sort.filter(|sort| infos.get(placed.column).is_some_and(|info| info.id == sort.column));
             let Some(place) = cell_area(area, &placed, 0) else { continue };
-            let title = fmt::fit(placed.cell.title, usize::from(place.width));
+            let title = infos.get(placed.column).map_or_else(String::new, heading);
+            let title = fmt::fit(&title, usize::from(place.width));
             let role = if sorted.is_some() { Role::Strong } else { Role::Quiet };
             let start = if placed.cell.right { place.right() - width(&title) } else { place.x };
             let end = put(picture, start, place.y, &title, place.width, style(role));
@@ -148,14 +162,14 @@ impl Table<'_> {
             let mut line = Line::new();
             for placed in &placed {
                 let Some((text, role)) = cell(placed) else { continue };
-                let text = fmt::fit(&text, usize::from(placed.width));
+                let text = fmt::fit_path(&text, usize::from(placed.width));
                 let gap = usize::from((placed.x - MARGIN).saturating_sub(line.width()));
                 let pad = usize::from(placed.width.saturating_sub(width(&text)));
                 line = if placed.cell.right { line.gap(gap + pad) } else { line.gap(gap) }.own(&text, role);
             }
             line
         };
-        let heads = line(&|placed| Some((placed.cell.title.to_owned(), Role::Quiet)));
+        let heads = line(&|placed| Some((heading(self.sheet.infos().get(placed.column)?), Role::Quiet)));
         let rows = (0..self.sheet.len().min(rows)).filter_map(|row| Some((row, self.sheet.row(row)?)));
         let rows = rows.map(|(row, facts)| {
             line(&|placed| {
@@ -177,7 +191,7 @@ impl Table<'_> {
             let age = fmt::value(&facts.named("name_age"), Unit::Nanos);
             return format!("{}:{} ({age})", name.shown().as_str(), at.port());
         }
-        fmt::value(value, info.unit)
+        cell_text(info, facts, value)
     }
 
     fn role(&self, info: &Info, value: &Value<'_>, selected: bool, ended: bool) -> Role {
@@ -202,7 +216,7 @@ impl Table<'_> {
             let role = self.role(info, &value, selected, ended);
             let Some(place) = cell_area(area, column, 0) else { continue };
             let text = Shown::own(&self.text(facts, info, &value)).into_string();
-            let text = fmt::fit(&text, usize::from(place.width));
+            let text = fmt::fit_path(&text, usize::from(place.width));
             let x = if column.cell.right { place.right().saturating_sub(width(&text)) } else { place.x };
             put(picture, x, place.y, &text, place.width, style(role));
         }
@@ -258,5 +272,55 @@ mod tests {
         let placed = fit(&INFOS, None, 45);
         assert_eq!(head_at(&placed, 3), Some(0));
         assert_eq!(head_at(&placed, 43), Some(3));
+    }
+
+    struct Owned(&'static str);
+
+    impl crate::columns::Row for Owned {
+        fn id(&self) -> crate::columns::RowId {
+            crate::columns::RowId(0, 0)
+        }
+
+        fn columns() -> &'static [crate::columns::Column<Self>] {
+            use crate::columns::Column;
+            static COLUMNS: [Column<Owned>; 3] = [
+                Column::new(
+                    Info::new("process", Kind::Word, "")
+                        .estimated(Estimate::Where("attribution", "inferred"))
+                        .cell(Cell::left("PROCESS", 8, 0)),
+                    |_| Value::Word("nginx"),
+                ),
+                Column::new(Info::new("attribution", Kind::Word, ""), |row| Value::Word(row.0)),
+                Column::new(
+                    Info::new("p99", Kind::Number, "")
+                        .estimated(Estimate::Always)
+                        .cell(Cell::right("P99", 4, 0)),
+                    |_| Value::Uint(7),
+                ),
+            ];
+            &COLUMNS
+        }
+    }
+
+    #[test]
+    fn what_is_estimated_says_so_in_its_row_or_above_its_column() {
+        let rows = ["exact", "inferred"].map(|word| std::sync::Arc::new(Owned(word)));
+        let sheet = crate::columns::Listing { rows: rows.into(), total: 2 };
+        let plain = |_: &Info, _: &Value<'_>| Role::Text;
+        let table = Table {
+            sheet: &sheet,
+            sort: None,
+            selected: None,
+            offset: 0,
+            columns: None,
+            names: false,
+            signal: &plain,
+        };
+        let mut picture = Buffer::empty(Rect::new(0, 0, 20, 3));
+        table.draw_heads(Rect::new(0, 0, 20, 1), &mut picture);
+        table.draw_rows(Rect::new(0, 1, 20, 2), &mut picture);
+        let text: String = picture.content.iter().map(ratatui::buffer::Cell::symbol).collect();
+        let lines: Vec<&str> = [0, 20, 40].iter().map(|&at| text[at..at + 20].trim()).collect();
+        assert_eq!(lines, ["PROCESS   ~P99", "nginx        7", "~nginx       7"]);
     }
 }

@@ -72,9 +72,10 @@ impl Console {
         self.send(Msg::Tick(self.clock))
     }
 
-    /// The engine answers the newest question, or the one that a fresh console asks.
+    /// The engine answers the newest question, or the one that a fresh console asks for its view.
     pub fn answer(&mut self, scene: Scene) -> &mut Self {
-        let first = || Query { view: View::Flows, ..Query::default() };
+        let view = self.state.view;
+        let first = || Query { view, ..Query::default() };
         let query = self.asked.last().cloned().unwrap_or_else(first);
         self.send(Msg::Snapshot(scene.answer(&query)))
     }

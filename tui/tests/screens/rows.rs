@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use fluoro::columns::{Cell, Column, Info, Kind, Listing, Row, RowId, Sheet, Unit, Value};
 use fluoro::families::failure::row::FailureRow;
+use fluoro::families::file::row::{FileRow, Uses};
+use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, ProcessRow};
+use fluoro::families::syscall::row::{self as syscall, SyscallRow};
 use fluoro::model::{
-    Coverage, Detail, Distribution, Event, EventRow, Executable, HostFacts, Identity, Latency, Measure, Note,
-    Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query, Reach, Scope, Snapshot, Status, Subject,
-    Totals, Trace, View,
+    Coverage, Detail, Distribution, Event, EventRow, Executable, HostFacts, Identity, Latency, Ledger,
+    Measure, Note, Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query, Reach, Scope, Snapshot,
+    Status, Subject, Totals, Trace, View,
 };
+use fluoro::records::file::{FileId, FileKind};
 use fluoro::records::process::Exit;
+use fluoro::records::syscall::Abi;
 use fluoro::records::{BootTime, Outside, ProcKey, StartTime, Tgid, Uid, WallOffset, WallTime};
 use fluoro_shared::histogram::bucket_of;
 
@@ -210,6 +215,7 @@ pub fn probes() -> Vec<ProbeRow> {
         missed: Some(0),
         seen: Some(48_211),
         lost: Some(if index == 2 { 12 } else { 0 }),
+        ledger: Some(Ledger { submitted: 48_199, ..Ledger::default() }),
         map_bytes: Some(4_194_304),
     };
     let none = |mut row: ProbeRow| {
@@ -335,6 +341,119 @@ fn named_process(n: u64, comm: Outside, pid: u32, unit: Option<Outside>) -> Proc
         age_ns: Some((n + 1) * 13_000_000_000),
         activity: Some(Activity { forks: n % 5, execs: n % 3 }),
     }
+}
+
+/// A process's use of the `n`th file.
+pub fn file(n: u64) -> FileRow {
+    let paths: [&str; 5] = [
+        "/var/lib/postgresql/16/main/base/16384/2619",
+        "/var/log/nginx/access.log",
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/srv/www/html/assets/a-file-with-quite-a-long-name-that-does-not-fit.js",
+        "/proc/self/stat",
+    ];
+    let path = paths[n as usize % paths.len()];
+    let uses = Uses {
+        opens: 1 + n % 7,
+        reads: 12_000 / (n + 1),
+        writes: n % 90,
+        syncs: n % 3,
+        read_bytes: 48_000_000 / (n + 1),
+        write_bytes: (n % 90) * 4096,
+        errors: if n % 9 == 4 { 2 } else { 0 },
+        sum_ns: 900_000_000 / (n + 1),
+        quantiles_ns: (n % 6 != 5).then_some([8_000, 65_000, 1_900_000]),
+        max_ns: (n % 6 != 5).then_some(31_000_000),
+        seconds: 1.0,
+    };
+    used_file(n, process(n).identity, Some(path.into()), uses)
+}
+
+fn used_file(n: u64, identity: Arc<Identity>, path: Option<Outside>, uses: Uses) -> FileRow {
+    let missing = n % 8 == 6;
+    let kind = if missing { FileKind::None } else { FileKind::Regular };
+    FileRow {
+        identity,
+        path: path.filter(|_| !missing),
+        file: FileId { device: 1, inode: n, kind },
+        error: missing.then_some("ENOENT"),
+        call: None,
+        uses: Some(uses),
+    }
+}
+
+/// Calls of the `n`th kind.
+pub fn syscall(n: u64) -> SyscallRow {
+    let figures = syscall::Figures {
+        calls: 400_000 / (n + 1),
+        errors: if n % 4 == 1 { 37 } else { 0 },
+        errnos: if n % 4 == 1 { vec![("EAGAIN", 30), ("ENOENT", 7)] } else { vec![] },
+        sum_ns: 870_000_000 / (n + 1),
+        quantiles_ns: (n % 6 != 5).then_some([700, 12_000, 4_100_000]),
+        max_ns: (n % 6 != 5).then_some(120_000_000),
+    };
+    made_call(n, process(n).identity, figures)
+}
+
+fn made_call(n: u64, identity: Arc<Identity>, figures: syscall::Figures) -> SyscallRow {
+    const NUMBERS: [u32; 6] = [0, 1, 202, 232, 257, 435];
+    let call = syscall::Call { abi: Abi::X86_64, number: NUMBERS[n as usize % NUMBERS.len()] };
+    SyscallRow { identity, tid: None, call, name: call.name(), figures: Some(figures), event: None }
+}
+
+pub fn huge_files() -> Vec<FileRow> {
+    let most = u64::MAX;
+    let uses = Uses {
+        opens: most,
+        reads: most,
+        writes: most,
+        syncs: most,
+        read_bytes: most,
+        write_bytes: most,
+        errors: most,
+        sum_ns: most,
+        quantiles_ns: Some([most; 3]),
+        max_ns: Some(most),
+        seconds: 1e-9,
+    };
+    let long = format!("/{}", "directory/".repeat(400));
+    (0..3).map(|n| used_file(n, huge_process().identity, Some(long.as_str().into()), uses)).collect()
+}
+
+pub fn huge_syscalls() -> Vec<SyscallRow> {
+    let most = u64::MAX;
+    let figures = syscall::Figures {
+        calls: most,
+        errors: most,
+        errnos: vec![("EAGAIN", most), ("EINPROGRESS", most)],
+        sum_ns: most,
+        quantiles_ns: Some([most; 3]),
+        max_ns: Some(most),
+    };
+    (0..3).map(|n| made_call(n, huge_process().identity, figures.clone())).collect()
+}
+
+pub fn hostile_files() -> Vec<FileRow> {
+    (0..)
+        .zip(hostile_processes())
+        .map(|(n, row)| {
+            let path = row.identity.comm.clone();
+            FileRow { path: Some(path), ..used_file(n, row.identity, None, file(n).uses.unwrap()) }
+        })
+        .collect()
+}
+
+pub fn hostile_syscalls() -> Vec<SyscallRow> {
+    (0..)
+        .zip(hostile_processes())
+        .map(|(n, row)| made_call(n, row.identity, syscall(n).figures.unwrap()))
+        .collect()
+}
+
+/// Processes by owner.
+pub fn owners(processes: Vec<ProcessRow>) -> Vec<OwnerRow> {
+    let processes: Vec<_> = processes.into_iter().map(Arc::new).collect();
+    group(&processes).into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 pub fn hostile_processes() -> Vec<ProcessRow> {

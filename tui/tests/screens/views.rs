@@ -19,9 +19,11 @@ enum Rows {
     Hostile,
 }
 
-const VIEWS: [(&str, View); 6] = [
+const VIEWS: [(&str, View); 8] = [
     ("overview", View::Overview),
     ("flows", View::Flows),
+    ("files", View::Files),
+    ("syscalls", View::Syscalls),
     ("processes", View::Processes),
     ("events", View::Events),
     ("failures", View::Failures),
@@ -43,6 +45,16 @@ fn scene(view: View, which: Rows) -> Scene {
             Rows::Huge => vec![rows::huge_process()],
             _ => (0..flows.len() as u64).map(rows::process).collect(),
         }),
+        View::Files => all(match which {
+            Rows::Hostile => rows::hostile_files(),
+            Rows::Huge => rows::huge_files(),
+            _ => (0..flows.len() as u64).map(rows::file).collect(),
+        }),
+        View::Syscalls => all(match which {
+            Rows::Hostile => rows::hostile_syscalls(),
+            Rows::Huge => rows::huge_syscalls(),
+            _ => (0..flows.len() as u64).map(rows::syscall).collect(),
+        }),
         View::Events => all((0..).zip(flows).map(|(n, flow)| rows::event(n, flow)).collect()),
         View::Probes => {
             let mut probes = rows::probes();
@@ -61,7 +73,7 @@ fn scene(view: View, which: Rows) -> Scene {
             all(probes)
         }
         View::Failures => all((0..).zip(flows).map(|(n, flow)| rows::failure(n, flow)).collect()),
-        _ => all(flows),
+        View::Flows => all(flows),
     }
 }
 
@@ -162,5 +174,43 @@ fn a_filter_that_matches_nothing_says_how_much_it_hides() {
             nothing = Scene::of(Vec::<rows::Flow>::new(), 1204);
         }
         c.answer(nothing);
+    });
+}
+
+/// Processes by owner: the same states that depend on rows.
+#[test]
+fn owners_of_processes() {
+    let states = [("one", Rows::One), ("many", Rows::Many), ("huge", Rows::Huge), ("hostile", Rows::Hostile)];
+    for (state, which) in states {
+        pages_of(&format!("owners-{state}"), View::Processes, |c| {
+            let processes = || match which {
+                Rows::Hostile => rows::hostile_processes(),
+                Rows::Huge => vec![rows::huge_process()],
+                Rows::One => vec![rows::process(1)],
+                _ => (0..1204).map(rows::process).collect(),
+            };
+            c.answer(all(processes()));
+            c.keys("b").answer(all(rows::owners(processes())));
+            c.keys("j");
+        });
+    }
+}
+
+/// Details of a row of each view.
+#[test]
+fn details_of_each_kind_of_row() {
+    for (name, view) in VIEWS {
+        for (state, which) in [("many", Rows::Many), ("hostile", Rows::Hostile)] {
+            pages_of(&format!("{name}-details-{state}"), view, |c| {
+                answer(c, || scene(view, which));
+                c.keys("j<Enter>");
+            });
+        }
+    }
+    pages_of("owners-details", View::Processes, |c| {
+        let processes = || (0..1204).map(rows::process).collect::<Vec<_>>();
+        c.answer(all(processes()));
+        c.keys("b").answer(all(rows::owners(processes())));
+        c.keys("j<Enter>");
     });
 }

@@ -17,13 +17,21 @@ use crate::prove::{Place, fluoro_command};
 use crate::workload::actor::Actor;
 
 /// Programs of the same trade, measured the same way where they are installed.
-pub const PEERS: &[(&str, &[&str])] =
-    &[("bandwhich", &["-i", "lo"]), ("nethogs", &["-a", "lo"]), ("iftop", &["-i", "lo"]), ("htop", &[])];
+pub const PEERS: &[(&str, &[&str])] = &[
+    ("bandwhich", &["-i", "lo"]),
+    ("nethogs", &["-a", "lo"]),
+    ("iftop", &["-i", "lo"]),
+    ("htop", &[]),
+    ("btop", &[]),
+];
 
 pub const ROWS: u16 = 50;
 pub const COLUMNS: u16 = 200;
 const ROUNDS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// More than modes and a clearing: something stands on the screen.
+const FRAME: usize = 1_000;
 
 pub fn installed(program: &str) -> bool {
     ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"]
@@ -127,6 +135,89 @@ pub fn start(place: &Place, report: &mut Report) -> Result<()> {
     }
     report.add("fluoro", "exec to the first frame", "ms", &frames, Some(50.0));
     report.add("fluoro", "exec to the first live row", "ms", &rows, Some(500.0));
+    for (peer, args) in PEERS.iter().filter(|(peer, _)| installed(peer)) {
+        let mut frames = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut command = Command::new(peer);
+            command.args(*args);
+            let mut console = Console::run(command, ROWS, COLUMNS)?;
+            let first = |console: &Console| {
+                console
+                    .with_screen(|screen| screen.arrivals.iter().find(|(_, bytes)| *bytes > FRAME).copied())
+            };
+            console.wait_until("the first frame", LIMIT, |console| first(console).is_some())?;
+            frames.extend(first(&console).map(|(after, _)| after.as_secs_f64() * 1e3));
+        }
+        report.add(peer, "exec to the first frame", "ms", &frames, None);
+    }
+    Ok(())
+}
+
+/// From a key to the picture that answers it, with 10,000 flows and a CPU that opens files as fast as it can.
+pub fn keys(place: &Place, report: &mut Report) -> Result<()> {
+    const FLOWS: u32 = 10_000;
+    let _crowd = crowd(place, FLOWS, 0.0)?;
+    let mut storm = Actor::start(&place.xtask, &["file-storm", "1000000000", "/proc/self/comm", "600"])?;
+    storm.hear(LIMIT)?;
+    let what = format!("{FLOWS} flows, a busy CPU: key to paint");
+    let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
+    let pid = console.pid();
+    console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
+    console.press(b"2").context("choose the view Flows")?;
+    storm.tell("go")?;
+    // Where the marker is painted the key was heard: a tick that only changes figures does not paint it.
+    paint(report, "fluoro", &what, &mut console, [b"j", b"k"], "▸".as_bytes())?;
+    drop(console);
+    for (peer, args) in PEERS.iter().filter(|(peer, _)| installed(peer)) {
+        let mut command = Command::new(peer);
+        command.args(*args);
+        let mut console = Console::run(command, ROWS, COLUMNS)?;
+        paint(report, peer, &what, &mut console, [b"\x1b[B", b"\x1b[A"], b"\x1b[")?;
+    }
+    Ok(())
+}
+
+fn paint(
+    report: &mut Report,
+    who: &str,
+    what: &str,
+    console: &mut Console,
+    keys: [&[u8]; 2],
+    answer: &[u8],
+) -> Result<()> {
+    const PRESSES: usize = 100;
+    /// What has not been answered by then never will be.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    thread::sleep(Duration::from_secs(3));
+    let (mut medians, mut worst) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut took = Vec::new();
+        for turn in 0..PRESSES {
+            // Not in step with ticks.
+            thread::sleep(Duration::from_millis(37));
+            let Some(key) = keys.get(turn % 2) else { continue };
+            let from = console.with_screen(|screen| screen.bytes.len());
+            let pressed = console.age();
+            console.press(key)?;
+            let painted = |console: &Console| {
+                console.with_screen(|screen| {
+                    let new = screen.bytes.get(from..)?;
+                    let at = from + new.windows(answer.len()).position(|window| window == answer)?;
+                    screen.arrivals.iter().find(|(_, so_far)| *so_far > at).map(|(after, _)| *after)
+                })
+            };
+            if console.wait_until("an answer", PATIENCE, |console| painted(console).is_some()).is_err() {
+                println!("{who}: no answer to a key");
+                return Ok(());
+            }
+            took.extend(painted(console).map(|after| after.saturating_sub(pressed).as_secs_f64() * 1e3));
+        }
+        took.sort_by(f64::total_cmp);
+        medians.extend(took.get(took.len() / 2));
+        worst.extend(took.get(took.len() * 99 / 100));
+    }
+    report.add(who, format!("{what}, median"), "ms", &medians, None);
+    report.add(who, format!("{what}, p99"), "ms", &worst, None);
     Ok(())
 }
 

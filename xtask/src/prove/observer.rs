@@ -136,6 +136,11 @@ impl Observer {
         self.child.id()
     }
 
+    /// Lines so far.
+    pub fn lines(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Waits until no line has come for a while: longer than an inbound opening may be held back.
     pub fn settle(&self) {
         const QUIET: Duration = Duration::from_millis(450);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +40,8 @@ pub struct Console {
     before: Termios,
     screen: Arc<Mutex<Screen>>,
     stop: Arc<AtomicBool>,
+    /// The terminal takes nothing meanwhile.
+    stuck: Arc<AtomicBool>,
     reading: Option<JoinHandle<()>>,
 }
 
@@ -86,8 +88,9 @@ impl Console {
         let stop = Arc::new(AtomicBool::new(false));
         let master = File::from(pty.master);
         let from = master.try_clone().context("dup")?;
-        let (received, told) = (Arc::clone(&screen), Arc::clone(&stop));
-        let reading = thread::spawn(move || read_all(from, &received, &told, begin));
+        let stuck = Arc::new(AtomicBool::new(false));
+        let (received, told, waits) = (Arc::clone(&screen), Arc::clone(&stop), Arc::clone(&stuck));
+        let reading = thread::spawn(move || read_all(from, &received, &told, &waits, begin));
         Ok(Self {
             child,
             begin,
@@ -96,6 +99,7 @@ impl Console {
             before,
             screen,
             stop,
+            stuck,
             reading: Some(reading),
         })
     }
@@ -152,6 +156,25 @@ impl Console {
         })
     }
 
+    /// Time since it was started.
+    pub fn age(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// A terminal that reads nothing for a while, as a stopped tmux or a dead line.
+    pub fn stick(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// Another size of the window.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let slave = self.slave.as_ref().context("the terminal is gone")?;
+        // SAFETY: TIOCSWINSZ reads one winsize, which lives through the call.
+        let done = unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        Errno::result(done).context("ioctl TIOCSWINSZ").map(drop)
+    }
+
     /// Takes the terminal away, as when an SSH connection drops.
     pub fn hang_up(&mut self) {
         self.slave = None;
@@ -193,9 +216,13 @@ impl Drop for Console {
     }
 }
 
-fn read_all(mut from: File, screen: &Mutex<Screen>, stop: &AtomicBool, begin: Instant) {
+fn read_all(mut from: File, screen: &Mutex<Screen>, stop: &AtomicBool, stuck: &AtomicBool, begin: Instant) {
     let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
+        if stuck.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        }
         let mut waiting = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
         match poll(&mut waiting, PollTimeout::from(50_u8)) {
             Ok(0) | Err(Errno::EINTR) => continue,

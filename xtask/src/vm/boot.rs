@@ -119,6 +119,8 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
         } else if let Some(outcome) = value.get("outcome") {
             let outcome = serde_json::from_value(outcome.clone()).context("an outcome")?;
             tell(guest, told, outcome);
+        } else if let Some(shot) = value.get("shot") {
+            told.shots.push(serde_json::from_value(shot.clone()).context("a shot")?);
         } else if let Some(problem) = value.get("failed").and_then(Value::as_str) {
             tell(guest, told, failure("guest", problem.to_owned(), tail));
         } else if value.get("end").is_some() {

@@ -59,7 +59,9 @@ pub fn columns() -> &'static [Column<DropRow>] {
                 |r| Value::Word(if r.received { "receive" } else { "transmit" }),
             ),
             Column::new(
-                Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
+                Info::new("transport", Kind::Word, "Transport protocol")
+                    .keys(&["transport", "proto"])
+                    .json("network.transport"),
                 |r| r.transport().map_or(Value::Missing, Value::Word),
             ),
             Column::new(Info::new("type", Kind::Word, "ipv4 or ipv6").json("network.type"), |r| {

@@ -15,14 +15,14 @@ pub fn columns() -> &'static [Column<FailureRow>] {
                 Info::new("kind", Kind::Word, "What failed, as its family names it")
                     .keys(&["kind"])
                     .json("failure.kind")
-                    .cell(Cell::left("FAILURE", 15, 0)),
+                    .cell(Cell::left("FAILURE", 14, 0)),
                 |r| Value::Word(r.kind),
             ),
             Column::new(
                 Info::new("errno", Kind::Word, "Why")
                     .keys(&["errno", "reason"])
                     .json("error.type")
-                    .cell(Cell::left("ERROR", 13, 1)),
+                    .cell(Cell::left("ERROR", 12, 0)),
                 |r| r.error.map_or(Value::Missing, Value::Word),
             ),
         ];
@@ -89,7 +89,7 @@ pub fn columns() -> &'static [Column<FailureRow>] {
             ),
             Column::new(
                 Info::new("subject", Kind::Text, "Peer, listener, path or interface")
-                    .cell(Cell::left("WITH", 24, 0).growing()),
+                    .cell(Cell::left("WITH", 16, 0).growing()),
                 |r| match &r.subject {
                     Subject::None => Value::Missing,
                     Subject::Peer(peer) => Value::Socket(*peer),

@@ -5,7 +5,7 @@ pub mod group;
 use std::sync::OnceLock;
 
 use super::row::{Call, FileRow, Used, Uses};
-use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
+use crate::columns::{Cell, Column, Estimate, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 use crate::families::process::model::Gifted;
 use crate::families::process::model::given::given;
@@ -47,7 +47,7 @@ fn file_columns() -> Vec<Column<FileRow>> {
             Info::new("path", Kind::Text, "Path of the file, absolute as the process sees it; see path_kind")
                 .keys(&["path"])
                 .json("file.path")
-                .cell(Cell::left("PATH", 30, 0).growing()),
+                .cell(Cell::left("PATH", 26, 0).growing()),
             |r| r.path.as_ref().map_or(Value::Missing, Value::Text),
         ),
         Column::new(
@@ -190,7 +190,7 @@ fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
                 .keys(&["opens"])
                 .json("opens")
                 .unit(Unit::Count)
-                .cell(Cell::right("OPENS", 6, 1)),
+                .cell(Cell::right("OPENS", 6, 2)),
             |r| uses(r, |u| Some(u.opens)),
         ),
         figure(
@@ -254,12 +254,13 @@ fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
                 .keys(&["busy"])
                 .json("duration.sum_ns")
                 .unit(Unit::Nanos)
-                .cell(Cell::right("TIME", 7, 3)),
+                .cell(Cell::right("TIME", 7, 0)),
             |r| uses(r, |u| Some(u.sum_ns)),
         ),
         figure(
             Info::new("p50", Kind::Number, "Half of the calls took at most this; buckets of 12.5%")
                 .keys(&["p50"])
+                .estimated(Estimate::Always)
                 .json("duration.p50_ns")
                 .unit(Unit::Nanos),
             |r| uses(r, |u| u.quantiles_ns.map(|[p50, ..]| p50)),
@@ -267,6 +268,7 @@ fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
         figure(
             Info::new("p90", Kind::Number, "Nine of ten calls took at most this")
                 .keys(&["p90"])
+                .estimated(Estimate::Always)
                 .json("duration.p90_ns")
                 .unit(Unit::Nanos),
             |r| uses(r, |u| u.quantiles_ns.map(|[_, p90, _]| p90)),
@@ -274,6 +276,7 @@ fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
         figure(
             Info::new("p99", Kind::Number, "99 of 100 calls took at most this")
                 .keys(&["p99"])
+                .estimated(Estimate::Always)
                 .json("duration.p99_ns")
                 .unit(Unit::Nanos)
                 .cell(Cell::right("P99", 7, 4)),

@@ -1,6 +1,7 @@
 //! The columns of `flow`.
 
 pub mod group;
+mod udp;
 
 use std::sync::OnceLock;
 
@@ -27,6 +28,11 @@ fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
     if applies(row) { Value::Uint(value) } else { Value::Missing }
 }
 
+/// What only TCP has.
+fn connection_number(row: &FlowRow, value: u64) -> Value<'_> {
+    if row.datagrams.is_some() || row.wire.is_some() { Value::Missing } else { flow_number(row, value) }
+}
+
 const IPPROTO_UDP: u16 = 17;
 
 pub fn columns() -> &'static [Column<FlowRow>] {
@@ -35,11 +41,14 @@ pub fn columns() -> &'static [Column<FlowRow>] {
         let mut columns = identity::columns::<FlowRow>();
         let own: Vec<Column<FlowRow>> = vec![
             Column::new(
-                Info::new("transport", Kind::Word, "Transport protocol").json("network.transport"),
+                Info::new("transport", Kind::Word, "Transport protocol")
+                    .keys(&["transport", "proto"])
+                    .json("network.transport")
+                    .cell(Cell::left("PROTO", 5, 7)),
                 |r| {
                     Value::Word(match r.wire {
                         Some(passing) if passing.protocol == IPPROTO_UDP => "udp",
-                        _ => "tcp",
+                        _ => r.datagrams.map_or("tcp", |datagrams| datagrams.transport()),
                     })
                 },
             ),
@@ -58,10 +67,10 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new(
                     "direction",
                     Kind::Word,
-                    "outbound: this side connected; inbound: it accepted; forwarded",
+                    "outbound: this side connected, or sent first; inbound: it accepted; forwarded",
                 )
-                .keys(&["direction"])
-                .json("flow.direction"),
+                    .keys(&["direction"])
+                    .json("flow.direction"),
                 |r| r.direction.map_or(Value::Missing, |d| Value::Word(d.word())),
             ),
             Column::new(
@@ -129,7 +138,10 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .keys(&["state"])
                     .json("network.connection.state")
                     .cell(Cell::left("STATE", 11, 4)),
-                |r| Value::Word(r.state.word()),
+                |r| match (r.datagrams, r.state) {
+                    (None, state) | (_, state @ State::Closed) => Value::Word(state.word()),
+                    _ => Value::Missing,
+                },
             ),
             Column::new(
                 Info::new(
@@ -179,7 +191,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.rtt_ns")
                     .unit(Unit::Nanos)
                     .cell(Cell::right("RTT", 7, 2)),
-                |r| if r.wire.is_some() { Value::Missing } else { flow_number(r, r.rtt_ns) },
+                |r| connection_number(r, r.rtt_ns),
             ),
             Column::new(
                 Info::new("retransmits", Kind::Number, "Segments sent again (tcp_sock.total_retrans)")
@@ -187,7 +199,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("flow.retransmits")
                     .unit(Unit::Count)
                     .cell(Cell::right("RETR", 5, 6)),
-                |r| if r.wire.is_some() { Value::Missing } else { flow_number(r, u64::from(r.retransmits)) },
+                |r| connection_number(r, u64::from(r.retransmits)),
             ),
             Column::new(
                 Info::new("connect", Kind::Number, "From the SYN to ESTABLISHED, or to failure")
@@ -327,7 +339,8 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new(
                     "end",
                     Kind::Word,
-                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout",
+                    "How it ended: local or peer (whose FIN went first), reset_sent, reset_received, timeout; of \
+                     datagrams socket, idle or observer",
                 )
                 .keys(&["end"])
                 .json("flow.end")
@@ -358,30 +371,6 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if r.wire.is_some() { Value::Bool(true) } else { Value::Missing },
             ),
             Column::new(
-                Info::new(
-                    "tx_packets",
-                    Kind::Number,
-                    "Packets of what passes through, from the end that began",
-                )
-                .keys(&["tx_packets"])
-                .json("flow.tx_packets")
-                .unit(Unit::Count)
-                .faces(Faces::TopOnly),
-                |r| some(r.wire.map(|passing| passing.tx_packets)),
-            ),
-            Column::new(
-                Info::new(
-                    "rx_packets",
-                    Kind::Number,
-                    "Packets of what passes through, to the end that began",
-                )
-                .keys(&["rx_packets"])
-                .json("flow.rx_packets")
-                .unit(Unit::Count)
-                .faces(Faces::TopOnly),
-                |r| some(r.wire.map(|passing| passing.rx_packets)),
-            ),
-            Column::new(
                 Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted")
                     .json("flow.id"),
                 |r| if r.id.0 == 0 { Value::Missing } else { Value::Id(r.id.0) },
@@ -392,6 +381,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
             ),
         ];
         columns.extend(own);
+        columns.extend(udp::columns());
         columns
     })
 }

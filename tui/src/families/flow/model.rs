@@ -8,12 +8,14 @@ mod names;
 mod sweep;
 mod tick;
 mod trouble;
+mod udp;
 mod wires;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey};
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Live, Queue, Rates, State};
@@ -25,11 +27,13 @@ use crate::records::{BootTime, ById, FlowId, NetnsId, ProcKey};
 use line::{bare, draft, own_by, row_of, uncount};
 pub use sweep::SocketFacts;
 pub use tick::FlowTotals;
+pub use udp::Tally;
 
 /// What the kernel side has counted at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     pub histograms: Vec<(HistogramKey, u64)>,
+    pub datagrams: Vec<(DatagramKey, DatagramCount)>,
 }
 
 /// How long an opening waits for its acceptor.
@@ -76,6 +80,7 @@ pub struct FlowModel {
     folded: groups::Folded,
     room: keep::Room,
     wires: wires::Wires,
+    datagrams: udp::Datagrams,
 }
 
 type Ends = (NetnsId, SocketAddr, SocketAddr);
@@ -109,6 +114,11 @@ impl FlowModel {
             What::Retransmit => self.retransmitted(record, processes, lookup, out),
             What::Reset(reset) => self.was_reset(record, reset, processes, lookup, out),
             What::Close => self.close(record, processes, lookup, out),
+            What::FirstDatagram(key, flags) => {
+                self.opens += 1;
+                self.datagrams.first(record, key, flags, processes, lookup, out);
+            }
+            What::SocketClosed(socket) => self.datagrams.closed(socket, record.at),
         }
     }
 
@@ -266,6 +276,7 @@ impl FlowModel {
         for (_, id) in std::mem::take(&mut self.held) {
             self.release(id, out);
         }
+        self.datagrams.end_all(out);
     }
 
     fn release(&mut self, id: FlowId, out: &mut Vec<EventDraft>) {

@@ -1,6 +1,9 @@
 //! The programs of `flow` and their ways in.
 
+mod udp;
+
 use fluoro_shared::flow::FlowEntry;
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramSocket};
 use fluoro_shared::histogram::HistogramKey;
 
 use super::model::Frame;
@@ -10,6 +13,8 @@ use crate::collect::program::{Alternative, Hook, Program};
 pub fn maps(budget: &Budget) -> Vec<MapSize> {
     let flow = 8 + size_of::<FlowEntry>() as u64 + ELEMENT;
     let bucket = size_of::<HistogramKey>() as u64 + 8 + ELEMENT;
+    let datagrams = (size_of::<DatagramKey>() + size_of::<DatagramCount>()) as u64 + ELEMENT;
+    let socket = 8 + size_of::<DatagramSocket>() as u64 + ELEMENT;
     vec![
         MapSize {
             name: "FLOWS",
@@ -23,14 +28,31 @@ pub fn maps(budget: &Budget) -> Vec<MapSize> {
             entry_bytes: bucket,
             counted: true,
         },
+        MapSize {
+            name: DATAGRAMS,
+            entries: budget.entries(2, datagrams, 65_536),
+            entry_bytes: datagrams,
+            counted: true,
+        },
+        MapSize {
+            name: "DATAGRAM_SOCKETS",
+            entries: budget.entries(1, socket, 32_768),
+            entry_bytes: socket,
+            counted: false,
+        },
     ]
 }
+
+const DATAGRAMS: &str = "DATAGRAMS";
 
 const HISTOGRAMS: &str = "HISTOGRAMS";
 
 /// What the kernel side has counted so far.
 pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
-    Ok(Frame { histograms: maps.read(HISTOGRAMS, |a: u64, b| a + b)? })
+    Ok(Frame {
+        histograms: maps.read(HISTOGRAMS, |a: u64, b| a + b)?,
+        datagrams: maps.read(DATAGRAMS, |a: DatagramCount, _| a)?,
+    })
 }
 
 pub const PROGRAMS: &[Program] = &[
@@ -274,4 +296,8 @@ pub const PROGRAMS: &[Program] = &[
             },
         ],
     },
+    udp::TRANSMIT,
+    udp::SEND,
+    udp::RECEIVE,
+    udp::CLOSE,
 ];

@@ -43,6 +43,8 @@ pub struct FlowRow {
     pub live: Live,
     /// Of a listener.
     pub queue: Option<Queue>,
+    /// Of what is no connection.
+    pub datagrams: Option<Datagrams>,
     pub end: Option<End>,
     /// Of a reset's event line.
     pub reset: Option<Reset>,
@@ -101,6 +103,48 @@ pub struct Queue {
     pub half_open: u32,
     /// Attempts turned away so far.
     pub drops: Option<u32>,
+}
+
+/// What is known of datagrams between a socket and a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagrams {
+    /// `IPPROTO_*`
+    pub protocol: u8,
+    pub tx_packets: u64,
+    pub rx_packets: u64,
+    /// From whom some came is not known: see docs/flow.md.
+    pub estimated: bool,
+    pub quic: bool,
+    pub cast: Cast,
+}
+
+/// To how many a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cast {
+    Unicast,
+    Multicast,
+    Broadcast,
+}
+
+impl Cast {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unicast => "unicast",
+            Self::Multicast => "multicast",
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
+impl Datagrams {
+    /// Transport by the name in the registry of IANA, lower case.
+    pub const fn transport(&self) -> &'static str {
+        match self.protocol {
+            1 => "icmp",
+            58 => "ipv6-icmp",
+            _ => "udp",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

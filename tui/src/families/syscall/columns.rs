@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::row::{Figures, SyscallRow, Traced};
-use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
+use crate::columns::{Cell, Column, Estimate, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 use crate::families::process::model::Gifted;
 use crate::families::process::model::given::given;
@@ -76,6 +76,7 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
             Column::new(
                 Info::new("p50", Kind::Number, "Half of the calls took at most this long (to a sixteenth)")
                     .keys(&["p50"])
+                    .estimated(Estimate::Always)
                     .json("duration.p50_ns")
                     .unit(Unit::Nanos)
                     .faces(Faces::TopOnly)
@@ -85,6 +86,7 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
             Column::new(
                 Info::new("p90", Kind::Number, "Nine in ten calls took at most this long (to a sixteenth)")
                     .keys(&["p90"])
+                    .estimated(Estimate::Always)
                     .json("duration.p90_ns")
                     .unit(Unit::Nanos)
                     .faces(Faces::TopOnly)
@@ -94,6 +96,7 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
             Column::new(
                 Info::new("p99", Kind::Number, "99 in 100 calls took at most this long (to a sixteenth)")
                     .keys(&["p99"])
+                    .estimated(Estimate::Always)
                     .json("duration.p99_ns")
                     .unit(Unit::Nanos)
                     .faces(Faces::TopOnly)

@@ -20,12 +20,12 @@ impl FlowModel {
     pub fn give(&self, to: &mut Gifts) {
         to.measure(&["flows", "rx", "tx", "connections", "retransmits"]);
         let mut sums: HashMap<ProcKey, (f64, Rates)> = HashMap::new();
-        for flow in self.flows.values().filter(|flow| flow.row.direction.is_some()) {
+        let connections = self.flows.values().filter(|flow| flow.row.direction.is_some());
+        let connections = connections.map(|flow| (&flow.row, flow.ended.is_none()));
+        for (row, lives) in connections.chain(self.datagrams.each()) {
             // What has ended in the interval moved data in it, and nothing after.
-            let own = flow.row.rates.unwrap_or_default();
-            let lives = flow.ended.is_none();
-            let Some(identity) = flow.row.identity.as_ref().filter(|_| lives || own != Rates::default())
-            else {
+            let own = row.rates.unwrap_or_default();
+            let Some(identity) = row.identity.as_ref().filter(|_| lives || own != Rates::default()) else {
                 continue;
             };
             let (count, rates) = sums.entry(identity.key).or_default();

@@ -53,6 +53,7 @@ pub(super) fn bare(record: &Record) -> FlowRow {
         first_byte_ns: record.first_byte_ns,
         live: Live::default(),
         queue: None,
+        datagrams: None,
         end: None,
         reset: None,
         error: None,
@@ -90,6 +91,7 @@ pub(super) fn forwarded(id: FlowId, local: SocketAddr, peer: SocketAddr, passing
         reset: None,
         error: None,
         primed: false,
+        datagrams: None,
         wire: Some(passing),
         event: false,
     }

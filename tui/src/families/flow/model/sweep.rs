@@ -180,6 +180,7 @@ fn primed(
         first_byte_ns: None,
         live: Live::default(),
         queue: None,
+        datagrams: None,
         end: None,
         reset: None,
         error: None,

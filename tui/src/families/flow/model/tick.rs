@@ -8,7 +8,7 @@ use crate::model::LINGER_NS;
 use crate::records::BootTime;
 
 /// Ended rows kept.
-const ENDED_MAX: usize = 20_000;
+pub(super) const ENDED_MAX: usize = 20_000;
 
 /// The header's figures of the last interval.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -82,6 +82,9 @@ impl FlowModel {
                 rx += rates.rx_bytes_per_s;
             }
         }
+        let of_datagrams = self.datagrams.tick(now, seconds, &mut self.folded);
+        (tx, rx, live) =
+            (tx + of_datagrams.0.tx_bytes_per_s, rx + of_datagrams.0.rx_bytes_per_s, live + of_datagrams.1);
         let flows = &self.flows;
         self.folded.make_room(|| flows.values().map(|flow| flow.row.as_ref()));
         let measured = seconds > 0.0;
@@ -107,12 +110,13 @@ impl FlowModel {
             .filter(|(id, flow)| !of_interval || flow.ended.is_none() || self.just_ended.contains(id))
             .map(|(_, flow)| Arc::clone(&flow.row))
             .chain(self.wire_rows())
+            .chain(self.datagrams.rows(of_interval))
             .collect()
     }
 }
 
 /// A row that somebody still shows is not copied for an age that looks the same.
-fn age(row: &mut Arc<FlowRow>, age_ns: u64) {
+pub(super) fn age(row: &mut Arc<FlowRow>, age_ns: u64) {
     if let Some(row) = Arc::get_mut(row) {
         row.duration_ns = age_ns;
     } else if age_ns.abs_diff(row.duration_ns) > row.duration_ns / 64 {

@@ -73,6 +73,11 @@ macro_rules! given {
                 .json($json)
                 .unit($crate::columns::Unit::$unit)
                 .faces($crate::columns::Faces::TopOnly)
+                .estimated(if $id.ends_with("_p99") {
+                    $crate::columns::Estimate::Always
+                } else {
+                    $crate::columns::Estimate::No
+                })
                 .cell($cell),
             |row| row.given($id),
         )
