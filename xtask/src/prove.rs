@@ -105,7 +105,7 @@ const HOST_ONLY: &[&str] = &[
 ];
 
 /// What takes minutes under emulation is played on the oldest and the newest kernel only when it is named.
-const LONG: &[&str] = &["bytes", "churn", "failures", "on-demand", "exec-storm"];
+const LONG: &[&str] = &["bytes", "churn", "failures", "contributed", "on-demand", "exec-storm"];
 
 /// What reads the kernel's structures or depends on how it runs programs.
 pub const PER_KERNEL: &[&str] = &[

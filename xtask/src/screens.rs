@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::prove::Place;
 use crate::prove::session::{Key, Session};
@@ -34,7 +34,7 @@ const TOUR: &[&str] = &["", "", "`j`", "`o`", "`2`", "Enter", "Esc", "`3`", "`6`
 const TOUR_SECONDS: f64 = 1.6;
 
 pub fn main(_: &[String]) -> Result<()> {
-    let shots = vm::shots(WORD)?;
+    let (shots, problem) = vm::shots(WORD)?;
     let folder = tree::root().join("assets/screens");
     fs::create_dir_all(&folder).context("create assets/screens")?;
     let tour: Vec<Shot> = shots.iter().filter(|shot| shot.name == "tour").cloned().collect();
@@ -44,7 +44,9 @@ pub fn main(_: &[String]) -> Result<()> {
         let shot = shots.iter().find(|shot| shot.name == *name).with_context(|| format!("no {name} came"))?;
         write(&folder.join(format!("{name}.svg")), &still(shot))?;
     }
-    write(&tree::root().join("docs/workflows.md"), &workflows::with_screens(PAGE, &shots))
+    write(&tree::root().join("docs/workflows.md"), &workflows::with_screens(PAGE, &shots))?;
+    // What came before it is written all the same.
+    problem.map_or(Ok(()), |problem| bail!("{problem}"))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -54,7 +56,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
 /// In the guest: all of them.
 pub fn take(place: &Place, tell: &mut dyn FnMut(Shot)) -> Result<()> {
     let load = Load::start(place)?;
-    workflows::answer(place, &load, None, tell)?;
     let within = place.patience(20);
     // Pictures of a standing console: what the last minute was is drawn, too.
     let pause = || std::thread::sleep(Duration::from_secs(3));
@@ -74,5 +75,6 @@ pub fn take(place: &Place, tell: &mut dyn FnMut(Shot)) -> Result<()> {
         pause();
         tell(session.shot(name));
     }
-    Ok(())
+    drop(session);
+    workflows::answer(place, &load, None, tell)
 }

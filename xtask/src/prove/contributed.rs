@@ -14,8 +14,8 @@ use crate::workload::actor::Actor;
 /// What it says when it is done, and reads from its starter.
 const TALK: u64 = 4096;
 
-/// Intervals that are looked at, of half a second.
-const LOOKS_MAX: usize = 60;
+/// Intervals of half a second that are yet looked at when all is over: two, and two for a busy machine.
+const LOOKS: usize = 4;
 
 /// Numbers of an interval, and rates that times the interval are such.
 const COUNTS: &[&str] = &[
@@ -46,6 +46,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let filter = format!("pid:{pid}");
     let failing = Top::start(place, "failures", &["-f", &filter, "-d", "500ms"])?;
     failing.next()?;
+    let grouped = Top::start(place, "files", &["-f", &filter, "-d", "500ms", "--by", "directory"])?;
+    grouped.next()?;
     // Named, and so attached.
     let top = Top::start(place, "processes", &["-f", &filter, "-d", "500ms", "--sort", "syscalls"])?;
     top.next()?;
@@ -54,14 +56,14 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
     let mut longest: BTreeMap<&str, f64> = BTreeMap::new();
     let mut stood = String::new();
-    // All of it is over: it is in the intervals up to the first two that have nothing of it.
-    let (mut quiet, mut busy, mut looks) = (0, false, 0);
-    while quiet < 2 && looks < LOOKS_MAX {
-        looks += 1;
-        let object = top.next()?;
-        let before = sums.clone();
+    // All of it is over: it is in the intervals that wait to be read, the one that runs, and the one after.
+    let mut objects: Vec<Value> = std::iter::from_fn(|| top.waiting()).collect();
+    for _ in 0..LOOKS {
+        objects.push(top.next()?);
+    }
+    for object in &objects {
         let seconds = object.get("interval_ns").and_then(Value::as_f64).context("no interval_ns")? / 1e9;
-        for row in rows(&object) {
+        for row in rows(object) {
             let number = |key: &str| at(row, key).and_then(Value::as_f64).unwrap_or(0.0);
             for key in COUNTS {
                 *sums.entry(key).or_default() += number(key);
@@ -77,14 +79,12 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
                 told.clone_into(&mut stood);
             }
         }
-        let moved = ["file.opens_per_s", "flow.group.connections", "drop.packets"];
-        let moved = moved.iter().any(|key| before.get(key) != sums.get(key));
-        busy |= moved;
-        quiet = if moved || !busy { 0 } else { quiet + 1 };
     }
     let mut failures: Vec<Value> = std::iter::from_fn(|| failing.waiting()).collect();
     failures.extend([failing.next()?, failing.next()?]);
-    drop((top, failing));
+    let mut groups: Vec<Value> = std::iter::from_fn(|| grouped.waiting()).collect();
+    groups.extend([grouped.next()?, grouped.next()?]);
+    drop((top, failing, grouped));
     actor.tell("end")?;
     let threads = actor.conclusion(place.patience(20))?;
 
@@ -120,6 +120,15 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     );
     checks.at_least("of that, by two threads on one CPU, ms", 50, ran("waited_ns")? / 1_000_000);
     failed(checks, &failures, missing, in_the_way);
+    let inside = directory.join(format!("fluoro-deeds-{pid}")).display().to_string();
+    let opens_of = |mine: &dyn Fn(&Value) -> bool| -> u64 {
+        let rows = groups.iter().flat_map(rows).filter(|row| mine(row));
+        rows.filter_map(|row| row.get("opens")?.as_u64()).sum()
+    };
+    let there = opens_of(&|row| at(row, "file.directory").and_then(Value::as_str) == Some(&inside));
+    checks.equal("opens in the directory, in top files --by directory", missing, there);
+    let nowhere = opens_of(&|row| at(row, "file.group.failed") == Some(&Value::Bool(true)));
+    checks.equal("opens that led to no file, there", missing, nowhere);
     Ok(())
 }
 
