@@ -2,6 +2,8 @@
 //! its network namespace, and lets none into the socket's queue. It runs where no task can be asked for, so a program on
 //! the way out of a socket notes which process made that.
 
+mod wire;
+
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes},
@@ -142,7 +144,9 @@ struct Headers {
 #[inline(always)]
 fn on_packet(ctx: &SkBuffContext) {
     let skb = ctx.skb.skb;
-    let Some(headers) = dissect(skb) else { return };
+    let Some(ends) = ends(skb) else { return };
+    wire::count(skb, &ends);
+    let Some(headers) = dissect(skb, &ends) else { return };
     if headers.to <= headers.from {
         return;
     }
@@ -247,8 +251,20 @@ fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
     }
 }
 
+/// Of whom a packet is for whom.
+pub struct Ends {
+    source: DnsEnd,
+    destination: DnsEnd,
+    /// Where the transport's header begins.
+    transport: u32,
+    /// Up to the payload.
+    headers: u32,
+    /// From the network header on, without what pads the frame.
+    len: u32,
+}
+
 #[inline(always)]
-fn dissect(skb: *mut __sk_buff) -> Option<Headers> {
+fn ends(skb: *mut __sk_buff) -> Option<Ends> {
     let mut source = DnsEnd { address: [0; 16], port: 0, protocol: 0 };
     let mut destination = source;
     // SAFETY: members of the context.
@@ -279,19 +295,24 @@ fn dissect(skb: *mut __sk_buff) -> Option<Headers> {
         _ => return None,
     };
     (source.port, destination.port) = (u16::from_be(ports[0]), u16::from_be(ports[1]));
+    (source.protocol, destination.protocol) = (u16::from(protocol), u16::from(protocol));
+    let header =
+        if protocol == IPPROTO_TCP { u32::from(load::<u8>(skb, transport + 12)? >> 4) << 2 } else { 8 };
+    // Behind the packet there may be padding; a very large one does not tell its length.
+    let len = if told == 0 || told > whole { whole } else { told };
+    Some(Ends { source, destination, transport, headers: transport + header, len })
+}
+
+#[inline(always)]
+fn dissect(skb: *mut __sk_buff, ends: &Ends) -> Option<Headers> {
+    let Ends { source, destination, transport, headers: from, len: mut to } = *ends;
     if !is_dns(source.port) && !is_dns(destination.port) {
         return None;
     }
-    source.protocol = u16::from(protocol);
-    destination.protocol = source.protocol;
-    // Behind the packet there may be padding; a very large one does not tell its length.
-    let mut to = if told == 0 || told > whole { whole } else { told };
-    if protocol == IPPROTO_TCP {
+    if source.protocol == u16::from(IPPROTO_TCP) {
         let sequence = u32::from_be(load(skb, transport + 4)?);
-        let from = transport + (u32::from(load::<u8>(skb, transport + 12)? >> 4) << 2);
         return Some(Headers { source, destination, sequence, from, to, whole: to.saturating_sub(from) });
     }
-    let from = transport + 8;
     let len = u32::from(u16::from_be(load(skb, transport + 4)?));
     if len >= 8 && transport + len < to {
         to = transport + len;

@@ -48,7 +48,7 @@ pub struct DnsRecord {
 const _: () = assert!(size_of::<DnsRecord>() == 136);
 
 /// One end of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DnsEnd {
     pub address: [u8; 16],

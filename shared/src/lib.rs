@@ -16,6 +16,7 @@ pub mod offsets;
 pub mod process;
 pub mod record;
 pub mod syscall;
+pub mod wire;
 
 /// Rings of one family: chosen by CPU, `min(possible CPUs, RINGS)` of them in use.
 pub const RINGS: usize = 8;

@@ -18,6 +18,7 @@ use fluoro_shared::inflight::Stamp;
 use fluoro_shared::ledger::Counts;
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::syscall::{Cell, CellKey, Control};
+use fluoro_shared::wire::{WireCount, WireKey};
 
 fn object() -> Object {
     Object::parse(OBJECT).expect("the object is one")
@@ -70,6 +71,8 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("URING", 8, size_of::<Submitted>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
         ("DROPS", size_of::<DropKey>(), 8),
+        ("WIRES", size_of::<WireKey>(), size_of::<WireCount>()),
+        ("LOCALS", 16, 1),
         ("MINT", 4, 8),
         ("CELLS", size_of::<CellKey>(), size_of::<Cell>()),
         ("BLANK", 4, size_of::<Cell>()),

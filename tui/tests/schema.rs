@@ -14,8 +14,8 @@ use fluoro::families::failure::row::FailureRow;
 use fluoro::families::file::model::{FileRow, Uses};
 use fluoro::families::file::row::group as file_group;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
-use fluoro::families::flow::row::PeerName;
 use fluoro::families::flow::row::group::{By, GroupRow};
+use fluoro::families::flow::row::{Passing, PeerName};
 use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
@@ -295,6 +295,7 @@ fn full_flow() -> FlowRow {
         reset: None,
         error: None,
         primed: true,
+        wire: Some(Passing { protocol: 17, tx_packets: 1, rx_packets: 2 }),
         event: false,
     }
 }

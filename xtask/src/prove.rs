@@ -44,6 +44,7 @@ mod syscalls;
 mod terminal;
 mod top;
 mod udp;
+mod wire;
 pub mod witness;
 pub mod workflows;
 
@@ -90,6 +91,7 @@ type Scenario = fn(&Place, &mut Checks) -> Result<()>;
 
 /// What no kernel has a part in is played once, on the host.
 const HOST_ONLY: &[&str] = &[
+    "wire",
     "filters",
     "groups",
     "sigpipe",
@@ -143,6 +145,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("prime", prime::play),
     ("identity", identity::play),
     ("dns", dns::play),
+    ("wire", wire::play),
     ("drops", drops::play),
     ("udp", udp::play),
     ("top", top::play),

@@ -24,6 +24,7 @@ pub mod trouble;
 pub mod uring;
 pub mod voice;
 pub mod ways;
+pub mod wire;
 
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -63,6 +64,8 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("crowd", "COUNT [TALKING]", "many connections, few of them talking, until told", crowd::play),
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
     ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
+    ("wire", "COUNT", "two containers that talk over a bridge, when told", wire::play),
+    ("wire-end", "talk|serve NUMBER COUNT", "one of the two", wire::end),
     ("files", "DIR ROUNDS", "everything that can be done to files, when told", files::play),
     ("activity", "DIR ROUNDS", "known bytes by every call, when told", files::activity::play),
     (

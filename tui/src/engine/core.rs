@@ -270,6 +270,11 @@ impl Core {
                     sources.forget(Family::Syscall, "CELLS", &gone);
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
                 }
+                Frame::Dns(frame) => {
+                    let netns = self.machine.netns();
+                    let gone = self.flow.pass(&frame.wires, netns, self.machine.now());
+                    sources.forget(Family::Dns, crate::families::dns::probe::WIRES, &gone);
+                }
                 Frame::Drop(frame) => {
                     let now = self.machine.now();
                     let (failures, gone) =
@@ -314,6 +319,9 @@ impl Core {
             Family::Drop => self.drop.begin(),
             Family::Flow => *self.flow.histograms() = Histograms::default(),
             Family::Process | Family::Dns => {}
+        }
+        if family == Family::Dns {
+            self.flow.forget_wires();
         }
         if family == Family::Flow {
             self.flow.restart_datagrams(&mut self.drafts);

@@ -9,7 +9,7 @@ use aya::maps::MapError;
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
 use crate::families::dns::model::Surplus;
-use crate::families::{Family, drop, file, flow, syscall};
+use crate::families::{Family, dns, drop, file, flow, syscall};
 use crate::model::{Books, Ledger};
 
 /// What a family's maps hold at one moment.
@@ -17,6 +17,7 @@ use crate::model::{Books, Ledger};
 pub enum Frame {
     Flow(flow::model::Frame),
     Syscall(syscall::model::Frame),
+    Dns(dns::model::Frame),
     Drop(drop::model::Frame),
     File(file::model::Frame),
 }
@@ -26,6 +27,7 @@ impl Frame {
         match self {
             Self::Flow(_) => Family::Flow,
             Self::Syscall(_) => Family::Syscall,
+            Self::Dns(_) => Family::Dns,
             Self::Drop(_) => Family::Drop,
             Self::File(_) => Family::File,
         }
@@ -72,7 +74,8 @@ impl Source for Taps {
 
     fn frame(&mut self) -> io::Result<Option<Frame>> {
         Ok(match self.family {
-            Family::Process | Family::Dns => None,
+            Family::Process => None,
+            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps)?)),
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),

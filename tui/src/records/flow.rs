@@ -117,6 +117,8 @@ impl End {
 pub enum Direction {
     Outbound,
     Inbound,
+    /// It passes through: no socket of this namespace has part in it.
+    Forwarded,
 }
 
 impl Direction {
@@ -124,6 +126,7 @@ impl Direction {
         match self {
             Self::Outbound => "outbound",
             Self::Inbound => "inbound",
+            Self::Forwarded => "forwarded",
         }
     }
 }

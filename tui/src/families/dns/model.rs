@@ -6,6 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use fluoro_shared::wire::{WireCount, WireKey};
+
 use super::decode::{Message, Told};
 use super::row::{DnsRow, items};
 use crate::families::flow::row::Attribution;
@@ -22,6 +24,12 @@ const PENDING_MAX: usize = 8192;
 
 /// Bytes of a name that an address is called by.
 const NAME_MAX: usize = 255;
+
+/// What the kernel side has counted at one moment: conversations that pass through.
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    pub wires: Vec<(WireKey, WireCount)>,
+}
 
 /// Lines that a record made beyond one, or fewer: a segment of TCP may end several messages, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

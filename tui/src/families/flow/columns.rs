@@ -30,8 +30,10 @@ fn flow_number(row: &FlowRow, value: u64) -> Value<'_> {
 
 /// What only TCP has.
 fn connection_number(row: &FlowRow, value: u64) -> Value<'_> {
-    if row.datagrams.is_some() { Value::Missing } else { flow_number(row, value) }
+    if row.datagrams.is_some() || row.wire.is_some() { Value::Missing } else { flow_number(row, value) }
 }
+
+const IPPROTO_UDP: u16 = 17;
 
 pub fn columns() -> &'static [Column<FlowRow>] {
     static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();
@@ -43,7 +45,12 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .keys(&["transport", "proto"])
                     .json("network.transport")
                     .cell(Cell::left("PROTO", 5, 7)),
-                |r| Value::Word(r.datagrams.map_or("tcp", |datagrams| datagrams.transport())),
+                |r| {
+                    Value::Word(match r.wire {
+                        Some(passing) if passing.protocol == IPPROTO_UDP => "udp",
+                        _ => r.datagrams.map_or("tcp", |datagrams| datagrams.transport()),
+                    })
+                },
             ),
             Column::new(
                 Info::new("type", Kind::Word, "ipv4 or ipv6; IPv4-mapped addresses are IPv4")
@@ -60,7 +67,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new(
                     "direction",
                     Kind::Word,
-                    "outbound: this side connected, or sent first; inbound: it accepted",
+                    "outbound: this side connected, or sent first; inbound: it accepted; forwarded",
                 )
                     .keys(&["direction"])
                     .json("flow.direction"),
@@ -72,6 +79,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| {
                     Value::Word(match r.direction.map(crate::records::flow::Direction::word) {
                         Some("outbound") => "out",
+                        Some("forwarded") => "fwd",
                         Some(_) => "in",
                         None if applies(r) => "",
                         None => "listen",
@@ -350,6 +358,17 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new("primed", Kind::Word, "The connection is older than this run of fluoro")
                     .json("flow.primed"),
                 |r| if r.primed { Value::Bool(true) } else { Value::Missing },
+            ),
+            Column::new(
+                Info::new(
+                    "wire",
+                    Kind::Word,
+                    "It passes through: bytes are those of packets, with their headers",
+                )
+                .keys(&["wire"])
+                .json("flow.wire")
+                .faces(Faces::TopOnly),
+                |r| if r.wire.is_some() { Value::Bool(true) } else { Value::Missing },
             ),
             Column::new(
                 Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted")

@@ -9,6 +9,7 @@ mod sweep;
 mod tick;
 mod trouble;
 mod udp;
+mod wires;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -78,6 +79,7 @@ pub struct FlowModel {
     pub names: Names,
     folded: groups::Folded,
     room: keep::Room,
+    wires: wires::Wires,
     datagrams: udp::Datagrams,
 }
 

@@ -52,8 +52,19 @@ pub struct FlowRow {
     pub error: Option<&'static str>,
     /// Older than this run.
     pub primed: bool,
+    /// It passes through: counted by packets, with their headers.
+    pub wire: Option<Passing>,
     /// Is the row of an event line.
     pub event: bool,
+}
+
+/// What packets tell of a conversation that has no socket here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passing {
+    /// `IPPROTO_*`
+    pub protocol: u16,
+    pub tx_packets: u64,
+    pub rx_packets: u64,
 }
 
 /// What an answer called a peer, and how long ago.
@@ -176,6 +187,8 @@ pub enum State {
     LastAck,
     Listen,
     Closing,
+    /// Of what passes through.
+    Forwarded,
 }
 
 impl State {
@@ -209,6 +222,7 @@ impl State {
             Self::LastAck => "last_ack",
             Self::Listen => "listen",
             Self::Closing => "closing",
+            Self::Forwarded => "forwarded",
         }
     }
 

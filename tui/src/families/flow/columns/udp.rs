@@ -10,20 +10,28 @@ fn of(row: &FlowRow, read: impl Fn(Datagrams) -> Value<'static>) -> Value<'_> {
 pub(super) fn columns() -> Vec<Column<FlowRow>> {
     vec![
         Column::new(
-            Info::new("rx_packets", Kind::Number, "Datagrams that a program took, in all")
-                .keys(&["rx_packets"])
-                .json("flow.rx_packets")
-                .unit(Unit::Count)
-                .cell(Cell::right("RX PKT", 7, 9)),
-            |r| of(r, |d| Value::Uint(d.rx_packets)),
+            Info::new(
+                "rx_packets",
+                Kind::Number,
+                "Datagrams that a program took, in all; packets of what passes through",
+            )
+            .keys(&["rx_packets"])
+            .json("flow.rx_packets")
+            .unit(Unit::Count)
+            .cell(Cell::right("RX PKT", 7, 9)),
+            |r| r.wire.map_or_else(|| of(r, |d| Value::Uint(d.rx_packets)), |w| Value::Uint(w.rx_packets)),
         ),
         Column::new(
-            Info::new("tx_packets", Kind::Number, "Datagrams handed to an interface, in all")
-                .keys(&["tx_packets"])
-                .json("flow.tx_packets")
-                .unit(Unit::Count)
-                .cell(Cell::right("TX PKT", 7, 9)),
-            |r| of(r, |d| Value::Uint(d.tx_packets)),
+            Info::new(
+                "tx_packets",
+                Kind::Number,
+                "Datagrams handed to an interface, in all; packets of what passes through",
+            )
+            .keys(&["tx_packets"])
+            .json("flow.tx_packets")
+            .unit(Unit::Count)
+            .cell(Cell::right("TX PKT", 7, 9)),
+            |r| r.wire.map_or_else(|| of(r, |d| Value::Uint(d.tx_packets)), |w| Value::Uint(w.tx_packets)),
         ),
         Column::new(
             Info::new("estimated", Kind::Word, "true: from whom they came is not known")

@@ -1,11 +1,13 @@
 //! From records to rows and event lines.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Attribution, FlowRow, Live, State};
+use crate::families::flow::row::Passing;
 use crate::model::{EventDraft, Lookup, Processes};
 use crate::records::flow::{Direction, Record, What};
-use crate::records::{BootTime, TaskFacts};
+use crate::records::{BootTime, FlowId, NetnsId, TaskFacts};
 
 pub(super) fn draft(name: &'static str, at: BootTime, row: &FlowRow) -> EventDraft {
     let mut row = FlowRow { event: true, rates: None, ..row.clone() };
@@ -56,6 +58,41 @@ pub(super) fn bare(record: &Record) -> FlowRow {
         reset: None,
         error: None,
         primed: false,
+        wire: None,
+        event: false,
+    }
+}
+
+/// What passes through, before anything is known of it but between whom.
+pub(super) fn forwarded(id: FlowId, local: SocketAddr, peer: SocketAddr, passing: Passing) -> FlowRow {
+    FlowRow {
+        id,
+        netns: NetnsId(0),
+        local,
+        peer,
+        peer_name: None,
+        state: State::Forwarded,
+        direction: Some(Direction::Forwarded),
+        attribution: Attribution::Unknown,
+        identity: None,
+        tid: None,
+        mover: None,
+        tx_bytes: 0,
+        rx_bytes: 0,
+        rates: None,
+        rtt_ns: 0,
+        retransmits: 0,
+        duration_ns: 0,
+        connect_ns: None,
+        first_byte_ns: None,
+        live: Live::default(),
+        queue: None,
+        end: None,
+        reset: None,
+        error: None,
+        primed: false,
+        datagrams: None,
+        wire: Some(passing),
         event: false,
     }
 }

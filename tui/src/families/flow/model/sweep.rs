@@ -185,6 +185,7 @@ fn primed(
         reset: None,
         error: None,
         primed: true,
+        wire: None,
         event: false,
     }
 }

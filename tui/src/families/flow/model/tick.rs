@@ -34,6 +34,7 @@ impl FlowModel {
             self.forget(id, at);
         }
         self.call_fresh(now);
+        self.tick_wires(interval);
         let seconds = interval.as_secs_f64();
         let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
         self.news.clear();
@@ -108,6 +109,7 @@ impl FlowModel {
             .iter()
             .filter(|(id, flow)| !of_interval || flow.ended.is_none() || self.just_ended.contains(id))
             .map(|(_, flow)| Arc::clone(&flow.row))
+            .chain(self.wire_rows())
             .chain(self.datagrams.rows(of_interval))
             .collect()
     }

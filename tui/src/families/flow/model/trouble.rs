@@ -113,7 +113,7 @@ fn failure(kind: &'static str, row: &FlowRow, at: BootTime) -> Failure {
         error: None,
         identity: row.identity.clone(),
         subject: match row.direction {
-            Some(Direction::Outbound) => Subject::Peer(row.peer),
+            Some(Direction::Outbound | Direction::Forwarded) => Subject::Peer(row.peer),
             // Its port would make a row of each connection.
             Some(Direction::Inbound) => Subject::Client { peer: row.peer.ip(), local: row.local },
             None => Subject::Listener(row.local),

@@ -432,6 +432,7 @@ fn row_of(key: &DatagramKey, flags: u32, id: FlowId, netns: NetnsId) -> FlowRow 
         reset: None,
         error: None,
         primed: false,
+        wire: None,
         event: false,
     }
 }
