@@ -12,13 +12,31 @@ use crate::records::WallTime;
 /// Widest cell of a column whose text varies.
 const WIDE: usize = 48;
 
-/// One event a line: time, name, process, then what tells it apart as `key=value`.
+/// What an event is about, in the order of its line.
+const SUBJECT: &[&str] = &["reason", "name", "qtype", "rcode", "answers"];
+
+/// What else tells it apart, with its label. Who made a process and of what belongs to the lines of processes.
+const PARENTAGE: &[(&str, &str)] = &[("parent", "ppid"), ("exe", "exe")];
+const LABELLED: &[(&str, &str)] = &[
+    ("code", "exit_code"),
+    ("signal", "exit_signal"),
+    ("tx", "tx_bytes"),
+    ("rx", "rx_bytes"),
+    ("rtt", "rtt"),
+    ("age", "age"),
+    ("flags", "flags"),
+    ("took", "took"),
+    ("took", "duration"),
+    ("error", "errno"),
+    ("owner", "owner"),
+];
+
+/// One event a line: time, name, process, what it is about, then what tells it apart as `key=value`.
 pub fn event_line(out: &mut Vec<u8>, event: &Event) {
     let mut line = format!("{} {:<13}", fmt::clock(event.wall), event.name);
     let infos = event.infos();
-    let at = |id: &str| infos.iter().position(|info| info.id == id);
     let show = |id: &str| {
-        let column = at(id)?;
+        let column = infos.iter().position(|info| info.id == id)?;
         let value = event.value(column);
         (value != Value::Missing)
             .then(|| fmt::value(&value, infos.get(column).map_or(crate::columns::Unit::Plain, |i| i.unit)))
@@ -32,30 +50,39 @@ pub fn event_line(out: &mut Vec<u8>, event: &Event) {
         out.extend_from_slice(line.as_bytes());
         return;
     }
-    if let (Some(local), Some(arrow)) = (show("local"), show("direction")) {
-        let arrow = if arrow == "inbound" { "<-" } else { "->" };
-        let _ = write!(line, " {local} {arrow} {}", show("peer").unwrap_or_default());
-    } else if let Some(local) = show("local") {
-        let _ = write!(line, " {local}");
+    for text in SUBJECT.iter().filter_map(|id| show(id)) {
+        let _ = write!(line, " {text}");
     }
-    for (label, id) in [
-        ("parent", "ppid"),
-        ("exe", "exe"),
-        ("code", "exit_code"),
-        ("signal", "exit_signal"),
-        ("tx", "tx_bytes"),
-        ("rx", "rx_bytes"),
-        ("rtt", "rtt"),
-        ("age", "age"),
-        ("error", "errno"),
-        ("owner", "owner"),
-    ] {
-        if let Some(text) = show(id).filter(|text| text != "0" && text != "0 B" || label == "code") {
+    for text in [ends(show("local"), show("direction").or_else(|| show("dir")), show("peer")), path(&show)] {
+        let _ = text.map(|text| write!(line, " {text}"));
+    }
+    let parentage = if event.name.starts_with("process.") { PARENTAGE } else { &[] };
+    for (label, id) in parentage.iter().chain(LABELLED) {
+        if let Some(text) = show(id).filter(|text| text != "0" && text != "0 B" || *label == "code") {
             let _ = write!(line, " {label}={}", text.replace(' ', ""));
         }
     }
     line.push('\n');
     out.extend_from_slice(line.as_bytes());
+}
+
+/// Both ends of a connection or packet, and which way it goes.
+fn ends(local: Option<String>, direction: Option<String>, peer: Option<String>) -> Option<String> {
+    let arrow = if matches!(direction.as_deref(), Some("inbound" | "receive")) { "<-" } else { "->" };
+    match (local, peer) {
+        (Some(local), Some(peer)) => Some(format!("{local} {arrow} {peer}")),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The path; from where a rename or a link came; where a symbolic link points to.
+fn path(show: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let path = show("path")?;
+    Some(match (show("old_path"), show("target")) {
+        (Some(old), _) => format!("{old} -> {path}"),
+        (None, Some(target)) => format!("{path} -> {target}"),
+        (None, None) => path,
+    })
 }
 
 /// One table of `top`, headed by its time.

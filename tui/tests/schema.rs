@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluoro::columns::{Faces, Kind, Listing, Row, Unit, infos};
+use fluoro::columns::{Faces, Kind, Listing, Row, Unit, Value, infos};
 use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
@@ -19,7 +19,7 @@ use fluoro::families::flow::row::{Passing, PeerName};
 use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
-use fluoro::json;
+use fluoro::{json, table};
 use fluoro::model::{
     Aggregates, Container, Event, Executable, Identity, Ledger, ObservedName, Owner, Subject, View,
 };
@@ -167,7 +167,7 @@ fn dns_messages(now: u64, known: Task) -> Vec<(BootTime, Vec<u8>)> {
 }
 
 /// One of each event, as records of the kernel side make them.
-fn all_events(core: &mut Core) -> Vec<u8> {
+fn all_events(core: &mut Core) -> Vec<Event> {
     let (known, now) = (task(7, b"curl"), core.now().0);
     let (mut processes, mut flows) = (Vec::new(), Vec::new());
     for record in [
@@ -230,8 +230,13 @@ fn all_events(core: &mut Core) -> Vec<u8> {
     }
     core.drain(&mut sources);
     core.finish();
+    core.take_events()
+}
+
+/// The same as lines.
+fn all_lines(core: &mut Core) -> Vec<u8> {
     let mut out = Vec::new();
-    for event in core.take_events() {
+    for event in all_events(core) {
         json::event_line(&mut out, &event);
     }
     out
@@ -421,7 +426,7 @@ fn table<R: Row>(rows: Vec<R>, totals: &[(&str, Option<f64>)]) -> Vec<u8> {
 #[test]
 fn every_event_that_records_make_is_valid() {
     let (_root, mut core) = machine();
-    let lines = assert_valid(&all_events(&mut core));
+    let lines = assert_valid(&all_lines(&mut core));
     let names: BTreeSet<&str> = lines.iter().map(|line| line["event_name"].as_str().unwrap()).collect();
     let schema = schema();
     let listed = schema["then"]["properties"]["event_name"]["enum"].as_array().unwrap();
@@ -433,6 +438,30 @@ fn every_event_that_records_make_is_valid() {
     }
     let exec = lines.iter().find(|line| line["event_name"] == "process.exec").unwrap();
     assert_eq!(exec["process"]["executable"]["path_base64"], "L3Vzci9iaW4v/g==");
+}
+
+#[test]
+fn a_line_of_text_says_what_the_event_is_about() {
+    let (_root, mut core) = machine();
+    let mut about = BTreeSet::new();
+    for event in all_events(&mut core) {
+        let mut line = Vec::new();
+        table::event_line(&mut line, &event);
+        let line = String::from_utf8(line).unwrap();
+        for (column, info) in event.infos().iter().enumerate() {
+            let value = event.value(column);
+            if ["path", "old_path", "target", "reason", "name", "rcode", "local", "peer"].contains(&info.id)
+                && value != Value::Missing
+            {
+                let text = fluoro::fmt::value(&value, info.unit);
+                assert!(line.contains(&text), "{}: {} {text}: {line}", event.name, info.id);
+                about.insert((event.family, info.id));
+            }
+        }
+    }
+    for known in [("file", "old_path"), ("file", "target"), ("drop", "reason"), ("dns", "name"), ("flow", "peer")] {
+        assert!(about.contains(&known), "{known:?}");
+    }
 }
 
 #[test]
@@ -544,7 +573,7 @@ fn what_doctor_says_of_this_machine_is_valid() {
 #[test]
 fn lines_that_break_the_contract_are_refused() {
     let (_root, mut core) = machine();
-    let lines = assert_valid(&all_events(&mut core));
+    let lines = assert_valid(&all_lines(&mut core));
     let one = |name: &str| lines.iter().find(|line| line["event_name"] == name).unwrap();
     let validator = validator();
     let mut stats = Vec::new();
@@ -593,7 +622,7 @@ fn lines_that_break_the_contract_are_refused() {
 #[test]
 fn unknown_keys_are_let_through_because_keys_may_be_added() {
     let (_root, mut core) = machine();
-    for mut line in assert_valid(&all_events(&mut core)) {
+    for mut line in assert_valid(&all_lines(&mut core)) {
         line["later"] = json!(1);
         line["process"]["later"] = json!({ "deeper": true });
         if line["process"]["pid"].is_null() {

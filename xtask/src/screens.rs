@@ -16,17 +16,18 @@ use crate::{tree, vm};
 /// What a guest is told to take them.
 pub const WORD: &str = "screens";
 
-/// Views by their keys, what stands on them when there is something to see, and how the pictures are called.
-const VIEWS: &[(&str, &str, &str)] = &[
-    ("`1`", "backup(", "overview"),
-    ("`2`", "127.0.0.1:", "flows"),
-    ("`3`", "stock.pipe", "files"),
-    ("`4`", "futex", "syscalls"),
-    ("`5`", "shop(", "processes"),
-    ("`6`", "flow.fail", "events"),
-    ("`7`", "ECONNREFUSED", "failures"),
-    ("`8`", "flow_state", "probes"),
-    ("`5` `/shop` Enter `j` Enter", "connect ", "details"),
+/// Views by their keys, what stands on them, and on no view before, when there is something to see, and how the pictures
+/// are called.
+const VIEWS: &[(&str, &[&str], &str)] = &[
+    ("`1`", &["Network", "backup("], "overview"),
+    ("`2`", &["all flows", "127.0.0.1:"], "flows"),
+    ("`3`", &["all files", "stock.pipe"], "files"),
+    ("`4`", &["all calls", "futex"], "syscalls"),
+    ("`5`", &["all processes", "shop("], "processes"),
+    ("`6`", &["all events", "flow.fail"], "events"),
+    ("`7`", &["all failures", "ECONNREFUSED"], "failures"),
+    ("`8`", &["all programs", "flow_state"], "probes"),
+    ("`5` `/shop` Enter `j` Enter", &["/ shop", "connect "], "details"),
 ];
 
 /// Keys of the moving picture, a screen after each.
@@ -71,7 +72,7 @@ pub fn take(place: &Place, tell: &mut dyn FnMut(Shot)) -> Result<()> {
     }
     for (keys, has, name) in VIEWS {
         session.press(&Key::all(keys)?)?;
-        session.until(name, within, |text| text.contains(has))?;
+        session.until(name, within, |text| has.iter().all(|words| text.contains(words)))?;
         pause();
         tell(session.shot(name));
     }

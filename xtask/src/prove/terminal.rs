@@ -23,7 +23,14 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let within = place.patience(20);
     let mut session = Session::start(place, &[], ROWS, COLUMNS)?;
     session.press(&[Key::Char('6')])?;
-    session.until("the stream", within, |text| text.contains("file.open"))?;
+    // A quiet machine has nothing to tell by itself.
+    session.until("the stream", within, |text| {
+        text.contains("file.open") || text.contains("Nothing has happened since")
+    })?;
+    let mut first = storm(place, 1)?;
+    first.tell("go")?;
+    session.until("calls in the stream", within, |text| text.contains("file.open"))?;
+    first.conclusion(within)?;
 
     let opens = stuck(place, checks, &mut session)?;
     balances(place, checks, &mut session, opens)?;
