@@ -51,8 +51,8 @@ pub trait Machine: Lookup + Send {
         None
     }
 
-    /// Cookies of the UDP sockets of these namespaces, of those that can be asked.
-    fn datagram_sockets(&mut self, _namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+    /// Local ports of the UDP sockets of these namespaces by their cookies, of those that can be asked.
+    fn datagram_sockets(&mut self, _namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashMap<u64, u16>> {
         HashMap::new()
     }
 

@@ -188,7 +188,7 @@ impl Machine for World {
         self.sweeper.next()
     }
 
-    fn datagram_sockets(&mut self, namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashSet<u64>> {
+    fn datagram_sockets(&mut self, namespaces: &HashSet<NetnsId>) -> HashMap<NetnsId, HashMap<u64, u16>> {
         let mut found = HashMap::new();
         for &netns in namespaces {
             let listed = if Some(netns.0) == self.own_netns {
@@ -199,7 +199,7 @@ impl Machine for World {
                 continue;
             };
             match listed {
-                Ok(cookies) => drop(found.insert(netns, cookies)),
+                Ok(sockets) => drop(found.insert(netns, sockets)),
                 Err(error) => crate::log::line(&error.to_string()),
             }
         }

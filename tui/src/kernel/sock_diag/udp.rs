@@ -1,6 +1,6 @@
-//! Which UDP sockets there are, by their cookies.
+//! Which UDP sockets there are, by their cookies and ports.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -11,8 +11,8 @@ const IPPROTO_UDP: u8 = 17;
 /// Bound and connected ones, without attributes that anybody reads.
 const QUESTION: (u32, u8) = (0xffff_ffff, super::INET_DIAG_SKMEMINFO);
 
-/// Cookies of all UDP sockets of the calling thread's network namespace.
-pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
+/// Local ports of all UDP sockets of the calling thread's network namespace, by the sockets' cookies.
+pub fn datagrams() -> Result<HashMap<u64, u16>, DiagError> {
     // SAFETY: no pointers.
     let fd = unsafe {
         libc::socket(libc::AF_NETLINK, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
@@ -23,7 +23,7 @@ pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
     // SAFETY: a descriptor that the kernel has just given.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut buffer = vec![0u8; 64 << 10];
-    let mut found = HashSet::new();
+    let mut found = HashMap::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         ask(&socket, family as u8, IPPROTO_UDP, QUESTION).map_err(DiagError::AskDatagrams)?;
         loop {
@@ -38,7 +38,7 @@ pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
                 return Err(DiagError::AskDatagrams(error));
             }
             let part = buffer.get(..got as usize).unwrap_or_default();
-            match parse(part, &mut |socket| found.extend([socket.cookie])) {
+            match parse(part, &mut |socket| drop(found.insert(socket.cookie, socket.local.port()))) {
                 Parsed::More => {}
                 Parsed::Done => break,
                 // A family that this kernel does not have.
@@ -53,7 +53,7 @@ pub fn datagrams() -> Result<HashSet<u64>, DiagError> {
 }
 
 /// The same for another network namespace, on a thread of its own.
-pub fn datagrams_in(namespace: &Path) -> Result<HashSet<u64>, DiagError> {
+pub fn datagrams_in(namespace: &Path) -> Result<HashMap<u64, u16>, DiagError> {
     let entered = |source| DiagError::Enter { path: namespace.display().to_string(), source };
     let file = std::fs::File::open(namespace).map_err(entered)?;
     std::thread::scope(|scope| {
@@ -90,8 +90,9 @@ mod tests {
             )
         };
         assert_eq!(told, 0);
-        assert!(datagrams().unwrap().contains(&cookie));
+        let port = socket.local_addr().unwrap().port();
+        assert_eq!(datagrams().unwrap().get(&cookie), Some(&port));
         drop(socket);
-        assert!(!datagrams().unwrap().contains(&cookie));
+        assert!(!datagrams().unwrap().contains_key(&cookie));
     }
 }

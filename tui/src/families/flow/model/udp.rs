@@ -40,8 +40,8 @@ pub struct Tally<'a> {
     pub datagrams: &'a [(DatagramKey, DatagramCount)],
     /// When the reading began.
     pub began: BootTime,
-    /// Cookies of the UDP sockets that there were then, of each namespace that could be asked.
-    pub sockets: &'a HashMap<NetnsId, HashSet<u64>>,
+    /// Local ports of the UDP sockets that there were then by their cookies, of each namespace that could be asked.
+    pub sockets: &'a HashMap<NetnsId, HashMap<u64, u16>>,
 }
 
 struct Flow {
@@ -131,8 +131,7 @@ impl FlowModel {
 
     /// Namespaces in which a socket table would tell of an end.
     pub fn datagram_namespaces(&self) -> HashSet<NetnsId> {
-        let asked = self.datagrams.flows.values().filter(|flow| flow.cookie != 0);
-        asked.map(|flow| flow.row.netns).collect()
+        self.datagrams.flows.values().map(|flow| flow.row.netns).collect()
     }
 }
 
@@ -230,6 +229,18 @@ impl Datagrams {
                 flow.take(count, tally.began);
             }
         }
+        let ports: HashMap<NetnsId, HashSet<u16>> =
+            tally.sockets.iter().map(|(netns, sockets)| (*netns, sockets.values().copied().collect())).collect();
+        // Where the kernel told no cookie, a socket with the same port may stand for the one that was closed.
+        let is_gone = |key: &DatagramKey, flow: &Flow| {
+            let netns = flow.row.netns;
+            key.protocol == protocol::UDP
+                && if flow.cookie == 0 {
+                    ports.get(&netns).is_some_and(|ports| !ports.contains(&key.local_port))
+                } else {
+                    tally.sockets.get(&netns).is_some_and(|sockets| !sockets.contains_key(&flow.cookie))
+                }
+        };
         let ended: Vec<(DatagramKey, End, BootTime)> = self
             .flows
             .iter()
@@ -241,10 +252,7 @@ impl Datagrams {
                 if let Some(&at) = self.closed.get(&key.socket).filter(|at| **at < tally.began) {
                     return Some((*key, End::Socket, at));
                 }
-                let listed = tally.sockets.get(&flow.row.netns).filter(|_| flow.cookie != 0);
-                if key.protocol == protocol::UDP
-                    && listed.is_some_and(|listed| !listed.contains(&flow.cookie))
-                {
+                if is_gone(key, flow) {
                     return Some((*key, End::Socket, tally.began));
                 }
                 (tally.began.since(flow.changed) >= IDLE_NS).then_some((*key, End::Idle, tally.began))
