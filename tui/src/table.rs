@@ -53,8 +53,8 @@ pub fn event_line(out: &mut Vec<u8>, event: &Event) {
     for text in SUBJECT.iter().filter_map(|id| show(id)) {
         let _ = write!(line, " {text}");
     }
-    for text in [ends(show("local"), show("direction").or_else(|| show("dir")), show("peer")), path(&show)] {
-        let _ = text.map(|text| write!(line, " {text}"));
+    for text in [ends(&show), path(&show)].into_iter().flatten() {
+        let _ = write!(line, " {text}");
     }
     let parentage = if event.name.starts_with("process.") { PARENTAGE } else { &[] };
     for (label, id) in parentage.iter().chain(LABELLED) {
@@ -67,9 +67,10 @@ pub fn event_line(out: &mut Vec<u8>, event: &Event) {
 }
 
 /// Both ends of a connection or packet, and which way it goes.
-fn ends(local: Option<String>, direction: Option<String>, peer: Option<String>) -> Option<String> {
+fn ends(show: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let direction = show("direction").or_else(|| show("dir"));
     let arrow = if matches!(direction.as_deref(), Some("inbound" | "receive")) { "<-" } else { "->" };
-    match (local, peer) {
+    match (show("local"), show("peer")) {
         (Some(local), Some(peer)) => Some(format!("{local} {arrow} {peer}")),
         (one, other) => one.or(other),
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluoro::columns::{Faces, Kind, Listing, Row, Unit, Value, infos};
+use fluoro::columns::{Faces, Facts, Kind, Listing, Row, Unit, Value, infos};
 use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
@@ -19,7 +19,6 @@ use fluoro::families::flow::row::{Passing, PeerName};
 use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
 use fluoro::families::syscall::model::{Call, Figures, SyscallRow, Traced};
-use fluoro::{json, table};
 use fluoro::model::{
     Aggregates, Container, Event, Executable, Identity, Ledger, ObservedName, Owner, Subject, View,
 };
@@ -30,6 +29,7 @@ use fluoro::records::syscall::Abi;
 use fluoro::records::{
     BootTime, FlowId, Gid, NetnsId, Outside, ProcKey, StartTime, Tgid, Tid, Uid, WallTime,
 };
+use fluoro::{json, table};
 use fluoro_shared::dns::{self, DnsRecord};
 use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
 use fluoro_shared::file::{
@@ -459,7 +459,9 @@ fn a_line_of_text_says_what_the_event_is_about() {
             }
         }
     }
-    for known in [("file", "old_path"), ("file", "target"), ("drop", "reason"), ("dns", "name"), ("flow", "peer")] {
+    for known in
+        [("file", "old_path"), ("file", "target"), ("drop", "reason"), ("dns", "name"), ("flow", "peer")]
+    {
         assert!(about.contains(&known), "{known:?}");
     }
 }

@@ -38,7 +38,7 @@ pub fn datagrams() -> Result<HashMap<u64, u16>, DiagError> {
                 return Err(DiagError::AskDatagrams(error));
             }
             let part = buffer.get(..got as usize).unwrap_or_default();
-            match parse(part, &mut |socket| drop(found.insert(socket.cookie, socket.local.port()))) {
+            match parse(part, &mut |socket| found.extend([(socket.cookie, socket.local.port())])) {
                 Parsed::More => {}
                 Parsed::Done => break,
                 // A family that this kernel does not have.

@@ -229,8 +229,11 @@ impl Datagrams {
                 flow.take(count, tally.began);
             }
         }
-        let ports: HashMap<NetnsId, HashSet<u16>> =
-            tally.sockets.iter().map(|(netns, sockets)| (*netns, sockets.values().copied().collect())).collect();
+        let ports: HashMap<NetnsId, HashSet<u16>> = tally
+            .sockets
+            .iter()
+            .map(|(netns, sockets)| (*netns, sockets.values().copied().collect()))
+            .collect();
         // Where the kernel told no cookie, a socket with the same port may stand for the one that was closed.
         let is_gone = |key: &DatagramKey, flow: &Flow| {
             let netns = flow.row.netns;
