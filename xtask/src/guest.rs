@@ -5,6 +5,8 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,10 +41,14 @@ fn play(words: &[String]) -> Result<()> {
     furnish()?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
     say(&json!({ "ready": release }));
-    let (mut names, mut hooks) = (Vec::new(), Vec::new());
+    let (mut names, mut hooks, mut played) = (Vec::new(), Vec::new(), 0);
     let mut words = words.iter().cloned();
     while let Some(word) = words.next() {
-        if word == "--hook" { hooks.extend(words.next()) } else { names.push(word) }
+        match word.as_str() {
+            "--hook" => hooks.extend(words.next()),
+            "--played" => played = words.next().and_then(|number| number.parse().ok()).unwrap_or(0),
+            _ => names.push(word),
+        }
     }
     let place = Place {
         fluoro: PathBuf::from("/fluoro"),
@@ -50,6 +56,7 @@ fn play(words: &[String]) -> Result<()> {
         divide: DIVIDE,
         hooks,
         guest: Some(release),
+        played: Arc::new(AtomicUsize::new(played)),
     };
     if names == [screens::WORD] {
         return screens::take(&place, &mut |shot| say(&json!({ "shot": shot })));

@@ -49,6 +49,8 @@ pub mod witness;
 pub mod workflows;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -70,6 +72,8 @@ pub struct Place {
     pub hooks: Vec<String>,
     /// Kernel release, when in a guest.
     pub guest: Option<String>,
+    /// So many scenarios an earlier boot of this guest has played: they are not played again.
+    pub played: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,6 +263,10 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
     let fits = |name: &&str| !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)));
     let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
+        let is_left = |played: usize| played.checked_sub(1);
+        if place.played.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok() {
+            continue;
+        }
         let mut outcome = attempt(name, *scenario, place);
         if !place.hooks.is_empty() {
             outcome.name = format!("{name} [{}]", place.hooks.join(" "));
@@ -344,7 +352,14 @@ impl Place {
     /// This machine, at full size.
     pub fn host() -> Result<Self> {
         let binaries = crate::binaries::build()?;
-        Ok(Self { fluoro: binaries.fluoro, xtask: binaries.xtask, divide: 1, hooks: Vec::new(), guest: None })
+        Ok(Self {
+            fluoro: binaries.fluoro,
+            xtask: binaries.xtask,
+            divide: 1,
+            hooks: Vec::new(),
+            guest: None,
+            played: Arc::default(),
+        })
     }
 
     /// A number of repetitions, at this place's scale, but not less than makes sense.

@@ -123,6 +123,12 @@ impl Event {
         }
     }
 
+    /// What TCP does about a segment that comes late or not at all, as on a machine that lets programs wait: a claim about
+    /// connections that nothing happens to has no say in it.
+    pub fn is_trouble(&self) -> bool {
+        ["flow.retransmit", "flow.reset"].contains(&self.name.as_str())
+    }
+
     pub fn local_port(&self) -> u16 {
         self.local.map_or(0, |at| at.port())
     }

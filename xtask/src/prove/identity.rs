@@ -197,7 +197,9 @@ const FLOWS: u64 = 13;
 /// The flow events of a process in the service say who that process is, too.
 fn compare_flows(checks: &mut Checks, events: &[Event], port: u16, unit: &str, executable: &Path) {
     let of_port = |event: &&Event| {
-        event.name.starts_with("flow.") && (event.local_port() == port || event.peer_port() == port)
+        event.name.starts_with("flow.")
+            && !event.is_trouble()
+            && (event.local_port() == port || event.peer_port() == port)
     };
     let flows: Vec<&Event> = events.iter().filter(of_port).collect();
     checks.equal("flow events of a service: 4 a connection and a listen", FLOWS, flows.len() as u64);

@@ -52,34 +52,48 @@ fn entry(archive: Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<Vec<
     Ok(writer.finish()?)
 }
 
-/// Boots and listens to the end. Whatever goes wrong is an outcome.
+/// Boots and listens to the end. Whatever goes wrong is an outcome; but a machine that is gone without a word from its
+/// kernel (a fault in the emulation of code that changes itself) is booted again and plays what is left.
 pub fn play(guest: &Guest, binaries: &Binaries) -> Told {
     let begin = Instant::now();
     let mut told = Told::default();
     let mut tail = Vec::new();
-    let mut problem = None;
-    for _ in 0..BOOTS {
+    for boot in 1..=BOOTS {
         tail.clear();
+        told.release = None;
+        told.shots.clear();
         let ended = initramfs(&guest.kernel, binaries)
             .and_then(|archive| listen(guest, &archive, &mut told, &mut tail));
-        if told.release.is_none() {
-            problem = ended.err().map(|error| format!("{error:#}"));
-            continue;
-        }
+        let again = boot < BOOTS && (told.release.is_none() || !has_said_why(&tail));
         let problem = match ended {
-            Ok(true) => None,
-            Ok(false) => Some("the guest ended before it was done".to_owned()),
+            Ok(End::Done) => None,
+            Ok(End::Gone(how)) if again => {
+                println!("void  {}: gone without a word from its kernel ({how}); booted again", guest.label);
+                continue;
+            }
+            Err(_) if told.release.is_none() && again => continue,
+            Ok(End::Gone(how)) => Some(format!("the guest ended before it was done ({how})")),
             Err(error) => Some(format!("{error:#}")),
         };
         if let Some(problem) = problem {
             tell(guest, &mut told, failure("guest", problem, &tail));
         }
-        println!("      {}: {:.0} s", guest.label, begin.elapsed().as_secs_f64());
-        return told;
+        break;
     }
-    let problem = problem.unwrap_or_else(|| format!("no sign of life in {BOOTS} boots"));
-    tell(guest, &mut told, failure("guest", problem, &tail));
+    println!("      {}: {:.0} s", guest.label, begin.elapsed().as_secs_f64());
     told
+}
+
+/// A kernel that panics says so whatever its log level.
+fn has_said_why(tail: &[String]) -> bool {
+    tail.iter().any(|line| ["panic", "BUG", "Oops"].iter().any(|word| line.contains(word)))
+}
+
+/// How a boot ended.
+enum End {
+    Done,
+    /// The machine is off; how the emulator ended.
+    Gone(String),
 }
 
 fn failure(name: &str, problem: String, tail: &[String]) -> Outcome {
@@ -92,9 +106,9 @@ fn tell(guest: &Guest, told: &mut Told, outcome: Outcome) {
     told.outcomes.push(outcome);
 }
 
-/// One boot. True: it said that it was done.
-fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<String>) -> Result<bool> {
-    let mut machine = Machine(power_on(guest, initramfs)?);
+/// One boot, which plays what no boot before it has.
+fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<String>) -> Result<End> {
+    let mut machine = Machine(power_on(guest, initramfs, told.outcomes.len())?);
     let lines = machine.lines()?;
     let begin = Instant::now();
     loop {
@@ -102,7 +116,9 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
         let line = match lines.recv_timeout(limit.saturating_sub(begin.elapsed())) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => anyhow::bail!("not done after {} s", limit.as_secs()),
-            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Ok(End::Gone(machine.0.wait().context("wait for QEMU")?.to_string()));
+            }
         };
         let Some(value) =
             line.split_once(MARK).and_then(|(_, text)| serde_json::from_str::<Value>(text.trim()).ok())
@@ -124,14 +140,14 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
         } else if let Some(problem) = value.get("failed").and_then(Value::as_str) {
             tell(guest, told, failure("guest", problem.to_owned(), tail));
         } else if value.get("end").is_some() {
-            return Ok(true);
+            return Ok(End::Done);
         }
     }
 }
 
-fn power_on(guest: &Guest, initramfs: &Path) -> Result<Child> {
+fn power_on(guest: &Guest, initramfs: &Path, played: usize) -> Result<Child> {
     let parameters = format!(
-        "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on {} -- {}",
+        "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on {} -- --played {played} {}",
         guest.parameters,
         guest.scenarios.join(" ")
     );
