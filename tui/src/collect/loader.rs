@@ -383,8 +383,11 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
     if alternative.spares.is_empty() || !is_skipped(alternative.hook) || tell(bpf, 1).is_none() {
         return;
     }
-    let mut attached =
-        alternative.spares.iter().map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
+    // Before 7.0 only an interrupt comes between, which nothing but another would: one spare does what was skipped for it.
+    // Each is verified anew, which takes as long as for the program.
+    let needed = if is_preempted() { alternative.spares.len() } else { 1 };
+    let spares = alternative.spares.iter().take(needed);
+    let mut attached = spares.map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
     if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);
         unload(bpf, alternative.spares.iter().copied());
