@@ -21,7 +21,9 @@ use crate::tree;
 /// About one boot in twenty dies in the guest's kernel before the first process runs.
 const BOOTS: usize = 3;
 const BOOT_WITHIN: Duration = Duration::from_secs(90);
-const PLAY_WITHIN: Duration = Duration::from_mins(15);
+const PLAY_WITHIN: Duration = Duration::from_mins(25);
+/// No scenario waits as long for anything: a guest that says nothing for so long stands still.
+const SILENCE: Duration = Duration::from_mins(5);
 /// Lines of the console that a failure quotes.
 const QUOTED: usize = 25;
 
@@ -52,8 +54,9 @@ fn entry(archive: Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<Vec<
     Ok(writer.finish()?)
 }
 
-/// Boots and listens to the end. Whatever goes wrong is an outcome; but a machine that is gone without a word from its
-/// kernel (a fault in the emulation of code that changes itself) is booted again and plays what is left.
+/// Boots and listens to the end. Whatever goes wrong is an outcome; but a machine that is gone, or stands still, without a
+/// word from its kernel (about one boot in twenty does so before the first process, too) is booted again and plays what is
+/// left.
 pub fn play(guest: &Guest, binaries: &Binaries) -> Told {
     let begin = Instant::now();
     let mut told = Told::default();
@@ -113,8 +116,12 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
     let begin = Instant::now();
     loop {
         let limit = if told.release.is_none() { BOOT_WITHIN } else { PLAY_WITHIN };
-        let line = match lines.recv_timeout(limit.saturating_sub(begin.elapsed())) {
+        let left = limit.saturating_sub(begin.elapsed());
+        let line = match lines.recv_timeout(left.min(SILENCE)) {
             Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) if left > SILENCE => {
+                return Ok(End::Gone(format!("it said nothing for {} s", SILENCE.as_secs())));
+            }
             Err(RecvTimeoutError::Timeout) => anyhow::bail!("not done after {} s", limit.as_secs()),
             Err(RecvTimeoutError::Disconnected) => {
                 return Ok(End::Gone(machine.0.wait().context("wait for QEMU")?.to_string()));
