@@ -58,6 +58,42 @@ pub struct FlowRow {
     pub event: bool,
 }
 
+impl FlowRow {
+    /// Of which no more is known than between whom it is, and what it does.
+    pub fn between(id: FlowId, netns: NetnsId, local: SocketAddr, peer: SocketAddr, state: State) -> Self {
+        Self {
+            id,
+            netns,
+            local,
+            peer,
+            peer_name: None,
+            state,
+            direction: None,
+            attribution: Attribution::Unknown,
+            identity: None,
+            tid: None,
+            mover: None,
+            tx_bytes: 0,
+            rx_bytes: 0,
+            rates: None,
+            rtt_ns: 0,
+            retransmits: 0,
+            duration_ns: 0,
+            connect_ns: None,
+            first_byte_ns: None,
+            live: Live::default(),
+            queue: None,
+            datagrams: None,
+            end: None,
+            reset: None,
+            error: None,
+            primed: false,
+            wire: None,
+            event: false,
+        }
+    }
+}
+
 /// What packets tell of a conversation that has no socket here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passing {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Attribution, FlowRow, Live, State};
+use super::{Attribution, FlowRow, State};
 use crate::families::flow::row::Passing;
 use crate::model::{EventDraft, Lookup, Processes};
 use crate::records::flow::{Direction, Record, What};
@@ -27,73 +27,30 @@ pub(super) fn row_of(record: &Record, processes: &mut Processes, lookup: &mut dy
 
 /// Without its owner.
 pub(super) fn bare(record: &Record) -> FlowRow {
+    let state = match record.what {
+        What::Listen => State::Listen,
+        What::Retransmit | What::Reset(_) => State::from_kernel(record.state),
+        _ => State::Established,
+    };
     FlowRow {
-        id: record.id,
-        netns: record.netns,
-        local: record.local,
-        peer: record.peer,
-        peer_name: None,
-        state: match record.what {
-            What::Listen => State::Listen,
-            What::Retransmit | What::Reset(_) => State::from_kernel(record.state),
-            _ => State::Established,
-        },
         direction: record.direction,
-        attribution: Attribution::Unknown,
-        identity: None,
-        tid: None,
-        mover: None,
         tx_bytes: record.tx_bytes,
         rx_bytes: record.rx_bytes,
-        rates: None,
         rtt_ns: record.rtt_ns,
         retransmits: record.retransmits,
         duration_ns: record.duration_ns.unwrap_or(0),
         connect_ns: record.connect_ns,
         first_byte_ns: record.first_byte_ns,
-        live: Live::default(),
-        queue: None,
-        datagrams: None,
-        end: None,
-        reset: None,
-        error: None,
-        primed: false,
-        wire: None,
-        event: false,
+        ..FlowRow::between(record.id, record.netns, record.local, record.peer, state)
     }
 }
 
 /// What passes through, before anything is known of it but between whom.
 pub(super) fn forwarded(id: FlowId, local: SocketAddr, peer: SocketAddr, passing: Passing) -> FlowRow {
     FlowRow {
-        id,
-        netns: NetnsId(0),
-        local,
-        peer,
-        peer_name: None,
-        state: State::Forwarded,
         direction: Some(Direction::Forwarded),
-        attribution: Attribution::Unknown,
-        identity: None,
-        tid: None,
-        mover: None,
-        tx_bytes: 0,
-        rx_bytes: 0,
-        rates: None,
-        rtt_ns: 0,
-        retransmits: 0,
-        duration_ns: 0,
-        connect_ns: None,
-        first_byte_ns: None,
-        live: Live::default(),
-        queue: None,
-        end: None,
-        reset: None,
-        error: None,
-        primed: false,
-        datagrams: None,
         wire: Some(passing),
-        event: false,
+        ..FlowRow::between(id, NetnsId(0), local, peer, State::Forwarded)
     }
 }
 

@@ -154,39 +154,13 @@ fn primed(
 ) -> FlowRow {
     let identity = socket.holder.and_then(|key| processes.get(key)).cloned();
     let inbound = listening.contains(&(socket.netns, socket.local.port()));
+    let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
     FlowRow {
-        id,
-        netns: socket.netns,
-        local: socket.local,
-        peer: socket.peer,
-        peer_name: None,
-        state: socket.state,
-        direction: (socket.state != State::Listen).then_some(if inbound {
-            Direction::Inbound
-        } else {
-            Direction::Outbound
-        }),
+        direction: (socket.state != State::Listen).then_some(direction),
         attribution: if identity.is_some() { Attribution::Inferred } else { Attribution::Unknown },
         identity,
-        tid: None,
-        mover: None,
-        tx_bytes: 0,
-        rx_bytes: 0,
-        rates: None,
-        rtt_ns: 0,
-        retransmits: 0,
-        duration_ns: 0,
-        connect_ns: None,
-        first_byte_ns: None,
-        live: Live::default(),
-        queue: None,
-        datagrams: None,
-        end: None,
-        reset: None,
-        error: None,
         primed: true,
-        wire: None,
-        event: false,
+        ..FlowRow::between(id, socket.netns, socket.local, socket.peer, socket.state)
     }
 }
 

@@ -13,7 +13,7 @@ use fluoro_shared::flow::udp::{
 use super::groups::Folded;
 use super::line::draft;
 use super::tick::{ENDED_MAX, age};
-use super::{Attribution, FlowModel, FlowRow, Live, Rates, State};
+use super::{Attribution, FlowModel, FlowRow, Rates, State};
 use crate::families::flow::row::{Cast, Datagrams as Facts};
 use crate::model::{EventDraft, Identity, LINGER_NS, Lookup, Processes};
 use crate::records::flow::udp::{direction, ends};
@@ -410,27 +410,7 @@ fn row_of(key: &DatagramKey, flags: u32, id: FlowId, netns: NetnsId) -> FlowRow 
         Cast::Unicast
     };
     FlowRow {
-        id,
-        netns,
-        local,
-        peer,
-        peer_name: None,
-        state: State::Established,
         direction: Some(direction(flags)),
-        attribution: Attribution::Unknown,
-        identity: None,
-        tid: None,
-        mover: None,
-        tx_bytes: 0,
-        rx_bytes: 0,
-        rates: None,
-        rtt_ns: 0,
-        retransmits: 0,
-        duration_ns: 0,
-        connect_ns: None,
-        first_byte_ns: None,
-        live: Live::default(),
-        queue: None,
         datagrams: Some(Facts {
             protocol: key.protocol,
             tx_packets: 0,
@@ -439,11 +419,6 @@ fn row_of(key: &DatagramKey, flags: u32, id: FlowId, netns: NetnsId) -> FlowRow 
             quic: flags & FLAG_QUIC != 0,
             cast,
         }),
-        end: None,
-        reset: None,
-        error: None,
-        primed: false,
-        wire: None,
-        event: false,
+        ..FlowRow::between(id, netns, local, peer, State::Established)
     }
 }
