@@ -15,6 +15,7 @@ use fluoro::families::file::model::{FileRow, Uses};
 use fluoro::families::file::row::group as file_group;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::group::{By, GroupRow};
+use fluoro::families::flow::row::lost::Lost;
 use fluoro::families::flow::row::{Passing, PeerName};
 use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
@@ -301,6 +302,7 @@ fn full_flow() -> FlowRow {
         error: None,
         primed: true,
         wire: Some(Passing { protocol: 17, tx_packets: 1, rx_packets: 2 }),
+        lost: Some(Lost::new(3, "NETFILTER_DROP")),
         event: false,
     }
 }

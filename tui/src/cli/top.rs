@@ -70,9 +70,11 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     let wish = |family: Family| KernelFilter { muted: counts(family), ..own.clone() };
     let others = families.iter().chain(&beside).filter(|family| **family != Family::Process);
     wanted.extend(others.map(|&family| (family, wish(family))));
-    // Peers have names where those can be seen; without them the table is the same.
+    // Peers have names and packets a verdict where those can be seen; without them the table is the same.
     if options.table == Table::Flows {
-        wanted.push((Family::Dns, KernelFilter { muted: true, ..own.clone() }));
+        wanted.extend(
+            [Family::Dns, Family::Drop].map(|family| (family, KernelFilter { muted: true, ..own.clone() })),
+        );
     }
     collector.core.processes.keeps_args = options.args;
     collector.attach_and_wait(&wanted);

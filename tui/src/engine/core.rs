@@ -283,6 +283,9 @@ impl Core {
                         self.failures.add(failure);
                     }
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
+                    let (losses, gone) = self.drop.count_flows(&frame, now, self.machine.as_mut());
+                    self.flow.lose(losses, now);
+                    sources.forget(Family::Drop, crate::families::drop::probe::FLOWS, &gone);
                 }
                 Frame::File(frame) => {
                     let gone = self.file.count(&frame, self.machine.now(), &self.processes);
