@@ -43,7 +43,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     };
     let pressed = Instant::now();
     session.press(&Key::all("`4`")?)?;
-    session.console.wait_until("two links more", place.patience(5), |c| new(c, BpfKind::Link, &before).len() >= 2)?;
+    session
+        .console
+        .wait_until("two links more", place.patience(5), |c| new(c, BpfKind::Link, &before).len() >= 2)?;
     checks.at_most("seconds to attach", place.patience(3).as_secs_f64(), pressed.elapsed().as_secs_f64());
     let during = getppid_ns();
     // The table has what this program calls, and nobody else needs to have called anything.
@@ -56,7 +58,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         text.contains("SYSCALL") && text.lines().any(is_counted)
     })?;
     // Other families may be let go meanwhile: these are the ones of calls.
-    let (links, maps) = (new(&session.console, BpfKind::Link, &before), new(&session.console, BpfKind::Map, &maps));
+    let (links, maps) =
+        (new(&session.console, BpfKind::Link, &before), new(&session.console, BpfKind::Map, &maps));
     checks.at_least("links more while the view is open", 2, links.len());
     let listed = witness::bpftool_ids(BpfKind::Link)?;
 
@@ -72,9 +75,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         took.as_secs_f64(),
     );
     checks.at_most("the same", (LINGER + place.patience(4)).as_secs_f64(), took.as_secs_f64());
-    session.console.wait_until("the maps are gone", place.patience(5), |c| {
-        held(c, BpfKind::Map).is_disjoint(&maps)
-    })?;
+    session
+        .console
+        .wait_until("the maps are gone", place.patience(5), |c| held(c, BpfKind::Map).is_disjoint(&maps))?;
     if let (Some(during), Some(after)) = (listed, witness::bpftool_ids(BpfKind::Link)?) {
         let gone = links.iter().filter(|link| during.contains(link) && !after.contains(link)).count();
         checks.equal("bpftool link list: gone since", links.len(), gone);
