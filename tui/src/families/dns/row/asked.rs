@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::columns::{Column, Row, RowId};
-use crate::families::dns::columns;
 use crate::families::flow::row::Attribution;
 use crate::families::identity::HasIdentity;
 use crate::model::Identity;
@@ -59,6 +58,6 @@ impl Row for AskedRow {
     }
 
     fn columns() -> &'static [Column<Self>] {
-        columns::asked::columns()
+        super::super::columns::asked::columns()
     }
 }
