@@ -349,6 +349,7 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.dns.tick(now);
         self.syscall.tick(interval);
         self.take_failures();
         self.failures.tick();
@@ -497,6 +498,17 @@ impl Core {
         earlier: bool,
     ) -> Vec<Arc<file::row::group::GroupRow>> {
         self.file.groups(by, rows, earlier, self.machine.as_mut())
+    }
+
+    /// The figures above the table of questions about names.
+    pub fn dns_totals(&self) -> Vec<(&'static str, Option<f64>)> {
+        let totals = self.dns.totals();
+        vec![
+            ("queries", Some(totals.queries as f64)),
+            ("responses", Some(totals.responses as f64)),
+            ("errors", Some(totals.errors as f64)),
+            ("untracked", Some(totals.untracked as f64)),
+        ]
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {
