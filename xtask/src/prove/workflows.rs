@@ -108,10 +108,11 @@ fn questions(load: &Load) -> Vec<Question> {
             steps: vec![
                 line(&["all events"]),
                 {
-                    // Not the first of them in the middle of its life: there is an end to be seen.
+                    // Not the first of them in the middle of its life, nor before connections are observed.
                     let filtered = first(&["/ proc:migrate"], &["migrate("]);
+                    let refused = line(&["flow.fail", "migrate("]);
                     let ended = line(&["process.exit", "migrate("]);
-                    Box::new(move |text: &str| filtered(text) && ended(text))
+                    Box::new(move |text: &str| filtered(text) && refused(text) && ended(text))
                 },
                 has(&["PAUSED"]),
                 {
