@@ -153,9 +153,10 @@ fn on_exit<A: Access>(spare: bool, regs: Kptr, result: i64) -> i32 {
         duration_ns: if began_ns == 0 { 0 } else { now_ns.wrapping_sub(began_ns) },
         flags: if compat { FLAG_COMPAT } else { 0 },
     };
-    let work = if call.is_event() { event::on_call::<A>(&ended) } else { activity::on_transfer::<A>(&ended) };
-    if let Some(scratch) = work {
-        event::work::<A>(scratch);
+    if call.is_event() {
+        event::on_call::<A>(&ended);
+    } else {
+        activity::on_transfer::<A>(&ended);
     }
     0
 }

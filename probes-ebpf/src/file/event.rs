@@ -33,9 +33,9 @@ pub const NO_INODE: Inode = Inode { number: 0, device: 0, mode: 0 };
 
 pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: Place::NOWHERE, text: 0 };
 
-/// A call that makes an event; what is to be sent of it.
+/// A call that makes an event.
 #[inline(always)]
-pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
+pub fn on_call<A: Access>(ended: &Ended) {
     let call = &ended.call;
     let subject = task::current::<A>();
     let verdict = filter::verdict(&subject, None);
@@ -55,31 +55,31 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
     let inode = if file.is_null() { NO_INODE } else { inode_of(file) };
     let mut first = false;
     if kind == KIND_OPEN {
-        first = activity::on_open(ended, &subject, &verdict, &inode);
+        first = activity::on_open(ended, &subject, &verdict, file);
     }
     ledger::seen();
     match verdict {
         Verdict::Wanted => {}
         Verdict::Filtered => {
             ledger::filtered();
-            return None;
+            return;
         }
         Verdict::Muted => {
             ledger::muted();
             // What is counted must have a name.
             if !first {
-                return None;
+                return;
             }
             kind = KIND_NAME;
         }
     }
-    let Some(scratch) = path::claim() else {
+    let Some(scratch) = path::claim::<A>() else {
         if kind == KIND_NAME {
             ledger::supplement_lost();
         } else {
             ledger::error();
         }
-        return None;
+        return;
     };
     fix(scratch, ended, &subject, &inode, detail(ended));
     let told = ended.result != -EFAULT;
@@ -101,76 +101,83 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
         let created = kind == KIND_OPEN && Helper::read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0;
         assign(scratch, 1, &named(kind, file, if created { FLAG_CREATED } else { 0 }));
     }
-    Some(scratch)
+    work(scratch);
 }
 
 /// The path of a file that is counted from now on.
 #[inline(always)]
-pub fn name(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode) -> Option<*mut Scratch> {
-    let Some(scratch) = path::claim() else {
+pub fn name<A: Access>(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode) {
+    let Some(scratch) = path::claim::<A>() else {
         ledger::supplement_lost();
-        return None;
+        return;
     };
     fix(scratch, ended, subject, inode, 0);
     assign(scratch, 0, &NO_JOB);
     assign(scratch, 1, &named(KIND_NAME, file, 0));
-    Some(scratch)
+    work(scratch);
 }
 
-/// Makes and sends the records that are to be made. Knows nothing but the scratch: see there.
+/// Makes and sends the records that are to be made, and gives the scratch back.
 #[inline(always)]
-pub fn work<A: Access>(scratch: *mut Scratch) {
-    work_from::<A>(scratch, 0);
+pub fn work(scratch: *mut Scratch) {
+    fluoro_file_work(path::index(scratch));
 }
 
-/// The same from this job on: for the verifier each is a walk, whether it is to be made or not.
-#[inline(always)]
-pub fn work_from<A: Access>(scratch: *mut Scratch, first: usize) {
-    let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-    for index in first..2 {
-        // SAFETY: map memory that this program holds.
-        let (job, at) = unsafe {
-            let job = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
-            (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
-        };
-        // SAFETY: as above.
-        let (kind, text, base, mut flags) = unsafe {
-            (
-                read_volatile(&raw const (*job).kind),
-                read_volatile(&raw const (*job).text),
-                Place {
-                    mnt: read_volatile(&raw const (*job).base.mnt),
-                    dentry: read_volatile(&raw const (*job).base.dentry),
-                },
-                read_volatile(&raw const (*job).flags),
-            )
-        };
-        if kind == 0 {
-            continue;
-        }
-        path::clear(scratch);
-        // SAFETY: as above.
-        let asked = unsafe { read_volatile(&raw const (*at).header.flags) };
-        let (begin, text_len) =
-            if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
-        if base.dentry == 0 {
-            flags |= u64::from(FLAG_BARE);
-        } else if begin != b'/' && path::walk::<A>(scratch, base, fs) {
-            flags |= u64::from(FLAG_TRUNCATED);
-        }
-        // SAFETY: as above.
-        unsafe {
-            let kind = read_volatile(&raw const (*job).kind) as u16;
-            (&raw mut (*at).header.kind).write_volatile(kind);
-            (&raw mut (*at).header.flags).write_volatile(asked | flags as u16);
-            let sent = send(scratch, at);
-            (&raw mut (*at).header.flags).write_volatile(asked);
-            settle(kind, sent);
-        }
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "file_work/1")]
+#[inline(never)]
+extern "C" fn fluoro_file_work(index: u64) -> u64 {
+    if let Some(scratch) = path::held(index) {
+        job(scratch, 0);
+        job(scratch, 1);
+        path::release(scratch);
     }
-    path::release(scratch);
+    0
+}
+
+#[inline(always)]
+fn job(scratch: *mut Scratch, index: usize) {
+    // SAFETY: map memory that this program holds.
+    let (job, at) = unsafe {
+        let job = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
+        (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
+    };
+    // SAFETY: as above.
+    let (kind, text, base, mut flags) = unsafe {
+        (
+            read_volatile(&raw const (*job).kind),
+            read_volatile(&raw const (*job).text),
+            Place {
+                mnt: read_volatile(&raw const (*job).base.mnt),
+                dentry: read_volatile(&raw const (*job).base.dentry),
+            },
+            read_volatile(&raw const (*job).flags),
+        )
+    };
+    if kind == 0 {
+        return;
+    }
+    path::clear(scratch);
+    // SAFETY: as above.
+    let asked = unsafe { read_volatile(&raw const (*at).header.flags) };
+    let (begin, text_len) =
+        if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
+    if base.dentry == 0 {
+        flags |= u64::from(FLAG_BARE);
+    } else if begin != b'/' && path::walk(scratch, base) {
+        flags |= u64::from(FLAG_TRUNCATED);
+    }
+    // SAFETY: as above.
+    unsafe {
+        let kind = read_volatile(&raw const (*job).kind) as u16;
+        (&raw mut (*at).header.kind).write_volatile(kind);
+        (&raw mut (*at).header.flags).write_volatile(asked | flags as u16);
+        let sent = send(scratch, at);
+        (&raw mut (*at).header.flags).write_volatile(asked);
+        settle(kind, sent);
+    }
 }
 
 #[inline(always)]
