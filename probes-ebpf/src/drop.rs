@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use fluoro_shared::{
     drop::{
-        DropKey, DropOwner, DropRecord, FLAG_BAD_CHECKSUM, FLAG_OWNER_MAY_FOLLOW, FLAG_QUEUE_FULL,
-        FLAG_RECEIVED, INTERFACE_LEN, KIND_OWNER, KIND_PACKET,
+        DropFlowKey, DropKey, DropOwner, DropRecord, FLAG_BAD_CHECKSUM, FLAG_OWNER_MAY_FOLLOW,
+        FLAG_QUEUE_FULL, FLAG_RECEIVED, INTERFACE_LEN, KIND_OWNER, KIND_PACKET,
     },
     offsets::ABSENT,
     record::{Header, Task},
@@ -35,6 +35,10 @@ static OWNERS: LruHashMap<u64, DropOwner> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static DROPS: HashMap<DropKey, u64> = HashMap::with_max_entries(1, 0);
 
+/// The same by conversation.
+#[map]
+static DROPPED_FLOWS: HashMap<DropFlowKey, u64> = HashMap::with_max_entries(1, 0);
+
 /// The packet that a full queue on this CPU has just refused: whose it was is known before it is dropped.
 #[map]
 static REFUSED: PerCpuArray<Refused> = PerCpuArray::with_max_entries(1, 0);
@@ -55,6 +59,7 @@ struct Last {
     seq: u64,
     key: DropKey,
     port: u64,
+    flow: DropFlowKey,
 }
 
 const ETH_P_IP: u16 = 0x0800;
@@ -270,18 +275,36 @@ fn report(mut record: DropRecord) -> i32 {
         protocol: if record.header.flags & FLAG_BAD_CHECKSUM != 0 { u32::from(record.protocol) } else { 0 },
     };
     ledger::aggregate_seen();
-    if count(&key, 1) {
+    if count(&DROPS, &key, 1) {
         ledger::counted()
     } else {
         ledger::untracked()
     }
     record.header.seq = ledger::next_seq();
+    // Built in the map, not on the stack, which is full.
     if let Some(last) = LAST.get_ptr_mut(0) {
         let waits = record.header.flags & FLAG_OWNER_MAY_FOLLOW != 0;
         let seq = if waits { record.header.seq } else { 0 };
         let port = u64::from(record.destination_port);
         // SAFETY: map memory of this CPU.
-        unsafe { last.write_volatile(Last { seq, key, port }) };
+        unsafe {
+            (&raw mut (*last).seq).write_volatile(seq);
+            (&raw mut (*last).key).write_volatile(key);
+            (&raw mut (*last).port).write_volatile(port);
+            let flow = &raw mut (*last).flow;
+            (&raw mut (*flow).source_address).write_volatile(record.source_address);
+            (&raw mut (*flow).destination_address).write_volatile(record.destination_address);
+            (&raw mut (*flow).location).write_volatile(key.location);
+            (&raw mut (*flow).reason).write_volatile(record.reason);
+            (&raw mut (*flow).netns).write_volatile(record.netns);
+            (&raw mut (*flow).flags).write_volatile(key.flags);
+            (&raw mut (*flow).source_port).write_volatile(record.source_port);
+            (&raw mut (*flow).destination_port).write_volatile(record.destination_port);
+            (&raw mut (*flow).protocol).write_volatile(u64::from(record.protocol));
+            if record.source_port != 0 && matches!(record.protocol, IPPROTO_TCP | IPPROTO_UDP) {
+                ledger::sample(count(&DROPPED_FLOWS, &*flow, 1));
+            }
+        }
     }
     ledger::seen();
     match filter::verdict(&record.owner, Some((record.source_port, record.destination_port))) {
@@ -310,14 +333,14 @@ fn send(record: &DropRecord) -> bool {
 
 /// Adds to a count, modulo 2^64. False: the map is full.
 #[inline(always)]
-fn count(key: &DropKey, by: u64) -> bool {
+fn count<K>(map: &HashMap<K, u64>, key: &K, by: u64) -> bool {
     // Another CPU may be first.
-    bump(key, by) || DROPS.insert(key, &by, BPF_NOEXIST).is_ok() || bump(key, by)
+    bump(map, key, by) || map.insert(key, &by, BPF_NOEXIST).is_ok() || bump(map, key, by)
 }
 
 #[inline(always)]
-fn bump(key: &DropKey, by: u64) -> bool {
-    let Some(count) = DROPS.get_ptr_mut(key) else { return false };
+fn bump<K>(map: &HashMap<K, u64>, key: &K, by: u64) -> bool {
+    let Some(count) = map.get_ptr_mut(key) else { return false };
     ledger::add(count, by);
     true
 }
@@ -357,10 +380,18 @@ fn on_owner(sk: Kptr) -> i32 {
         pad: 0,
     };
     own(sk, &mut record);
-    count(&key, 0_u64.wrapping_sub(1));
+    count(&DROPS, &key, 0_u64.wrapping_sub(1));
     (key.start_ns, key.tgid) = (record.owner.start_ns, record.owner.tgid);
     key.flags |= u32::from(FLAG_QUEUE_FULL);
-    count(&key, 1);
+    count(&DROPS, &key, 1);
+    // SAFETY: as above. A port of 0 has been counted nowhere.
+    unsafe {
+        let flow = &raw mut (*last).flow;
+        if (*flow).source_port != 0 && bump(&DROPPED_FLOWS, &*flow, 0_u64.wrapping_sub(1)) {
+            (*flow).flags |= u32::from(FLAG_QUEUE_FULL);
+            count(&DROPPED_FLOWS, &*flow, 1);
+        }
+    }
     if let Verdict::Muted = filter::verdict(&record.owner, None) {
         return 0;
     }

@@ -74,6 +74,27 @@ pub struct DropKey {
 
 const _: () = assert!(size_of::<DropKey>() == 40);
 
+/// Key of the map `DROPPED_FLOWS`; its value is a count of packets: those of TCP and UDP, by the conversation that they are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DropFlowKey {
+    /// As in the record.
+    pub source_address: [u8; 16],
+    pub destination_address: [u8; 16],
+    /// As in [`DropKey`].
+    pub location: u64,
+    pub reason: u32,
+    pub netns: u32,
+    /// As in [`DropKey`].
+    pub flags: u32,
+    pub source_port: u16,
+    pub destination_port: u16,
+    /// `IPPROTO_*`
+    pub protocol: u64,
+}
+
+const _: () = assert!(size_of::<DropFlowKey>() == 64);
+
 /// Who made a socket, keyed by its address (which never leaves).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

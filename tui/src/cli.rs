@@ -143,6 +143,7 @@ enum Table {
     Syscalls,
     Processes,
     Failures,
+    Dns,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

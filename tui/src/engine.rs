@@ -12,6 +12,7 @@ mod machine;
 mod overview;
 mod own;
 mod picture;
+mod recent;
 mod service;
 mod signals;
 mod source;

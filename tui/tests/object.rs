@@ -8,7 +8,7 @@ use aya_obj::Object;
 use fluoro::collect::object::OBJECT;
 use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
-use fluoro_shared::drop::DropKey;
+use fluoro_shared::drop::{DropFlowKey, DropKey};
 use fluoro_shared::file::{FileCell, FileKey, Submitted};
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
@@ -71,6 +71,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("URING", 8, size_of::<Submitted>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
         ("DROPS", size_of::<DropKey>(), 8),
+        ("DROPPED_FLOWS", size_of::<DropFlowKey>(), 8),
         ("WIRES", size_of::<WireKey>(), size_of::<WireCount>()),
         ("LOCALS", 16, 1),
         ("MINT", 4, 8),

@@ -10,11 +10,13 @@ use fluoro::columns::{Faces, Facts, Kind, Listing, Row, Unit, Value, infos};
 use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World, list};
 use fluoro::families::Family;
+use fluoro::families::dns::row::asked::{AskedRow, Subject as Asked};
 use fluoro::families::failure::row::FailureRow;
 use fluoro::families::file::model::{FileRow, Uses};
 use fluoro::families::file::row::group as file_group;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::group::{By, GroupRow};
+use fluoro::families::flow::row::lost::Lost;
 use fluoro::families::flow::row::{Passing, PeerName};
 use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, Gifts, ProcessRow, Usage};
@@ -301,6 +303,7 @@ fn full_flow() -> FlowRow {
         error: None,
         primed: true,
         wire: Some(Passing { protocol: 17, tx_packets: 1, rx_packets: 2 }),
+        lost: Some(Lost::new(3, "NETFILTER_DROP")),
         event: false,
     }
 }
@@ -414,6 +417,26 @@ fn full_syscalls() -> [SyscallRow; 2] {
         event: None,
     };
     [row.clone(), SyscallRow { tid: Some(Tid(7)), figures: None, event: Some(event), ..row }]
+}
+
+fn full_asked() -> AskedRow {
+    AskedRow {
+        subject: Asked {
+            process: Some(identity().key),
+            received: false,
+            name: Outside::from("www.example"),
+            kind: "AAAA".into(),
+        },
+        identity: Some(identity()),
+        attribution: Attribution::Inferred,
+        queries: 3,
+        responses: 2,
+        errors: 1,
+        waiting: 1,
+        codes: vec![("NOERROR", 1), ("NXDOMAIN", 1)],
+        quantiles_ns: Some([100, 200, 300]),
+        max_ns: Some(400),
+    }
 }
 
 fn table<R: Row>(rows: Vec<R>, totals: &[(&str, Option<f64>)]) -> Vec<u8> {
@@ -533,8 +556,13 @@ fn rows_with_every_column_filled_are_valid() {
     out.extend(table(vec![full_file()], &rates.map(|name| (name, Some(1.5)))));
     out.extend(table(full_file_groups(), &rates.map(|name| (name, Some(1.5)))));
     let owners = group(&[Arc::new(full_process(None))]);
+    let names = ["queries", "responses", "errors", "untracked"].map(|name| (name, Some(2.0)));
+    let bare =
+        AskedRow { identity: None, codes: Vec::new(), quantiles_ns: None, max_ns: None, ..full_asked() };
     out.extend(table(vec![owners[0].as_ref().clone()], &[("processes", Some(1.0))]));
+    out.extend(table(vec![full_asked(), bare], &names));
     let lines = assert_valid(&out);
+    assert_eq!(lines[9]["rows"][0]["dns"]["response_codes"], json!({ "NOERROR": 1, "NXDOMAIN": 1 }));
     assert_eq!(lines[1]["rows"][0]["file"]["opens_per_s"], 12);
     assert_eq!(lines[1]["rows"][0]["syscall"]["duration"]["p99_ns"], 12);
     assert_eq!(lines[8]["rows"][0]["drop"]["packets"], 12);
@@ -662,6 +690,7 @@ fn every_column_with_a_json_path_is_in_the_schema_and_on_the_page() {
         .chain([
             (infos::<FailureRow>(), None, "failure_row".to_owned()),
             (infos::<GroupRow>(), None, "group_row".to_owned()),
+            (infos::<AskedRow>(), None, "dns_row".to_owned()),
             (infos::<file_group::GroupRow>(), None, "file_group_row".to_owned()),
             (infos::<OwnerRow>(), None, "owner_row".to_owned()),
         ]);

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use crate::app::actions::{Act, Mode};
 use crate::app::state::{Layer, State};
+use crate::app::typing;
 use crate::columns::{ESTIMATED, Info};
 use crate::model::Scope;
 use crate::theme::Role;
@@ -93,8 +94,9 @@ pub fn help_lines(state: &State, room: u16) -> Vec<Line> {
         for (example, meaning) in FILTERS {
             pair(&mut lines, example, 24, meaning, Role::Typed, room);
         }
+        let infos = typing::filtered(state);
         let mut keys: Vec<&str> =
-            place.infos.iter().flat_map(|info| info.keys.iter().copied().chain(numeric(info))).collect();
+            infos.iter().flat_map(|info| info.keys.iter().copied().chain(numeric(info))).collect();
         keys.sort_unstable();
         keys.dedup();
         pair(&mut lines, "keys here", 24, &keys.join(" "), Role::Quiet, room);

@@ -1,19 +1,33 @@
 //! A line being typed: the filter's, with its preview, completion and history, or the palette's.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::app::editor::Editor;
 use crate::app::state::{FilterEdit, Layer, State};
 use crate::app::update::{Effect, ask};
-use crate::columns::{Kind, Value};
+use crate::columns::{Info, Kind, Value};
+use crate::families::Family;
 use crate::filter::{self, Filter, Keys};
 use crate::fmt;
+use crate::model::View;
 
 /// Rows that are looked through for values.
 const LOOKED_AT: usize = 2_000;
 /// Filters that are remembered.
 const REMEMBERED: usize = 50;
+
+/// The columns that a filter of the view in front looks at: those of its rows; of the stream those of every family,
+/// whose facts stand behind its lines.
+pub fn filtered(state: &State) -> &'static [Info] {
+    static OF_ALL: OnceLock<Vec<Info>> = OnceLock::new();
+    match state.view {
+        View::Events => {
+            OF_ALL.get_or_init(|| Family::ALL.iter().flat_map(|family| family.infos()).copied().collect())
+        }
+        _ => state.place().infos,
+    }
+}
 
 /// Opens the filter's line.
 pub fn open(state: &mut State) {
@@ -49,7 +63,7 @@ pub fn paste(state: &mut State, text: &str) -> Vec<Effect> {
 
 /// Shows what the text would do; a text that does not parse changes nothing but its error.
 fn preview(state: &mut State) -> Vec<Effect> {
-    let infos = state.place().infos;
+    let infos = filtered(state);
     let Some(Layer::Filter(edit)) = state.layers.last_mut() else { return vec![] };
     let text = edit.editor.text().trim().to_owned();
     let parsed = if text.is_empty() {
@@ -110,7 +124,7 @@ pub fn recall(state: &mut State, steps: isize) -> Vec<Effect> {
 
 /// Completes the name of a key, or behind a key a value that the table shows.
 pub fn complete(state: &mut State) -> Vec<Effect> {
-    let infos = state.place().infos;
+    let infos = filtered(state);
     let Some(Layer::Filter(edit)) = state.layers.last() else { return vec![] };
     let (text, cursor) = (edit.editor.text().to_owned(), edit.editor.cursor());
     let head = text.get(..cursor).unwrap_or_default();
@@ -175,7 +189,7 @@ fn values(state: &State, key: &str, typed: &str) -> Vec<String> {
     for row in 0..sheet.len().min(LOOKED_AT) {
         for &column in &columns {
             let text = match sheet.value(row, column) {
-                Value::Text(text) => text.shown().into_string(),
+                Value::Text(text) | Value::Process(text, _) => text.shown().into_string(),
                 Value::Word(word) => word.to_owned(),
                 Value::Uint(n) => n.to_string(),
                 Value::Ip(address) => address.to_string(),

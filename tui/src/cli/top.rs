@@ -11,6 +11,7 @@ use super::{Common, Grouping, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
 use crate::engine::{Collector, Core, Signals, is_usage, list};
+use crate::families::dns::row::asked::AskedRow;
 use crate::families::failure::row::FailureRow;
 use crate::families::file::model::FileRow;
 use crate::families::flow::model::FlowRow;
@@ -23,12 +24,14 @@ use crate::json;
 use crate::model::{Sort, View};
 
 pub fn run(options: &Top, common: &Common) -> ExitCode {
-    let (view, families, columns): (View, &[Family], &'static [Info]) = match options.table {
-        Table::Flows => (View::Flows, &[Family::Flow], infos::<FlowRow>()),
-        Table::Files => (View::Files, &[Family::File], infos::<FileRow>()),
-        Table::Syscalls => (View::Syscalls, &[Family::Syscall], infos::<SyscallRow>()),
-        Table::Processes => (View::Processes, &[Family::Process], infos::<ProcessRow>()),
-        Table::Failures => (View::Failures, Family::FAILING, infos::<FailureRow>()),
+    // No view of the console shows names.
+    let (view, families, columns): (Option<View>, &[Family], &'static [Info]) = match options.table {
+        Table::Dns => (None, &[Family::Dns], infos::<AskedRow>()),
+        Table::Flows => (Some(View::Flows), &[Family::Flow], infos::<FlowRow>()),
+        Table::Files => (Some(View::Files), &[Family::File], infos::<FileRow>()),
+        Table::Syscalls => (Some(View::Syscalls), &[Family::Syscall], infos::<SyscallRow>()),
+        Table::Processes => (Some(View::Processes), &[Family::Process], infos::<ProcessRow>()),
+        Table::Failures => (Some(View::Failures), Family::FAILING, infos::<FailureRow>()),
     };
     let known = Keys::of(columns);
     let by = match options.by.map(|by| Together::of(options.table, by)).transpose() {
@@ -47,7 +50,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         Err(error) => return fail(USAGE, &error.to_string()),
     };
     let sort = match options.sort.as_deref().map(|text| parse_sort(text, columns)).transpose() {
-        Ok(sort) => sort.or_else(|| view.default_sort()),
+        Ok(sort) => sort.or_else(|| view.map_or(MOST_ASKED, View::default_sort)),
         Err(error) => return fail(USAGE, &error),
     };
     let signals = match Signals::take() {
@@ -65,16 +68,21 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     // Of these only the counts are wanted, but for what fails without being counted by its errno.
     let counts = |family: Family| {
         let told = options.table == Table::Failures;
-        matches!(family, Family::File | Family::Drop | Family::Syscall) && !told
+        matches!(family, Family::File | Family::Drop | Family::Dns | Family::Syscall) && !told
     };
     let wish = |family: Family| KernelFilter { muted: counts(family), ..own.clone() };
     let others = families.iter().chain(&beside).filter(|family| **family != Family::Process);
     wanted.extend(others.map(|&family| (family, wish(family))));
-    // Peers have names where those can be seen; without them the table is the same.
+    // Peers have names and packets a verdict where those can be seen; without them the table is the same.
     if options.table == Table::Flows {
-        wanted.push((Family::Dns, KernelFilter { muted: true, ..own.clone() }));
+        wanted.extend(
+            [Family::Dns, Family::Drop].map(|family| (family, KernelFilter { muted: true, ..own.clone() })),
+        );
     }
     collector.core.processes.keeps_args = options.args;
+    if options.table == Table::Dns {
+        collector.core.dns.keep_table();
+    }
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, families) {
         return fail(CANNOT, &message);
@@ -102,6 +110,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         previous = Instant::now();
         collector.core.tick(interval);
         let sheet: Box<dyn Sheet> = match options.table {
+            Table::Dns => Box::new(list(collector.core.dns.rows(), filter.as_ref(), sort, own_hidden).0),
             Table::Flows if let Some(Together::Flows(by)) = by => {
                 let core = &collector.core;
                 // What has ended and is not yet let go belongs to the totals of its group.
@@ -147,7 +156,8 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             }
         };
         let lost = families.iter().chain(&beside).map(|&family| collector.ledger(family).lost).sum();
-        let totals = collector.core.totals(view);
+        let core = &collector.core;
+        let totals = view.map_or_else(|| core.dns_totals(), |view| core.totals(view));
         let time = collector.core.offset().wall(collector.core.now());
         line.clear();
         let rows = options.rows.unwrap_or(usize::MAX);
@@ -168,6 +178,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     ExitCode::from(FINE)
 }
 
+/// The order in which names are listed.
+const MOST_ASKED: Option<Sort> = Some(Sort { column: "queries", descending: true });
+
 /// What rows are taken together by.
 #[derive(Clone, Copy)]
 enum Together {
@@ -184,7 +197,9 @@ impl Together {
             Table::Files => by.files().map(Self::Files).ok_or("top files: --by directory, process or mount"),
             Table::Processes if by == Grouping::Owner => Ok(Self::Owners),
             Table::Processes => Err("top processes: --by owner"),
-            Table::Syscalls | Table::Failures => Err("--by is for top flows, files and processes"),
+            Table::Syscalls | Table::Failures | Table::Dns => {
+                Err("--by is for top flows, files and processes")
+            }
         }
     }
 }

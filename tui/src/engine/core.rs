@@ -283,6 +283,9 @@ impl Core {
                         self.failures.add(failure);
                     }
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
+                    let (losses, gone) = self.drop.count_flows(&frame, now, self.machine.as_mut());
+                    self.flow.lose(losses, now);
+                    sources.forget(Family::Drop, crate::families::drop::probe::FLOWS, &gone);
                 }
                 Frame::File(frame) => {
                     let gone = self.file.count(&frame, self.machine.now(), &self.processes);
@@ -346,6 +349,7 @@ impl Core {
         self.machine.refresh();
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
+        self.dns.tick(now);
         self.syscall.tick(interval);
         self.take_failures();
         self.failures.tick();
@@ -494,6 +498,17 @@ impl Core {
         earlier: bool,
     ) -> Vec<Arc<file::row::group::GroupRow>> {
         self.file.groups(by, rows, earlier, self.machine.as_mut())
+    }
+
+    /// The figures above the table of questions about names.
+    pub fn dns_totals(&self) -> Vec<(&'static str, Option<f64>)> {
+        let totals = self.dns.totals();
+        vec![
+            ("queries", Some(totals.queries as f64)),
+            ("responses", Some(totals.responses as f64)),
+            ("errors", Some(totals.errors as f64)),
+            ("untracked", Some(totals.untracked as f64)),
+        ]
     }
 
     pub fn flow_rows(&self, of_interval: bool) -> Vec<Arc<flow::model::FlowRow>> {

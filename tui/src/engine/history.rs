@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::engine::picture::Picture;
+use crate::engine::recent::place;
 use crate::model::EventRow;
 
 pub struct History {
@@ -51,11 +52,12 @@ impl History {
         self.moments.iter().rev().take_while(move |picture| picture.seq > seq)
     }
 
-    /// At most so many events up to a moment, oldest first.
+    /// At most so many events that had come up to a moment, in the order in which they happened.
     pub fn events(&self, seq: u64, most: usize) -> Vec<Arc<EventRow>> {
         let mut events: Vec<_> =
             self.until(seq).flat_map(|picture| picture.events.iter().rev()).take(most).cloned().collect();
-        events.reverse();
+        // Of the last to be told some happened in an earlier tick.
+        events.sort_by_key(|event| place(event.event()));
         events
     }
 }

@@ -1,7 +1,7 @@
 //! The collector thread of the console: answers the standing question at each tick and whenever it changes, attaches
 //! what the view needs and lets go of what it left.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use crate::engine::list::{Ranks, arrange};
 use crate::engine::overview::Rankings;
 use crate::engine::own::Own;
 use crate::engine::picture::{Ask, Hides, Picture, Table, answer, stream};
+use crate::engine::recent::Recent;
 use crate::engine::usage::is_usage;
 use crate::engine::world::World;
 use crate::families::Family;
@@ -75,9 +76,7 @@ struct Console {
     own: Own,
     query: Query,
     /// The newest, for the view of that name.
-    events: VecDeque<Arc<EventRow>>,
-    /// Of them, how many are newer than the last tick.
-    fresh: usize,
+    events: Recent,
     /// What is asked of now.
     picture: Arc<Picture>,
     /// What paused views are answered from.
@@ -116,8 +115,7 @@ impl Console {
             host: Arc::new(host),
             own: Own::find(),
             query: Query::default(),
-            events: VecDeque::new(),
-            fresh: 0,
+            events: Recent::new(EVENTS_MAX),
             picture: Arc::new(picture),
             frozen: None,
             held: None,
@@ -295,11 +293,7 @@ impl Console {
 
     fn take_events(&mut self) {
         self.collector.core.flush();
-        let events = self.collector.core.take_events();
-        self.fresh += events.len();
-        self.events.extend(events.into_iter().map(|event| Arc::new(EventRow::from(event))));
-        let surplus = self.events.len().saturating_sub(EVENTS_MAX);
-        self.events.drain(..surplus);
+        self.events.add(self.collector.core.take_events());
     }
 
     fn tick(&mut self, interval: Duration) {
@@ -334,8 +328,7 @@ impl Console {
                 (own, programs) => Some(own.unwrap_or(0.0) + programs.unwrap_or(0.0)),
             },
         };
-        let fresh = self.events.len().saturating_sub(std::mem::take(&mut self.fresh));
-        let events = self.events.range(fresh..).cloned().collect();
+        let events = self.events.tick();
         let picture = self.take_picture(events);
         self.history.push(picture.kept(self.history.newest().map(AsRef::as_ref)));
         self.picture = Arc::new(picture);

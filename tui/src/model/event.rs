@@ -53,6 +53,11 @@ pub struct EventDraft {
 /// An event as a row of the view of that name: its time, name, process and one summary.
 pub struct EventRow {
     event: Event,
+    /// Made when somebody looks: most lines of a storm nobody sees.
+    words: OnceLock<Words>,
+}
+
+struct Words {
     process: Option<(Outside, u32)>,
     summary: Outside,
 }
@@ -73,6 +78,14 @@ impl EventRow {
     /// The row of its family.
     pub fn facts(&self) -> &dyn Facts {
         self.event.facts.as_ref()
+    }
+
+    fn words(&self) -> &Words {
+        self.words.get_or_init(|| Words::of(&self.event))
+    }
+
+    fn process(&self) -> Option<(&Outside, u32)> {
+        self.words().process.as_ref().map(|(comm, pid)| (comm, *pid))
     }
 }
 
@@ -97,6 +110,12 @@ const SUMMARY: &[&str] = &[
 
 impl From<Event> for EventRow {
     fn from(event: Event) -> Self {
+        Self { event, words: OnceLock::new() }
+    }
+}
+
+impl Words {
+    fn of(event: &Event) -> Self {
         let infos = event.infos();
         let value = |id: &str| {
             infos.iter().position(|info| info.id == id).map_or(Value::Missing, |column| event.value(column))
@@ -124,7 +143,7 @@ impl From<Event> for EventRow {
             summary.extend_from_slice(&text);
         }
         let summary = Outside::new(&summary);
-        Self { event, process, summary }
+        Self { process, summary }
     }
 }
 
@@ -143,21 +162,24 @@ impl Row for EventRow {
                     |r| Value::Time(r.event.wall),
                 ),
                 Column::new(
-                    Info::new("event", Kind::Word, "Name of the event").cell(Cell::left("EVENT", 14, 0)),
+                    Info::new("event", Kind::Word, "Name of the event")
+                        .keys(&["event"])
+                        .cell(Cell::left("EVENT", 14, 0)),
                     |r| Value::Word(r.event.name),
                 ),
                 Column::new(
                     Info::new("process", Kind::Text, "Name and pid of the process")
+                        .keys(&["proc"])
                         .cell(Cell::left("PROCESS", 20, 1)),
-                    |r| r.process.as_ref().map_or(Value::Missing, |(comm, pid)| Value::Process(comm, *pid)),
+                    |r| r.process().map_or(Value::Missing, |(comm, pid)| Value::Process(comm, pid)),
                 ),
                 Column::new(Info::new("pid", Kind::Number, "Process id").keys(&["pid"]), |r| {
-                    r.process.as_ref().map_or(Value::Missing, |(_, pid)| Value::Uint(u64::from(*pid)))
+                    r.process().map_or(Value::Missing, |(_, pid)| Value::Uint(u64::from(pid)))
                 }),
                 Column::new(
                     Info::new("what", Kind::Text, "What tells it apart")
                         .cell(Cell::left("WHAT", 24, 0).growing()),
-                    |r| Value::Text(&r.summary),
+                    |r| Value::Text(&r.words().summary),
                 ),
             ]
         })

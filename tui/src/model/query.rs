@@ -56,8 +56,10 @@ impl View {
             Family::Process | Family::Flow => true,
             Family::Syscall => matches!(self, Self::Syscalls),
             Family::Dns => matches!(self, Self::Flows | Self::Events),
-            // Processes has columns of theirs.
-            Family::Drop => matches!(self, Self::Overview | Self::Processes | Self::Events | Self::Failures),
+            // Processes and Flows have columns of theirs.
+            Family::Drop => {
+                matches!(self, Self::Overview | Self::Flows | Self::Processes | Self::Events | Self::Failures)
+            }
             Family::File => {
                 matches!(self, Self::Overview | Self::Files | Self::Processes | Self::Events | Self::Failures)
             }

@@ -361,6 +361,22 @@ fn tab_completes_a_key_and_then_a_value_that_the_table_shows() {
 }
 
 #[test]
+fn the_stream_is_filtered_by_the_keys_of_every_family() {
+    let mut console = Console::new(80, 24);
+    let lines: Vec<_> = (0..9).map(|n| rows::event(n, rows::flow(n))).collect();
+    console.keys("6").answer(Scene::of(lines, 9));
+    for filter in ["proc:migrate", "path:/etc/*", "port:443", "event:flow.*", "errno:ECONNREFUSED", "exit:3"]
+    {
+        console.keys(&format!("/<C-u>{filter}<Enter>"));
+        assert!(console.text().contains(&format!("/ {filter}")), "{}", console.text());
+        let asked = console.asked.last().and_then(|query| query.filter.as_ref()).map(ToString::to_string);
+        assert_eq!(asked.as_deref(), Some(filter));
+    }
+    console.keys("/<C-u>proc:pos<Tab>");
+    assert!(console.text().contains("/ proc:postgres"), "{}", console.text());
+}
+
+#[test]
 fn earlier_filters_come_back_by_the_arrows() {
     let mut console = showing(0..9);
     console.keys("/nginx<Enter>/<C-u>curl<Enter>/<Up><Up>");

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Place;
 use super::checks::Checks;
 use super::observer::{Keep, Observer};
+use super::top::{Top, rows};
 use crate::workload::actor::Actor;
 use crate::workload::dns::{SLOW, named};
 
@@ -61,6 +62,14 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     } else {
         None
     };
+    // So is one table.
+    let top = if place.guest.is_none() {
+        let top = Top::start(place, "dns", &["-f", "name:*.fluoro.test", "-d", "500ms"])?;
+        top.next()?;
+        Some(top)
+    } else {
+        None
+    };
     let mut askers = Vec::new();
     for word in ["ada", "bob"] {
         let asker = Actor::start(&place.xtask, &["dns-ask", SERVER, &service, word, &rounds])?;
@@ -75,6 +84,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         accounts.push((*word, asker.pid(), asker.hear(place.patience(60))?));
     }
     watch.settle();
+    if let Some(top) = top {
+        table(checks, &top, &accounts)?;
+    }
     for (_, asker) in &mut askers {
         asker.end(place.patience(10))?;
     }
@@ -104,6 +116,56 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     // What is too short to be a message makes no line.
     let lines = ours.iter().filter(|line| text(line, "/event_name").starts_with("dns.")).count();
     checks.equal("lines of this server in all", due - short as usize, lines);
+    Ok(())
+}
+
+/// What `top dns` says of each process, all intervals together: as much as it asked, with what was answered.
+fn table(checks: &mut Checks, top: &Top, accounts: &[(&str, u32, Value)]) -> Result<()> {
+    const TABLES: usize = 60;
+    let mut due = BTreeMap::new();
+    for (word, pid, account) in accounts {
+        let asked = account.get("asked").and_then(Value::as_array).context("nothing asked")?;
+        let of = |kinds: &[&str]| {
+            let kind =
+                |one: &&Value| kinds.contains(&text(one, "/name").split('-').next().unwrap_or_default());
+            asked.iter().filter(kind).count() as u64
+        };
+        let answers = asked.len() as u64 - of(&["short"]);
+        // Noise is told as what it happens to say, and as malformed.
+        let figures = [asked.len() as u64, answers, of(&["none", "loop", "lies", "noise"]), of(&["short"])];
+        due.insert(u64::from(*pid), (*word, figures));
+    }
+    let mut told: BTreeMap<u64, [u64; 4]> = BTreeMap::new();
+    let mut slow = Vec::new();
+    for _ in 0..TABLES {
+        let table = top.next()?;
+        for pid in due.keys() {
+            let sums = told.entry(*pid).or_default();
+            // What waits does so in every interval: the last one counts.
+            sums[3] = 0;
+            for row in rows(&table).into_iter().filter(|row| number(row, "/process/pid") == *pid) {
+                for (sum, at) in sums.iter_mut().zip(["queries", "responses", "errors", "waiting"]) {
+                    *sum += number(row, &format!("/dns/{at}"));
+                }
+                if text(row, "/dns/question/name").starts_with("slow") && number(row, "/dns/responses") > 0 {
+                    slow.push(number(row, "/duration/p50_ns"));
+                }
+            }
+        }
+        if due.iter().all(|(pid, (_, figures))| told.get(pid).is_some_and(|sums| sums[..2] == figures[..2])) {
+            break;
+        }
+    }
+    for (pid, (word, figures)) in &due {
+        checks.equal(
+            format!("{word}: questions, answers, errors, waiting in top dns"),
+            format!("{figures:?}"),
+            format!("{:?}", told.get(pid).copied().unwrap_or_default()),
+        );
+    }
+    // Right to a sixteenth.
+    let least = SLOW.as_nanos() as u64 / 16 * 15;
+    checks.at_least("slow answers: least median", least, slow.iter().copied().min().unwrap_or(0));
     Ok(())
 }
 

@@ -68,6 +68,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let top = Top::start(place, "failures", &["-f", &format!("kind:drop pid:{pid}"), "-d", "500ms"])?;
     top.next()?;
     let watch = Observer::start(place, &["drop"], &[], Keep::Events)?;
+    let flows = Top::start(place, "flows", &["-f", &format!("netns:{netns}"), "-d", "500ms"])?;
+    flows.next()?;
     actor.tell("go")?;
     let account = actor.hear(place.patience(20))?;
     watch.settle();
@@ -94,6 +96,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
             checks.equal(format!("{}: total in top failures", case.key), packets, total.unwrap_or(0));
         }
     }
+    verdicts(checks, &flows, &account)?;
     let fine = word("fine", "port").context("no port")?;
     let dropped: Vec<String> = ours
         .iter()
@@ -101,6 +104,48 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         .map(|event| brief(event))
         .collect();
     checks.none("drops of what arrived", &dropped);
+    Ok(())
+}
+
+/// What the sender's flows tell of its datagrams. What a rule refused on its way out was never sent, and no flow. The last
+/// exchange is with the port from which nothing was dropped.
+fn verdicts(checks: &mut Checks, flows: &Top, account: &Value) -> Result<()> {
+    const TABLES: usize = 60;
+    let cases = ["closed", "full", "in"];
+    let number =
+        |key: &str, member: &str| account.pointer(&format!("/{key}/{member}")).and_then(Value::as_u64);
+    let sender = account.get("sender").and_then(Value::as_u64).context("no sender")?;
+    let to = |table: &Value, port: u64| -> Option<Value> {
+        let end = |row: &Value, of: &str| row.pointer(&format!("/network/{of}/port")).and_then(Value::as_u64);
+        let of = |row: &&&Value| end(row, "local") == Some(sender) && end(row, "peer") == Some(port);
+        rows(table).iter().find(of).map(|row| (*row).clone())
+    };
+    let dropped = |row: &Value| row.pointer("/flow/dropped/packets").and_then(Value::as_u64);
+    let due: Vec<(&str, u64, u64)> =
+        cases.iter().filter_map(|key| Some((*key, number(key, "port")?, number(key, "packets")?))).collect();
+    let fine = number("fine", "port").context("no port")?;
+    let mut table = flows.next()?;
+    for _ in 0..TABLES {
+        let told = |(_, port, packets): &(&str, u64, u64)| {
+            to(&table, *port).as_ref().and_then(dropped).is_some_and(|count| count >= *packets)
+        };
+        if due.iter().all(told) && to(&table, fine).is_some() {
+            break;
+        }
+        table = flows.next()?;
+    }
+    let word = |row: &Value, path: &str| row.pointer(path).and_then(Value::as_str).unwrap_or("-").to_owned();
+    for (key, port, packets) in due {
+        let case = CASES.iter().find(|case| case.key == key).context("no such case")?;
+        let row = to(&table, port).unwrap_or_default();
+        checks.equal(format!("{key}: verdict of the flow"), "dropped", word(&row, "/flow/verdict").as_str());
+        checks.equal(format!("{key}: packets in it"), packets, dropped(&row).unwrap_or(0));
+        let reason = word(&row, "/flow/dropped/reason");
+        let right = case.reasons.contains(&reason.as_str()) || reason == case.function;
+        checks.that(format!("{key}: reason in it"), case.reasons.join(" or "), &reason, right);
+    }
+    let row = to(&table, fine).context("no flow of what arrived")?;
+    checks.equal("fine: verdict of the flow", "-", word(&row, "/flow/verdict").as_str());
     Ok(())
 }
 

@@ -9,56 +9,63 @@ use anyhow::Result;
 use super::Place;
 use super::checks::Checks;
 use super::pty::Console;
+use super::session::{Key, Session};
 use super::witness::{self, BpfKind};
 
 /// How long a family that no view needs stays attached.
 const LINGER: Duration = Duration::from_secs(10);
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
-    let mut console = Console::start(place, &[], &[], 50, 200)?;
+    let mut session = Session::start(place, &[], 50, 200)?;
     let within = place.patience(20);
-    console.wait_until("programs are attached", within, |c| !held(c, BpfKind::Link).is_empty())?;
+    session.console.wait_until("programs are attached", within, |c| !held(c, BpfKind::Link).is_empty())?;
     // What follows the first attachment, and the views that never attach it.
-    for key in [b"5", b"6", b"2"] {
-        console.press(key)?;
+    for key in ['5', '6', '2'] {
+        session.press(&[Key::Char(key)])?;
         thread::sleep(Duration::from_millis(700));
     }
     // On a busy machine families are attached one long after the other.
     let mut settled = Instant::now();
-    let mut before = held(&console, BpfKind::Link);
+    let mut before = held(&session.console, BpfKind::Link);
     let begun = Instant::now();
     while settled.elapsed() < place.patience(2) && begun.elapsed() < place.patience(20) {
         thread::sleep(Duration::from_millis(100));
-        let now = held(&console, BpfKind::Link);
+        let now = held(&session.console, BpfKind::Link);
         if now != before {
             (before, settled) = (now, Instant::now());
         }
     }
-    let maps = held(&console, BpfKind::Map);
+    let maps = held(&session.console, BpfKind::Map);
     let bare = getppid_ns();
 
     let new = |console: &Console, kind, before: &BTreeSet<u32>| -> BTreeSet<u32> {
         held(console, kind).difference(before).copied().collect()
     };
     let pressed = Instant::now();
-    console.press(b"4")?;
-    console.wait_until("two links more", place.patience(5), |c| new(c, BpfKind::Link, &before).len() >= 2)?;
+    session.press(&Key::all("`4`")?)?;
+    session
+        .console
+        .wait_until("two links more", place.patience(5), |c| new(c, BpfKind::Link, &before).len() >= 2)?;
     checks.at_most("seconds to attach", place.patience(3).as_secs_f64(), pressed.elapsed().as_secs_f64());
-    // A tick and more: the table has something to show.
-    console.wait_until("a table of calls", place.patience(10), |c| {
-        c.with_screen(|screen| {
-            ["SYSCALL", "futex"].iter().all(|word| contains(&screen.bytes, word.as_bytes()))
-        })
-    })?;
     let during = getppid_ns();
+    // The table has what this program calls, and nobody else needs to have called anything.
+    session.press(&Key::all("`/getppid` Enter")?)?;
+    let caller = format!("({})", std::process::id());
+    session.until("a table with this program's calls", place.patience(10), |text| {
+        // Again with each picture: rows are of an interval.
+        getppid();
+        let is_counted = |line: &str| line.contains(&caller) && line.contains("getppid");
+        text.contains("SYSCALL") && text.lines().any(is_counted)
+    })?;
     // Other families may be let go meanwhile: these are the ones of calls.
-    let (links, maps) = (new(&console, BpfKind::Link, &before), new(&console, BpfKind::Map, &maps));
+    let (links, maps) =
+        (new(&session.console, BpfKind::Link, &before), new(&session.console, BpfKind::Map, &maps));
     checks.at_least("links more while the view is open", 2, links.len());
     let listed = witness::bpftool_ids(BpfKind::Link)?;
 
     let left = Instant::now();
-    console.press(b"2")?;
-    console.wait_until("the links are gone", LINGER + place.patience(10), |c| {
+    session.press(&Key::all("`2`")?)?;
+    session.console.wait_until("the links are gone", LINGER + place.patience(10), |c| {
         held(c, BpfKind::Link).is_disjoint(&links)
     })?;
     let took = left.elapsed();
@@ -68,7 +75,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         took.as_secs_f64(),
     );
     checks.at_most("the same", (LINGER + place.patience(4)).as_secs_f64(), took.as_secs_f64());
-    console
+    session
+        .console
         .wait_until("the maps are gone", place.patience(5), |c| held(c, BpfKind::Map).is_disjoint(&maps))?;
     if let (Some(during), Some(after)) = (listed, witness::bpftool_ids(BpfKind::Link)?) {
         let gone = links.iter().filter(|link| during.contains(link) && !after.contains(link)).count();
@@ -76,8 +84,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     }
     let after = getppid_ns();
     checks.note(format!("getppid: {bare} ns before, {during} ns while the view is open, {after} ns after"));
-    console.press(b"q")?;
-    console.await_end(place.patience(10))?;
+    session.press(&Key::all("`q`")?)?;
+    session.console.await_end(place.patience(10))?;
     Ok(())
 }
 
@@ -89,8 +97,9 @@ fn held(console: &Console, kind: BpfKind) -> BTreeSet<u32> {
         .collect()
 }
 
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
+fn getppid() {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_getppid) };
 }
 
 /// The least of several rounds.
@@ -99,8 +108,7 @@ fn getppid_ns() -> u128 {
     let round = |_| {
         let begin = Instant::now();
         for _ in 0..CALLS {
-            // SAFETY: no arguments.
-            unsafe { libc::syscall(libc::SYS_getppid) };
+            getppid();
         }
         begin.elapsed().as_nanos() / u128::from(CALLS)
     };

@@ -74,6 +74,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         .filter(|row| {
             row.pointer("/flow/direction").and_then(Value::as_str) != Some("forwarded")
                 || row.pointer("/flow/wire") != Some(&Value::Bool(true))
+                || row.pointer("/flow/verdict").and_then(Value::as_str) != Some("forwarded")
                 || row.get("process").is_some()
         })
         .map(ToString::to_string)

@@ -103,14 +103,24 @@ fn questions(load: &Load) -> Vec<Question> {
         },
         Question {
             title: "What did that short-lived process do?",
-            most: 13,
+            most: 18,
             ready: has(&["Network"]),
-            steps: vec![line(&["all events"]), first(&["/ migrate"], &["migrate("]), has(&["PAUSED"]), {
-                let line_of_descent = format!("{} › migrate(", deploy.name);
-                let (made_by, ended) =
-                    (has(&[&line_of_descent, "PAUSED"]), line(&["process.exit", "migrate("]));
-                Box::new(move |text: &str| made_by(text) && ended(text))
-            }],
+            steps: vec![
+                line(&["all events"]),
+                {
+                    // Not the first of them in the middle of its life: there is an end to be seen.
+                    let filtered = first(&["/ proc:migrate"], &["migrate("]);
+                    let ended = line(&["process.exit", "migrate("]);
+                    Box::new(move |text: &str| filtered(text) && ended(text))
+                },
+                has(&["PAUSED"]),
+                {
+                    let line_of_descent = format!("{} › migrate(", deploy.name);
+                    let (made_by, ended) =
+                        (has(&[&line_of_descent, "PAUSED"]), line(&["process.exit", "migrate("]));
+                    Box::new(move |text: &str| made_by(text) && ended(text))
+                },
+            ],
         },
         Question {
             title: "Who touches /etc?",

@@ -1,5 +1,7 @@
 //! The columns of `dns`.
 
+pub mod asked;
+
 use std::sync::OnceLock;
 
 use super::row::DnsRow;

@@ -1,5 +1,6 @@
 //! `dns` records in, events and names of addresses out. Pure.
 
+mod asked;
 mod streams;
 
 use std::collections::{HashMap, VecDeque};
@@ -8,7 +9,9 @@ use std::sync::Arc;
 
 use fluoro_shared::wire::{WireCount, WireKey};
 
+pub use self::asked::DnsTotals;
 use super::decode::{Message, Told};
+use super::row::asked::{AskedRow, Subject};
 use super::row::{DnsRow, items};
 use crate::families::flow::row::Attribution;
 use crate::model::{EventDraft, Identity, Lookup, Processes};
@@ -49,6 +52,8 @@ pub struct DnsModel {
     streams: Streams,
     named: Vec<(IpAddr, Outside, BootTime)>,
     surplus: Surplus,
+    /// Where somebody asks for the table.
+    table: Option<asked::Table>,
 }
 
 /// What an answer has in common with its question.
@@ -66,6 +71,8 @@ struct Pending {
     who: Who,
     outgoing: bool,
     answered: bool,
+    /// Of one that an answer is due to, where the table is kept.
+    subject: Option<Subject>,
 }
 
 /// On whose behalf.
@@ -133,7 +140,18 @@ impl DnsModel {
         let who = who(record, processes, lookup);
         let tcp = record.sequence.is_some();
         let asked = Asked { tcp, by: record.source, port: record.destination.port(), id: message.id };
-        let pending = Pending { at: record.at, who: who.clone(), outgoing: record.outgoing, answered: false };
+        let mut pending = Pending {
+            at: record.at,
+            who: who.clone(),
+            outgoing: record.outgoing,
+            answered: false,
+            subject: None,
+        };
+        if let Some(table) = self.table.as_mut().filter(|_| record.silence != Some(Silence::Filtered)) {
+            let subject = asked::subject(&message, &who, !record.outgoing);
+            table.question(&subject, &who);
+            pending.subject = Some(subject).filter(|_| !is_multicast(record.destination.ip()));
+        }
         self.pending.insert(asked, pending);
         self.asked.push_back((record.at, asked));
         self.forget(record.at);
@@ -175,6 +193,9 @@ impl DnsModel {
             None => (None, None),
         };
         let who = who.unwrap_or_else(|| self::who(record, processes, lookup));
+        if let Some(table) = self.table.as_mut().filter(|_| record.silence != Some(Silence::Filtered)) {
+            table.answer(&asked::subject(&message, &who, !comes_in), &who, &message, duration_ns);
+        }
         let (local, peer) =
             if comes_in { (record.destination, record.source) } else { (record.source, record.destination) };
         row(record, message, who, (local, peer), comes_in, duration_ns)
@@ -194,6 +215,31 @@ impl DnsModel {
                 self.named.push((address.to_canonical(), lower(name), at));
             }
         }
+    }
+
+    /// From now on the table is kept.
+    pub fn keep_table(&mut self) {
+        self.table.get_or_insert_default();
+    }
+
+    /// Ends an interval of the table.
+    pub fn tick(&mut self, now: BootTime) {
+        self.forget(now);
+        if let Some(table) = &mut self.table {
+            table.tick();
+        }
+    }
+
+    /// Of the interval that the last tick closed.
+    pub fn totals(&self) -> DnsTotals {
+        self.table.as_ref().map(asked::Table::totals).unwrap_or_default()
+    }
+
+    /// What was asked or answered in that interval, and what waits.
+    pub fn rows(&self) -> Vec<Arc<AskedRow>> {
+        let waiting = self.pending.values().filter(|pending| !pending.answered);
+        let waiting = waiting.filter_map(|pending| Some((pending.subject.as_ref()?, &pending.who)));
+        self.table.as_ref().map(|table| table.rows(waiting)).unwrap_or_default()
     }
 
     /// What answers have called addresses since this was asked last.

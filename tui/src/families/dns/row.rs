@@ -1,5 +1,7 @@
 //! A question or an answer as an event line shows it.
 
+pub mod asked;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

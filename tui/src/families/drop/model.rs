@@ -1,9 +1,11 @@
 //! `drop` records and counts in, events and failures out. Pure.
 
+mod flows;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use fluoro_shared::drop::DropKey;
+use fluoro_shared::drop::{DropFlowKey, DropKey};
 
 use super::row::DropRow;
 use crate::families::flow::row::Attribution;
@@ -16,6 +18,8 @@ use crate::records::{BootTime, NetnsId, Outside, ProcKey, StartTime, Tgid};
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     pub drops: Vec<(DropKey, u64)>,
+    /// By conversation.
+    pub flows: Vec<(DropFlowKey, u64)>,
 }
 
 /// How long a packet waits for the record that names its owner, which comes right behind it.
@@ -31,6 +35,7 @@ pub struct DropModel {
     held: VecDeque<Record>,
     interfaces: HashMap<(NetnsId, u32), Outside>,
     counted: HashMap<DropKey, u64>,
+    flows: flows::Flows,
     /// Of the interval that the last frame closed, by the process that they were for or from.
     interval: HashMap<ProcKey, u64>,
 }
@@ -108,6 +113,7 @@ impl DropModel {
     /// The kernel side begins to count anew.
     pub fn begin(&mut self) {
         self.counted.clear();
+        self.flows = flows::Flows::default();
     }
 
     /// Nothing is counted any more: the interval has nothing.

@@ -1,6 +1,6 @@
 //! The programs of `drop` and their ways in.
 
-use fluoro_shared::drop::{DropKey, DropOwner};
+use fluoro_shared::drop::{DropFlowKey, DropKey, DropOwner};
 
 use super::model::Frame;
 use crate::collect::maps::{Budget, ELEMENT, MapSize, Maps};
@@ -9,6 +9,7 @@ use crate::collect::program::{Alternative, Hook, Program};
 pub fn maps(budget: &Budget) -> Vec<MapSize> {
     let owner = 8 + size_of::<DropOwner>() as u64 + ELEMENT;
     let count = size_of::<DropKey>() as u64 + 8 + ELEMENT;
+    let flow = size_of::<DropFlowKey>() as u64 + 8 + ELEMENT;
     vec![
         MapSize {
             name: "OWNERS",
@@ -16,15 +17,17 @@ pub fn maps(budget: &Budget) -> Vec<MapSize> {
             entry_bytes: owner,
             counted: false,
         },
+        MapSize { name: FLOWS, entries: budget.entries(1, flow, 16_384), entry_bytes: flow, counted: true },
         MapSize { name: DROPS, entries: budget.entries(1, count, 16_384), entry_bytes: count, counted: true },
     ]
 }
 
 pub const DROPS: &str = "DROPS";
+pub const FLOWS: &str = "DROPPED_FLOWS";
 
 /// What the kernel side has counted so far.
 pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
-    Ok(Frame { drops: maps.read(DROPS, |a: u64, b| a + b)? })
+    Ok(Frame { drops: maps.read(DROPS, |a: u64, _| a)?, flows: maps.read(FLOWS, |a: u64, _| a)? })
 }
 
 pub const PROGRAMS: &[Program] = &[

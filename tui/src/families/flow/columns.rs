@@ -371,6 +371,46 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 |r| if r.wire.is_some() { Value::Bool(true) } else { Value::Missing },
             ),
             Column::new(
+                Info::new(
+                    "verdict",
+                    Kind::Word,
+                    "dropped: the kernel threw packets of it away; forwarded: it passes through",
+                )
+                .keys(&["verdict"])
+                .json("flow.verdict")
+                .faces(Faces::TopOnly),
+                |r| match (&r.lost, r.wire) {
+                    (Some(_), _) => Value::Word("dropped"),
+                    (None, Some(_)) => Value::Word("forwarded"),
+                    (None, None) => Value::Missing,
+                },
+            ),
+            Column::new(
+                Info::new("verdict_words", Kind::Word, "What became of its packets: forwarded, or dropped and why")
+                    .cell(Cell::left("VERDICT", 22, 8)),
+                |r| match (&r.lost, r.wire) {
+                    (Some(lost), _) => Value::Word(&lost.words),
+                    (None, Some(_)) => Value::Word("forwarded"),
+                    (None, None) => Value::Missing,
+                },
+            ),
+            Column::new(
+                Info::new("dropped", Kind::Number, "Packets of it that the kernel threw away, both ways, in all")
+                    .keys(&["dropped"])
+                    .json("flow.dropped.packets")
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("DROP", 5, 8)),
+                |r| some(r.lost.as_ref().map(|lost| lost.packets)),
+            ),
+            Column::new(
+                Info::new("drop_reason", Kind::Word, "Why most of them: the kernel's enum skb_drop_reason")
+                    .keys(&["reason"])
+                    .json("flow.dropped.reason")
+                    .faces(Faces::TopOnly),
+                |r| r.lost.as_ref().map_or(Value::Missing, |lost| Value::Word(lost.reason)),
+            ),
+            Column::new(
                 Info::new("id", Kind::Word, "Unique per socket: the kernel's cookie, or minted")
                     .json("flow.id"),
                 |r| if r.id.0 == 0 { Value::Missing } else { Value::Id(r.id.0) },

@@ -4,6 +4,7 @@ mod give;
 mod groups;
 mod keep;
 mod line;
+mod lost;
 mod names;
 mod sweep;
 mod tick;
@@ -80,6 +81,7 @@ pub struct FlowModel {
     folded: groups::Folded,
     room: keep::Room,
     wires: wires::Wires,
+    losses: lost::Losses,
     datagrams: udp::Datagrams,
 }
 

@@ -1,6 +1,7 @@
 //! A connection as a table or an event line shows it.
 
 pub mod group;
+pub mod lost;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct FlowRow {
     pub primed: bool,
     /// It passes through: counted by packets, with their headers.
     pub wire: Option<Passing>,
+    /// What the kernel threw away of it, as far as anybody counts that.
+    pub lost: Option<lost::Lost>,
     /// Is the row of an event line.
     pub event: bool,
 }
@@ -89,6 +92,7 @@ impl FlowRow {
             error: None,
             primed: false,
             wire: None,
+            lost: None,
             event: false,
         }
     }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::columns::Value;
+use crate::columns::{Facts as _, Value};
 use crate::model::{Owner, ProcFacts};
 use crate::records::{CgroupId, ProcKey, StartTime, TaskFacts, Tgid, Uid, WallTime};
 
@@ -183,4 +183,45 @@ fn of_a_segment_that_is_not_told_whole_the_beginning_is_a_message() {
     let next = [&[0, QUESTION.len() as u8], QUESTION].concat();
     stage.apply(&Record { sequence: Some(103), whole: next.len() as u32, payload: next, ..question(2) });
     assert_eq!(stage.lines().len(), 2);
+}
+
+#[test]
+fn the_table_says_who_asked_for_what_how_often_and_how_long_that_took() {
+    let mut stage = Stage::default();
+    stage.apply(&question(100));
+    stage.model.tick(BootTime(150));
+    assert_eq!(stage.model.rows(), [], "nobody asks for it");
+    stage.model.keep_table();
+    stage.apply(&question(200));
+    stage.model.tick(BootTime(300));
+    let figures = |row: &AskedRow| (row.queries, row.responses, row.errors, row.waiting, row.max_ns);
+    let rows = stage.model.rows();
+    assert_eq!(rows.iter().map(|row| figures(row)).collect::<Vec<_>>(), [(1, 0, 0, 1, None)]);
+    assert_eq!(rows[0].named("name"), Value::Text(&Outside::from("www.de")));
+    assert_eq!((rows[0].named("qtype"), rows[0].named("pid")), (Value::Word("A"), Value::Uint(7)));
+    stage.apply(&answer(450));
+    stage.apply(&question(500));
+    stage.apply(&Record { silence: Some(Silence::Filtered), ..question(510) });
+    stage.apply(&Record { source: "8.8.8.8:53".parse().unwrap(), ..answer(560) });
+    stage.model.tick(BootTime(600));
+    let rows = stage.model.rows();
+    assert_eq!(rows.iter().map(|row| figures(row)).collect::<Vec<_>>(), [(1, 2, 0, 0, Some(250))]);
+    assert_eq!(rows[0].codes, [("NOERROR", 2)]);
+    stage.model.tick(BootTime(700));
+    assert_eq!(stage.model.rows(), []);
+}
+
+#[test]
+fn what_is_never_answered_waits_as_long_as_a_question_does() {
+    let mut stage = Stage::default();
+    stage.model.keep_table();
+    stage.apply(&question(100));
+    stage.apply(&Record { destination: "224.0.0.251:5353".parse().unwrap(), ..question(110) });
+    stage.model.tick(BootTime(200));
+    let row = |stage: &Stage| stage.model.rows().first().map(|row| (row.queries, row.waiting));
+    assert_eq!(row(&stage), Some((2, 1)));
+    stage.model.tick(BootTime(300));
+    assert_eq!(row(&stage), Some((0, 1)));
+    stage.model.tick(BootTime(110 + PATIENCE_NS));
+    assert_eq!(row(&stage), None);
 }

@@ -9,8 +9,8 @@ const MILLI: u64 = 1_000_000;
 
 /// A kernel with the reasons and functions given.
 #[derive(Default)]
-struct Kernel {
-    reasons: HashMap<u32, &'static str>,
+pub(super) struct Kernel {
+    pub reasons: HashMap<u32, &'static str>,
     functions: HashMap<i64, &'static str>,
 }
 
@@ -56,7 +56,7 @@ impl Stage {
     }
 
     fn count(&mut self, drops: &[(DropKey, u64)]) -> (Vec<Failure>, Vec<u8>) {
-        let frame = Frame { drops: drops.to_vec() };
+        let frame = Frame { drops: drops.to_vec(), ..Frame::default() };
         self.model.count(&frame, BootTime(1), &self.processes, &mut self.kernel)
     }
 

@@ -83,6 +83,7 @@ impl FlowModel {
             }
         }
         let of_datagrams = self.datagrams.tick(now, seconds, &mut self.folded);
+        self.tell_losses(now);
         (tx, rx, live) =
             (tx + of_datagrams.0.tx_bytes_per_s, rx + of_datagrams.0.rx_bytes_per_s, live + of_datagrams.1);
         let flows = &self.flows;

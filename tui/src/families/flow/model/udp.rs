@@ -145,6 +145,16 @@ impl Datagrams {
         self.live().map(|row| (row, true)).chain(self.past.iter().map(|past| (&past.row, false)))
     }
 
+    /// Each that is shown, with its protocol.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = (&mut Arc<FlowRow>, u8)> {
+        let flows = self.flows.values_mut().map(|flow| &mut flow.row);
+        let past = self.past.iter_mut().map(|past| &mut past.row);
+        flows.chain(past).map(|row| {
+            let protocol = row.datagrams.map_or(protocol::UDP, |datagrams| datagrams.protocol);
+            (row, protocol)
+        })
+    }
+
     pub fn rows(&self, of_interval: bool) -> impl Iterator<Item = Arc<FlowRow>> {
         let past = self.past.iter().filter(move |past| !of_interval || past.just).map(|past| &past.row);
         self.live().chain(past).cloned()

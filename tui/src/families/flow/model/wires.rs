@@ -24,6 +24,13 @@ pub(super) struct Wires {
     known: HashMap<WireKey, Wire>,
 }
 
+impl Wires {
+    /// Each with its protocol.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = (&mut Arc<FlowRow>, u8)> {
+        self.known.iter_mut().map(|(key, wire)| (&mut wire.row, key.low.protocol as u8))
+    }
+}
+
 struct Wire {
     row: Arc<FlowRow>,
     /// Totals at the last tick.
@@ -47,6 +54,7 @@ impl FlowModel {
                 Some(wire) => {
                     row.peer_name = wire.row.peer_name.clone().or(row.peer_name);
                     row.rates = wire.row.rates;
+                    row.lost.clone_from(&wire.row.lost);
                     wire.row = Arc::new(row);
                 }
                 None => drop(self.wires.known.insert(*key, Wire { row: Arc::new(row), before: (0, 0) })),
