@@ -12,7 +12,7 @@ use aya_ebpf::{
 use fluoro_shared::process::{ARGS_MAX, PATH_MAX};
 
 use crate::{
-    access::{Access, Helper, Kptr},
+    access::{Access, Direct, Helper, Kptr},
     machine::offset,
 };
 
@@ -98,22 +98,45 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 /// Claims a scratch of this CPU; `None` when both are held. Paths in it end at the root of the current task.
 #[inline(always)]
 pub fn claim<A: Access>() -> Option<*mut Scratch> {
-    for index in 0..2 {
-        let scratch = SCRATCH.get_ptr_mut(index)?;
+    match if A::IS_DIRECT { claim_direct() } else { claim_helper() } {
+        NONE => None,
+        index => held(index),
+    }
+}
+
+const NONE: u64 = 2;
+
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "claim_direct/0")]
+#[inline(never)]
+extern "C" fn claim_direct() -> u64 {
+    find_free::<Direct>()
+}
+
+#[unsafe(export_name = "claim_helper/0")]
+#[inline(never)]
+extern "C" fn claim_helper() -> u64 {
+    find_free::<Helper>()
+}
+
+#[inline(always)]
+fn find_free<A: Access>() -> u64 {
+    for index in 0..NONE {
+        let Some(scratch) = held(index) else { return NONE };
         // SAFETY: map memory of this CPU. An interrupt between read and write gives back what it took.
         unsafe {
             if read_volatile(&raw const (*scratch).busy) == 0 {
                 write_volatile(&raw mut (*scratch).busy, 1);
-                write_volatile(&raw mut (*scratch).index, u64::from(index));
+                write_volatile(&raw mut (*scratch).index, index);
                 let (fs, root): (Kptr, u32) =
                     (A::read(A::current_task(), offset!(task_fs)), offset!(fs_root));
                 write_volatile(&raw mut (*scratch).root_dentry, A::read(fs, root + offset!(path_dentry)));
                 write_volatile(&raw mut (*scratch).root_vfsmount, A::read(fs, root + offset!(path_mnt)));
-                return Some(scratch);
+                return index;
             }
         }
     }
-    None
+    NONE
 }
 
 #[inline(always)]

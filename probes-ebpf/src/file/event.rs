@@ -13,7 +13,7 @@ use fluoro_shared::{
 
 use super::{Ended, Inode, activity, calls, file_of, inode_of};
 use crate::{
-    access::{Access, Helper, Kptr},
+    access::{Access, Direct, Helper, Kptr},
     filter::{self, Verdict},
     ledger,
     machine::offset,
@@ -88,15 +88,18 @@ pub fn on_call<A: Access>(ended: &Ended) {
     if call.from_path == 0 {
         assign(scratch, 0, &NO_JOB);
     } else {
-        let base =
-            if call.special == calls::TARGET { Place::NOWHERE } else { directory::<A>(ended, call.from_dir) };
         let text = text(call.from_path);
-        assign(scratch, 0, &Job { kind: u64::from(KIND_OTHER_PATH), flags: 0, base, text });
+        assign(scratch, 0, &Job { kind: u64::from(KIND_OTHER_PATH), text, ..NO_JOB });
+        if call.special != calls::TARGET {
+            begin::<A>(scratch, 0, ended, call.from_dir);
+        }
     }
     if file.is_null() {
         let text = text(call.path);
-        let base = if text == 0 { Place::NOWHERE } else { directory::<A>(ended, call.dir) };
-        assign(scratch, 1, &Job { kind: u64::from(kind), flags: 0, base, text });
+        assign(scratch, 1, &Job { kind: u64::from(kind), text, ..NO_JOB });
+        if text != 0 {
+            begin::<A>(scratch, 1, ended, call.dir);
+        }
     } else {
         let created = kind == KIND_OPEN && Helper::read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0;
         assign(scratch, 1, &named(kind, file, if created { FLAG_CREATED } else { 0 }));
@@ -190,16 +193,52 @@ fn settle(kind: u16, sent: bool) {
     }
 }
 
-/// Where a relative path begins: at a directory that an argument names, or at the current one.
+/// Lets the path of a job begin at a directory that an argument names, or at the current one.
 #[inline(always)]
-fn directory<A: Access>(ended: &Ended, argument: u8) -> Place {
-    let descriptor = ended.argument(argument);
-    if argument == 0 || descriptor as i32 == AT_FDCWD {
-        let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-        return Place::at(fs.wrapping_add(offset!(fs_pwd) as usize));
+fn begin<A: Access>(scratch: *mut Scratch, job: u64, ended: &Ended, argument: u8) {
+    let descriptor = if argument == 0 { AT_FDCWD as u64 } else { ended.argument(argument) };
+    if A::IS_DIRECT {
+        begin_direct(path::index(scratch), job, descriptor);
+    } else {
+        begin_helper(path::index(scratch), job, descriptor);
     }
-    let file = file_of::<A>(descriptor);
-    if file.is_null() { Place::NOWHERE } else { Place::at(file.wrapping_add(offset!(file_path) as usize)) }
+}
+
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "begin_direct/3")]
+#[inline(never)]
+extern "C" fn begin_direct(index: u64, job: u64, descriptor: u64) -> u64 {
+    begin_at::<Direct>(index, job, descriptor)
+}
+
+#[unsafe(export_name = "begin_helper/3")]
+#[inline(never)]
+extern "C" fn begin_helper(index: u64, job: u64, descriptor: u64) -> u64 {
+    begin_at::<Helper>(index, job, descriptor)
+}
+
+#[inline(always)]
+fn begin_at<A: Access>(index: u64, job: u64, descriptor: u64) -> u64 {
+    let path = if descriptor as i32 == AT_FDCWD {
+        let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
+        fs.wrapping_add(offset!(fs_pwd) as usize)
+    } else {
+        let file = file_of::<A>(descriptor);
+        if file.is_null() {
+            return 0;
+        }
+        file.wrapping_add(offset!(file_path) as usize)
+    };
+    let base = Place::at(path);
+    if let Some(scratch) = path::held(index) {
+        // SAFETY: map memory that the caller's program holds.
+        unsafe {
+            let job = (&raw mut (*scratch).jobs).cast::<Job>().add(job as usize & 1);
+            (&raw mut (*job).base.mnt).write_volatile(base.mnt);
+            (&raw mut (*job).base.dentry).write_volatile(base.dentry);
+        }
+    }
+    0
 }
 
 /// A record with the path of an open file.
