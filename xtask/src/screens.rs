@@ -23,7 +23,7 @@ const VIEWS: &[(&str, &[&str], &str)] = &[
     ("`2`", &["all flows", "127.0.0.1:"], "flows"),
     ("`3`", &["all files", "stock.pipe"], "files"),
     ("`4`", &["all calls", "futex"], "syscalls"),
-    ("`5`", &["all processes", "migrate("], "processes"),
+    ("`5`", &["all processes", "shop("], "processes"),
     ("`6`", &["all events", "flow.fail"], "events"),
     ("`7`", &["all failures", "ECONNREFUSED"], "failures"),
     ("`8`", &["all programs", "flow_state"], "probes"),

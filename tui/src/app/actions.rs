@@ -44,6 +44,8 @@ pub enum Act {
     Pause,
     Own,
     Names,
+    /// The family of a program by hand: attached although no view needs it, or detached although one does.
+    Hand,
     Mouse,
     Help,
     Palette,
@@ -249,6 +251,13 @@ fn table() -> Vec<Action> {
             &[c('n')],
             "names",
             "Call peers by the names that answers of DNS gave them, or not",
+        ),
+        action(
+            M,
+            Act::Hand,
+            &[c('a')],
+            "attach or detach",
+            "In Probes: attach or detach the family of the row by hand; again, and views decide",
         ),
         action(M, Act::Mouse, &[c('m')], "mouse", "Take the mouse, or leave it to the terminal"),
         action(M, Act::Palette, &[c(':')], "palette", "Find an action or a column by name"),

@@ -1,6 +1,6 @@
 //! All that the console remembers. Plain values: no terminal, no channel, no clock but the one it is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::app::chord::Chord;
 use crate::app::editor::Editor;
 use crate::app::layout::Layout;
 use crate::columns::{Facts, Info, RowId, Sheet};
+use crate::families::Family;
 use crate::families::file::row::group::By;
 use crate::filter::Filter;
 use crate::model::{Query, Scope, Snapshot, Sort, View};
@@ -131,6 +132,8 @@ pub struct State {
     pub files_by: Option<By>,
     /// Peers are called by the names that were observed.
     pub names: bool,
+    /// Families that the reader attached or detached, whatever views need.
+    pub hand: BTreeMap<Family, bool>,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -166,6 +169,7 @@ impl State {
             by_owner: false,
             files_by: None,
             names: true,
+            hand: BTreeMap::new(),
             mouse,
             ahead: vec![],
             dirty: true,
@@ -264,6 +268,7 @@ impl State {
             files_by: self.files_by,
             sight,
             own: self.own,
+            hand: self.hand.clone(),
         }
     }
 

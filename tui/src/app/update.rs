@@ -13,7 +13,8 @@ use crate::app::overlay;
 use crate::app::pointer;
 use crate::app::state::{Choice, Chosen, Layer, State};
 use crate::app::typing;
-use crate::columns::Info;
+use crate::columns::{Info, Value};
+use crate::families::Family;
 use crate::families::file::row::group::By;
 use crate::model::{Query, Scope, Snapshot, Sort, View};
 use crate::views::neighbour;
@@ -212,6 +213,7 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
                 "Peers are shown as addresses."
             });
         }
+        Act::Hand => return by_hand(state),
         Act::Mouse => {
             state.mouse = !state.mouse;
             state.remark(if state.mouse {
@@ -240,6 +242,32 @@ pub fn act(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Edit(what) => return typing::edit(state, |editor| editor.apply(what)),
     }
     vec![]
+}
+
+/// Attaches or detaches the family of the marked program; a second time leaves it to the views again.
+fn by_hand(state: &mut State) -> Vec<Effect> {
+    if state.view != View::Probes {
+        state.remark("Families are attached and detached by hand in Probes: press 8.");
+        return vec![];
+    }
+    let chosen = state.row().and_then(|row| match (row.named("family"), row.named("state")) {
+        (Value::Word(family), Value::Word(word)) => Some((Family::from_stem(family)?, word != "detached")),
+        _ => None,
+    });
+    let Some((family, attached)) = chosen else {
+        state.remark("No program is selected: j or a click selects one.");
+        return vec![];
+    };
+    let name = family.stem();
+    let text = if state.hand.remove(&family).is_some() {
+        format!("{name} is attached again while a view needs it, and no longer.")
+    } else {
+        state.hand.insert(family, !attached);
+        let what = if attached { "detached" } else { "attached" };
+        format!("{name} is {what} by hand, whatever views need; a again leaves it to them.")
+    };
+    state.remark(&text);
+    ask(state)
 }
 
 fn step_rows(state: &mut State, step: Step) {

@@ -277,15 +277,15 @@ impl Core {
                 }
                 Frame::Drop(frame) => {
                     let now = self.machine.now();
+                    let (losses, gone) = self.drop.count_flows(&frame, now, self.machine.as_mut());
+                    self.flow.lose(losses, now);
+                    sources.forget(Family::Drop, crate::families::drop::probe::FLOWS, &gone);
                     let (failures, gone) =
                         self.drop.count(&frame, now, &self.processes, self.machine.as_mut());
                     for failure in failures {
                         self.failures.add(failure);
                     }
                     sources.forget(Family::Drop, crate::families::drop::probe::DROPS, &gone);
-                    let (losses, gone) = self.drop.count_flows(&frame, now, self.machine.as_mut());
-                    self.flow.lose(losses, now);
-                    sources.forget(Family::Drop, crate::families::drop::probe::FLOWS, &gone);
                 }
                 Frame::File(frame) => {
                     let gone = self.file.count(&frame, self.machine.now(), &self.processes);

@@ -99,7 +99,8 @@ enum Key {
     Missing,
 }
 
-/// Orders the rows. Ties keep to identity, so that the order does not flicker.
+/// Orders the rows. Of those that are alike what has ended stands behind what has not; then ties keep to identity, so
+/// that the order does not flicker.
 pub fn arrange<R: Row>(rows: Vec<Arc<R>>, sort: Option<Sort>, ranks: &mut Ranks) -> Vec<Arc<R>> {
     let Some(sort) = sort else { return rows };
     let Some(column) = infos::<R>().iter().position(|info| info.id == sort.column) else { return rows };
@@ -118,8 +119,11 @@ pub fn arrange<R: Row>(rows: Vec<Arc<R>>, sort: Option<Sort>, ranks: &mut Ranks)
             key => keyed.push((key, id, row)),
         }
     }
-    numbered.sort_unstable_by_key(|(rank, id, _)| (*rank, *id));
-    keyed.sort_by(|(a, a_id, _), (b, b_id, _)| compare(a, b, sort.descending).then_with(|| a_id.cmp(b_id)));
+    numbered.sort_unstable_by_key(|(rank, id, row)| (*rank, row.ended(), *id));
+    keyed.sort_by(|(a, a_id, a_row), (b, b_id, b_row)| {
+        let tie = || (a_row.ended(), a_id).cmp(&(b_row.ended(), b_id));
+        compare(a, b, sort.descending).then_with(tie)
+    });
     let numbered = numbered.into_iter().map(|(_, _, row)| row);
     numbered.chain(keyed.into_iter().map(|(_, _, row)| row)).collect()
 }
@@ -166,16 +170,23 @@ mod tests {
 
     struct Rate(u64, f64);
 
+    /// Those with these ids have ended, and nobody knows a number of them.
+    const ENDED: [u64; 2] = [70, 90];
+
     impl Row for Rate {
         fn id(&self) -> RowId {
             RowId(0, self.0)
+        }
+
+        fn ended(&self) -> bool {
+            ENDED.contains(&self.0)
         }
 
         fn columns() -> &'static [crate::columns::Column<Self>] {
             use crate::columns::{Column, Kind};
             static COLUMNS: [Column<Rate>; 1] =
                 [Column::new(Info::new("rx", Kind::Number, "").faces(Faces::TopOnly), |rate| {
-                    Value::Real(rate.1)
+                    if rate.1.is_nan() { Value::Missing } else { Value::Real(rate.1) }
                 })];
             &COLUMNS
         }
@@ -206,6 +217,17 @@ mod tests {
         assert_eq!(order(&mut ranks, &[0.0, 7.0, 0.0]), [1, 0, 2]);
         assert_eq!(ranks.standing.len(), 1);
         assert_eq!(order(&mut ranks, &[0.0, 0.0, 9.0]), [2, 0, 1]);
+    }
+
+    #[test]
+    fn what_has_ended_stands_behind_what_lives_where_nothing_else_tells_them_apart() {
+        let row = |id, rate| Arc::new(Rate(id, rate));
+        let unknown = f64::NAN;
+        let rows = vec![row(70, unknown), row(80, unknown), row(90, 5.0), row(95, 5.0), row(60, 0.0)];
+        let sort = Sort { column: "rx", descending: true };
+        let order: Vec<u64> =
+            arrange(rows, Some(sort), &mut Ranks::default()).iter().map(|row| row.0).collect();
+        assert_eq!(order, [95, 90, 60, 80, 70]);
     }
 
     #[test]

@@ -262,6 +262,7 @@ impl Picture {
     /// Takes the rows of all models: a table a view, one line each.
     pub fn take(
         core: &Core,
+        processes: Vec<Arc<ProcessRow>>,
         probes: &[ProbeRow],
         seq: u64,
         interval: Duration,
@@ -273,7 +274,7 @@ impl Picture {
             (View::Files, rows(core.file_rows(false))),
             (View::Syscalls, rows(core.syscall_rows(false))),
             (View::Failures, rows(core.failure_rows(false))),
-            (View::Processes, rows(core.process_rows(false))),
+            (View::Processes, rows(processes)),
             (View::Probes, rows(probes.iter().cloned().map(Arc::new).collect())),
         ];
         let latencies = core.latencies();

@@ -30,7 +30,7 @@ use crate::families::process::model::owner::group;
 use crate::families::syscall::model::pid_of;
 use crate::model::{
     Coverage, Detail, EventRow, HostFacts, Latency, More, Note, PanelKind, ProbeRow, Query, Reach, Scope,
-    Snapshot, Timing, Totals, View,
+    Snapshot, Status, Timing, Totals, View,
 };
 use crate::records::{BootTime, Outside, ProcKey, StartTime, Tgid};
 
@@ -108,7 +108,7 @@ struct Costs {
 
 impl Console {
     fn new(collector: Collector, service: Service, host: HostFacts, history: usize) -> Self {
-        let picture = Picture::take(&collector.core, &[], 0, TICK, Totals::default(), vec![]);
+        let picture = Picture::take(&collector.core, vec![], &[], 0, TICK, Totals::default(), vec![]);
         Self {
             collector,
             service,
@@ -211,7 +211,7 @@ impl Console {
     fn attach_what_is_needed(&mut self) {
         let now = Instant::now();
         for &family in Family::ALL {
-            let needed = self.query.view.needs(family);
+            let needed = self.query.needs(family);
             match self.collector.attachment(family) {
                 Attachment::Detached if needed => {
                     self.collector.attach(family, self.kernel_filter(family));
@@ -219,7 +219,7 @@ impl Console {
                 }
                 Attachment::Attached { .. } if !needed => {
                     let since = *self.left.entry(family).or_insert(now);
-                    if now.duration_since(since) >= LINGER {
+                    if now.duration_since(since) >= LINGER || self.query.leaves_out(family) {
                         self.collector.detach(family);
                         self.left.remove(&family);
                     }
@@ -360,34 +360,44 @@ impl Console {
         }
     }
 
+    /// Every program there is: those of families that were never attached can be attached by hand.
     fn probe_rows(&self) -> Vec<ProbeRow> {
-        self.collector
-            .programs()
-            .enumerate()
-            .map(|(index, program)| {
-                let ledger = self.collector.ledger(program.family);
-                let info = program.info.filter(|info| info.runs > 0);
+        let all =
+            Family::ALL.iter().flat_map(|&family| family.programs().iter().map(move |one| (family, one)));
+        (0..)
+            .zip(all)
+            .map(|(index, (family, program))| {
+                let state =
+                    self.collector.programs().find(|state| state.standing.program.name == program.name);
+                let ledger = self.collector.ledger(family);
+                let info = state.and_then(|state| state.info).filter(|info| info.runs > 0);
                 ProbeRow {
-                    index: index as u64,
-                    family: program.family.stem(),
-                    program: program.standing.program.name,
-                    status: program.standing.status.clone(),
+                    index,
+                    family: family.stem(),
+                    program: program.name,
+                    status: state.map_or(Status::Detached, |state| state.standing.status.clone()),
                     runs: info.map(|info| info.runs),
                     ns_per_run: info.map(|info| info.run_time_ns as f64 / info.runs as f64),
-                    cpu_share: self.collector.program_share(program.standing.program.name),
-                    missed: program.info.and_then(|info| info.recursion_misses),
+                    cpu_share: self.collector.program_share(program.name),
+                    missed: state.and_then(|state| state.info).and_then(|info| info.recursion_misses),
                     seen: Some(ledger.seen),
                     lost: Some(ledger.lost),
                     ledger: Some(ledger),
-                    map_bytes: self.collector.map_bytes(program.family),
+                    map_bytes: self.collector.map_bytes(family),
                 }
             })
             .collect()
     }
 
     /// The rows as they are, with these events as those since the last picture.
-    fn take_picture(&self, events: Vec<Arc<EventRow>>) -> Picture {
-        Picture::take(&self.collector.core, &self.probes, self.ticks, self.interval, self.totals, events)
+    fn take_picture(&mut self, events: Vec<Arc<EventRow>>) -> Picture {
+        let mut processes = self.collector.core.process_rows(false);
+        if self.query.view == View::Processes {
+            // What they use belongs to the moment: it is not to be asked for later.
+            self.collector.core.look_at(processes.iter_mut());
+        }
+        let core = &self.collector.core;
+        Picture::take(core, processes, &self.probes, self.ticks, self.interval, self.totals, events)
     }
 
     fn publish(&mut self) {
@@ -414,7 +424,7 @@ impl Console {
                 );
                 panels.keep(&mut rows, |row| ask.filter.is_none_or(|filter| filter.matches(row, None)));
                 for panel in &mut panels.panels {
-                    panel.unmeasured = unmeasured(panel.kind, &self.collector);
+                    panel.unmeasured = unmeasured(panel.kind, &self.collector, &query);
                 }
                 overview = Some(Arc::new(panels));
                 let rows: Vec<_> = rows.into_iter().map(Arc::new).collect();
@@ -568,6 +578,12 @@ impl Console {
         let mut degraded = false;
         for &family in Family::ALL.iter().filter(shown) {
             match self.collector.attachment(family) {
+                Attachment::Detached if self.query.leaves_out(family) => {
+                    let name = family.stem();
+                    return Coverage::Absent(format!(
+                        "{name} was detached by hand: press 8, and a on one of its programs"
+                    ));
+                }
                 Attachment::Attaching => return Coverage::Attaching,
                 Attachment::Failed(reason) => return Coverage::Absent(reason),
                 Attachment::Detached => {}
@@ -605,6 +621,15 @@ impl Console {
                 severe: true,
                 text: format!("not attached: {}; Probes says why", unsupported.join(", ")),
             });
+        }
+        for (state, what) in [(false, "detached"), (true, "attached")] {
+            let hand = self.query.hand.iter().filter(|(_, attached)| **attached == state);
+            let names: Vec<_> = hand.map(|(family, _)| family.stem()).collect();
+            if !names.is_empty() {
+                let text =
+                    format!("{what} by hand: {}; a in Probes leaves it to the views", names.join(", "));
+                notes.push(Note { severe: !state, text });
+            }
         }
         let on_demand = Family::ALL.iter().filter(|family| family.on_demand());
         let unmeasured =
@@ -658,11 +683,14 @@ fn ancestry(processes: &dyn Table, row: usize) -> Vec<(Outside, u64)> {
 }
 
 /// Why a panel has nothing to rank, if it has not, and what to do.
-fn unmeasured(kind: &PanelKind, collector: &Collector) -> Option<String> {
+fn unmeasured(kind: &PanelKind, collector: &Collector, query: &Query) -> Option<String> {
     let Some(family) = Family::from_stem(kind.family) else {
         return Some("Not measured by this build of fluoro.".to_owned());
     };
     match collector.attachment(family) {
+        Attachment::Detached if query.leaves_out(family) => {
+            Some("Detached by hand: a in Probes (8) attaches.".to_owned())
+        }
         Attachment::Attaching => Some("Attaching …".to_owned()),
         Attachment::Detached => Some(format!("Press {} to measure.", kind.digit)),
         Attachment::Failed(reason) => Some(reason),

@@ -1,5 +1,6 @@
 //! What a face asks the engine for. Answered in the collector, never while drawing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::columns::RowId;
@@ -102,12 +103,24 @@ pub struct Query {
     pub sight: (usize, usize),
     /// Show fluoro's own process and its session's traffic too.
     pub own: bool,
+    /// Families that are attached or detached by hand, whatever the view needs.
+    pub hand: BTreeMap<Family, bool>,
 }
 
 impl Query {
     /// The order in force.
     pub fn order(&self) -> Option<Sort> {
         self.sort.or_else(|| self.view.default_sort())
+    }
+
+    /// The family is to be attached: as the reader said, else if the view needs it.
+    pub fn needs(&self, family: Family) -> bool {
+        self.hand.get(&family).copied().unwrap_or_else(|| self.view.needs(family))
+    }
+
+    /// The reader has detached it.
+    pub fn leaves_out(&self, family: Family) -> bool {
+        self.hand.get(&family) == Some(&false)
     }
 }
 
@@ -118,7 +131,7 @@ impl View {
             Self::Flows => Some(Sort { column: "rx", descending: true }),
             Self::Files => Some(Sort { column: "busy", descending: true }),
             Self::Syscalls => Some(Sort { column: "time", descending: true }),
-            Self::Processes => Some(Sort { column: "age", descending: false }),
+            Self::Processes => Some(Sort { column: "cpu", descending: true }),
             Self::Failures => Some(Sort { column: "count", descending: true }),
             Self::Overview | Self::Events | Self::Probes => None,
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crossterm::event::MouseEventKind;
 use fluoro::app::Msg;
-use fluoro::model::{Query, Sort, View};
+use fluoro::families::Family;
+use fluoro::model::{Query, Sort, Status, View};
 
 use crate::console::Console;
 use crate::rows::{self, Flow, Scene};
@@ -374,6 +375,27 @@ fn the_stream_is_filtered_by_the_keys_of_every_family() {
     }
     console.keys("/<C-u>proc:pos<Tab>");
     assert!(console.text().contains("/ proc:postgres"), "{}", console.text());
+}
+
+#[test]
+fn a_family_is_detached_and_attached_by_hand_in_probes_only() {
+    let hand = |c: &Console| c.asked.last().unwrap().hand.clone();
+    let mut console = showing(0..3);
+    console.keys("a");
+    assert!(console.text().contains("press 8"), "{}", console.text());
+    console.keys("8").answer(Scene::of(rows::probes(), 4)).keys("a");
+    assert!(console.text().contains("No program is selected"), "{}", console.text());
+    console.keys("ja");
+    assert_eq!(hand(&console).into_iter().collect::<Vec<_>>(), [(Family::Flow, false)]);
+    assert!(console.text().contains("flow is detached by hand"), "{}", console.text());
+    console.keys("a");
+    assert!(hand(&console).is_empty(), "views decide again");
+    let mut detached = rows::probes();
+    for row in &mut detached {
+        row.status = Status::Detached;
+    }
+    console.answer(Scene::of(detached, 4)).keys("a2");
+    assert_eq!(hand(&console).into_iter().collect::<Vec<_>>(), [(Family::Flow, true)], "in every view");
 }
 
 #[test]

@@ -84,8 +84,43 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     }
     let after = getppid_ns();
     checks.note(format!("getppid: {bare} ns before, {during} ns while the view is open, {after} ns after"));
+    by_hand(place, checks, &mut session)?;
     session.press(&Key::all("`q`")?)?;
     session.console.await_end(place.patience(10))?;
+    Ok(())
+}
+
+/// From the view of programs: what no view asked for is attached, and what is attached is let go at once.
+fn by_hand(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<()> {
+    let within = place.patience(10);
+    let before = held(&session.console, BpfKind::Link);
+    session.press(&Key::all("`8`")?)?;
+    session.until("the programs", within, |text| text.contains("PROGRAM"))?;
+    session.press(&Key::all("`/syscall_` Enter `j`")?)?;
+    session.until("a detached program of calls, marked", within, |text| {
+        text.lines().any(|line| line.contains('▸') && line.contains("syscall_") && line.contains("detached"))
+    })?;
+    session.press(&Key::all("`a`")?)?;
+    session.until("calls attached by hand", within, |text| text.contains("syscall is attached by hand"))?;
+    session
+        .console
+        .wait_until("two links more", within, |c| held(c, BpfKind::Link).len() >= before.len() + 2)?;
+    session.until("a live program of calls", within, |text| {
+        text.lines().any(|line| line.contains('▸') && !line.contains("detached"))
+    })?;
+    let attached = held(&session.console, BpfKind::Link);
+    let pressed = Instant::now();
+    // Left to the views, then out of their hands.
+    session.press(&Key::all("`aa`")?)?;
+    session
+        .console
+        .wait_until("links fewer", within, |c| held(c, BpfKind::Link).len() <= attached.len() - 2)?;
+    let most = LINGER.as_secs_f64() / 2.0;
+    checks.at_most(
+        "seconds until a family is gone that was let go by hand",
+        most,
+        pressed.elapsed().as_secs_f64(),
+    );
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `drop` records and counts in, events and failures out. Pure.
 
+mod echoes;
 mod flows;
 
 use std::collections::{HashMap, VecDeque};
@@ -36,6 +37,7 @@ pub struct DropModel {
     interfaces: HashMap<(NetnsId, u32), Outside>,
     counted: HashMap<DropKey, u64>,
     flows: flows::Flows,
+    echoes: echoes::Echoes,
     /// Of the interval that the last frame closed, by the process that they were for or from.
     interval: HashMap<ProcKey, u64>,
 }
@@ -80,7 +82,7 @@ impl DropModel {
         }
     }
 
-    /// Takes in what the kernel side counts. What is new in it, by reason, process and interface; and the keys of the map
+    /// Takes in what the kernel side counts, after [`Self::count_flows`]. What is new in it, by reason, process and interface; and the keys of the map
     /// that may go: those of processes that are no longer known.
     pub fn count(
         &mut self,
@@ -100,12 +102,19 @@ impl DropModel {
                 if let Some(process) = process_of(&key) {
                     *self.interval.entry(process).or_default() += count - before;
                 }
-                failures.push(self.failure(&key, count - before, now, processes, lookup));
+                let why = Why::new(key.reason, key.location, key.flags as u16, key.protocol as u8);
+                let found_nobody = reason(&why, lookup).0 == echoes::REASON;
+                if !(found_nobody && self.echoes.dropped(&key, count - before)) {
+                    failures.push(self.failure(&key, count - before, now, processes, lookup));
+                }
                 self.counted.insert(key, count);
             } else if process_of(&key).is_some_and(|process| processes.get(process).is_none()) {
                 gone.extend_from_slice(key.as_bytes());
                 self.counted.remove(&key);
             }
+        }
+        for (key, count) in self.echoes.rest() {
+            failures.push(self.failure(&key, count, now, processes, lookup));
         }
         (failures, gone)
     }
@@ -114,6 +123,7 @@ impl DropModel {
     pub fn begin(&mut self) {
         self.counted.clear();
         self.flows = flows::Flows::default();
+        self.echoes = echoes::Echoes::default();
     }
 
     /// Nothing is counted any more: the interval has nothing.

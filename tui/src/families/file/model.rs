@@ -225,6 +225,8 @@ impl FileModel {
     pub fn rows(&self, processes: &Processes, lookup: &dyn Lookup, of_interval: bool) -> Vec<Arc<FileRow>> {
         self.uses
             .iter()
+            // A process that was forgotten with this very tick did nothing in it, and would stand there without a name.
+            .filter(|((process, _), used)| used.used == self.ticks || processes.get(*process).is_some())
             .filter(|(_, used)| used.cell.is_some() && (!of_interval || used.used == self.ticks))
             .map(|(&(process, file), used)| {
                 let identity = processes.get(process).map_or_else(
@@ -360,6 +362,17 @@ mod tests {
         model.count(&frame(vec![(key(1), cell(5, 900))], 100), BootTime(1), &processes);
         assert!(model.rows(&processes, &machine, true).is_empty());
         assert_eq!(model.rows(&processes, &machine, false).len(), 1);
+    }
+
+    #[test]
+    fn a_process_that_is_forgotten_leaves_no_row_without_a_name() {
+        let (processes, machine) = known();
+        let mut model = FileModel::default();
+        model.count(&frame(vec![(key(1), cell(3, 500))], 100), BootTime(1), &processes);
+        assert_eq!(model.rows(&Processes::default(), &machine, false).len(), 1, "what was done is told");
+        model.count(&frame(vec![(key(1), cell(3, 500))], 100), BootTime(1), &processes);
+        assert_eq!(model.rows(&processes, &machine, false).len(), 1);
+        assert!(model.rows(&Processes::default(), &machine, false).is_empty());
     }
 
     #[test]

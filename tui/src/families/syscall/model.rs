@@ -148,7 +148,10 @@ impl SyscallModel {
         let keys: Box<dyn Iterator<Item = &Key>> = if of_interval {
             Box::new(self.interval.keys())
         } else {
-            Box::new(self.interval.keys().chain(self.since_start.keys().filter(|key| !called(key))))
+            // Of a process that was forgotten with this very tick nothing is left but a number.
+            let is_known = |(process, _): &&Key| processes.get(*process).is_some();
+            let before = self.since_start.keys().filter(move |key| !called(key)).filter(is_known);
+            Box::new(self.interval.keys().chain(before))
         };
         keys.map(|key| {
             let (process, call) = *key;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use fluoro_shared::drop::DropFlowKey;
 use zerocopy::IntoBytes as _;
 
-use super::{DropModel, Frame, Why, reason};
+use super::{DropModel, Frame, Why, echoes, reason};
 use crate::families::flow::row::lost::Conversation;
 use crate::model::Lookup;
 use crate::records::{BootTime, NetnsId};
@@ -37,7 +37,11 @@ impl DropModel {
                 ];
                 let conversation =
                     Conversation::new(NetnsId(key.netns), key.protocol as u8, source, destination);
-                losses.push((conversation, reason(&why, lookup).0, count - *before));
+                let reason = reason(&why, lookup).0;
+                if reason == echoes::REASON {
+                    self.echoes.answered(&key, count - *before);
+                }
+                losses.push((conversation, reason, count - *before));
                 (*before, *grew) = (count, now);
             } else if now.since(*grew) >= QUIET_NS {
                 gone.extend_from_slice(key.as_bytes());
@@ -48,7 +52,7 @@ impl DropModel {
     }
 }
 
-fn end(address: [u8; 16], port: u16) -> SocketAddr {
+pub(super) fn end(address: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
 

@@ -200,3 +200,44 @@ fn an_interface_keeps_the_name_that_any_packet_told() {
     let (failures, _) = stage.count(&[(key, 1)]);
     assert_eq!(failures[0].subject, Subject::Interface(Outside::from("eth0")));
 }
+
+#[test]
+fn what_found_no_tcp_socket_over_the_loopback_is_the_echo_of_a_refused_connect() {
+    let mut stage = Stage::default();
+    stage.kernel.reasons.insert(3, "NO_SOCKET");
+    let key =
+        DropKey { start_ns: 0, location: 0, tgid: 0, reason: 3, ifindex: 1, netns: 7, flags: 0, protocol: 0 };
+    let here = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets();
+    let conversation = |port, protocol| DropFlowKey {
+        source_address: here,
+        destination_address: here,
+        location: 0,
+        reason: 3,
+        netns: 7,
+        flags: 0,
+        source_port: port,
+        destination_port: 9,
+        protocol,
+    };
+    // Packets in all, of TCP, of UDP: as read in an interval each.
+    let mut read = |all, tcp, udp| {
+        let flows = vec![(conversation(1, 6), tcp), (conversation(2, 17), udp)];
+        let frame = Frame { drops: vec![(key, all)], flows };
+        stage.model.count_flows(&frame, BootTime(1), &mut stage.kernel);
+        let (failures, _) = stage.model.count(&frame, BootTime(1), &stage.processes, &mut stage.kernel);
+        failures.iter().map(|failure| failure.count).sum::<u64>()
+    };
+    assert_eq!([read(50, 50, 0), read(100, 100, 0)], [0, 0]);
+    assert_eq!([read(153, 149, 3), read(154, 151, 3)], [0, 2], "of datagrams nobody else tells");
+    assert_eq!([read(154, 151, 3), read(154, 151, 3)], [1, 0], "none is told twice");
+}
+
+#[test]
+fn what_came_from_elsewhere_and_found_nobody_is_told_at_once() {
+    let mut stage = Stage::default();
+    stage.kernel.reasons.insert(3, "NO_SOCKET");
+    let key =
+        DropKey { start_ns: 0, location: 0, tgid: 0, reason: 3, ifindex: 2, netns: 7, flags: 0, protocol: 0 };
+    let (failures, _) = stage.count(&[(key, 4)]);
+    assert_eq!(failures.iter().map(|failure| failure.count).collect::<Vec<_>>(), [4]);
+}
