@@ -15,6 +15,8 @@ use crate::machine::{self, offset};
 pub type Kptr = *const u8;
 
 pub trait Access {
+    const IS_DIRECT: bool;
+
     /// Reads the member at `offset` of `base`; zero where the kernel has no such member.
     fn read<T: Copy>(base: Kptr, offset: u32) -> T;
 
@@ -34,6 +36,8 @@ pub struct Direct;
 pub struct Helper;
 
 impl Access for Direct {
+    const IS_DIRECT: bool = true;
+
     #[inline(always)]
     fn read<T: Copy>(base: Kptr, offset: u32) -> T {
         if offset == ABSENT {
@@ -66,6 +70,8 @@ impl Access for Direct {
 }
 
 impl Access for Helper {
+    const IS_DIRECT: bool = false;
+
     #[inline(always)]
     fn read<T: Copy>(base: Kptr, offset: u32) -> T {
         if offset == ABSENT {

@@ -153,9 +153,10 @@ fn on_exit<A: Access>(spare: bool, regs: Kptr, result: i64) -> i32 {
         duration_ns: if began_ns == 0 { 0 } else { now_ns.wrapping_sub(began_ns) },
         flags: if compat { FLAG_COMPAT } else { 0 },
     };
-    let work = if call.is_event() { event::on_call::<A>(&ended) } else { activity::on_transfer::<A>(&ended) };
-    if let Some(scratch) = work {
-        event::work::<A>(scratch);
+    if call.is_event() {
+        event::on_call::<A>(&ended);
+    } else {
+        activity::on_transfer::<A>(&ended);
     }
     0
 }
@@ -176,11 +177,29 @@ fn arguments<A: Access>(regs: Kptr, compat: bool) -> [u64; 6] {
 /// The open file behind a descriptor of the current task; null where there is none.
 #[inline(always)]
 fn file_of<A: Access>(descriptor: u64) -> Kptr {
+    (if A::IS_DIRECT { file_direct(descriptor) } else { file_helper(descriptor) }) as Kptr
+}
+
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "file_direct/1")]
+#[inline(never)]
+extern "C" fn file_direct(descriptor: u64) -> u64 {
+    find_file::<Direct>(descriptor)
+}
+
+#[unsafe(export_name = "file_helper/1")]
+#[inline(never)]
+extern "C" fn file_helper(descriptor: u64) -> u64 {
+    find_file::<Helper>(descriptor)
+}
+
+#[inline(always)]
+fn find_file<A: Access>(descriptor: u64) -> u64 {
     let files: Kptr = A::read(A::current_task(), offset!(task_files));
     let table: Kptr = A::read(files, offset!(files_fdt));
     let descriptor = descriptor as u32;
     if descriptor >= A::read::<u32>(table, offset!(fdtable_max)) {
-        return core::ptr::null();
+        return 0;
     }
     let descriptors: Kptr = A::read(table, offset!(fdtable_fd));
     Helper::read(descriptors.wrapping_add(descriptor as usize * 8), 0)

@@ -171,16 +171,15 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
     if entry.id == 0 && new != state::SYN_RECV {
         entry.id = id::<A>(sk);
     }
+    if matches!(new, state::SYN_SENT | state::LISTEN) {
+        entry.owner = task::current::<A>();
+    }
     let kind = match new {
         state::SYN_SENT => {
-            entry.owner = task::current::<A>();
             entry.connect_at_ns = now;
             0
         }
-        state::LISTEN => {
-            entry.owner = task::current::<A>();
-            KIND_LISTEN
-        }
+        state::LISTEN => KIND_LISTEN,
         state::ESTABLISHED => {
             entry.established_at_ns = now;
             KIND_OPEN
@@ -190,14 +189,20 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
     };
     if remember(key, &entry, ours, turn, old) && kind != 0 {
         if kind == KIND_OPEN && entry.connect_at_ns != 0 {
-            ledger::sample(histogram::record(&entry.owner, WHAT_CONNECT, 0, now - entry.connect_at_ns));
+            histogram::sample(
+                entry.owner.start_ns,
+                entry.owner.tgid,
+                WHAT_CONNECT,
+                0,
+                now - entry.connect_at_ns,
+            );
         }
         let flags = if entry.flags & FlowEntry::UNTRACKED == 0 { 0 } else { FLAG_UNTRACKED };
         if kind == KIND_CLOSE {
             trouble::keep_closed::<A>(sk, &entry);
             let rtt_ns = line::rtt_ns::<A>(sk);
             if rtt_ns != 0 && entry.owner.is_known() {
-                ledger::sample(histogram::record(&entry.owner, WHAT_RTT, 0, rtt_ns));
+                histogram::sample(entry.owner.start_ns, entry.owner.tgid, WHAT_RTT, 0, rtt_ns);
             }
         }
         emit::<A>(sk, &entry, kind, flags, old, now);

@@ -1,10 +1,7 @@
 //! Counts by process, kind of duration and bucket.
 
 use aya_ebpf::{macros::map, maps::HashMap};
-use fluoro_shared::{
-    histogram::{HistogramKey, bucket_of},
-    record::Task,
-};
+use fluoro_shared::histogram::{HistogramKey, bucket_of};
 
 use crate::ledger;
 
@@ -13,16 +10,37 @@ static HISTOGRAMS: HashMap<HistogramKey, u64> = HashMap::with_max_entries(1, 0);
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Counts one duration. False: the map is full.
+/// Counts one duration of the process that began then, of this subject; where there is no room for that, of the process alone. In the books only where
+/// there is none at all.
 #[inline(always)]
-pub fn record(task: &Task, what: u16, subject: u64, ns: u64) -> bool {
-    let bucket = bucket_of(ns);
-    let key = HistogramKey { start_ns: task.start_ns, subject, tgid: task.tgid, what, bucket };
-    if bump(&key) {
-        return true;
+pub fn sample(start_ns: u64, tgid: u32, what: u16, subject: u64, ns: u64) {
+    fluoro_sample(start_ns, u64::from(tgid) << 32 | u64::from(what), subject, ns);
+}
+
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "sample/4")]
+#[inline(never)]
+extern "C" fn fluoro_sample(start_ns: u64, tgid_what: u64, subject: u64, ns: u64) -> u64 {
+    let (tgid, what) = ((tgid_what >> 32) as u32, tgid_what as u16);
+    let mut key = HistogramKey { start_ns, subject, tgid, what, bucket: bucket_of(ns) };
+    if is_kept(&key) {
+        return 0;
     }
+    if subject != 0 {
+        key.subject = 0;
+        if is_kept(&key) {
+            return 0;
+        }
+    }
+    ledger::aggregate_seen();
+    ledger::untracked();
+    0
+}
+
+#[inline(always)]
+fn is_kept(key: &HistogramKey) -> bool {
     // Another CPU may be first.
-    HISTOGRAMS.insert(&key, &1, BPF_NOEXIST).is_ok() || bump(&key)
+    bump(key) || HISTOGRAMS.insert(key, &1, BPF_NOEXIST).is_ok() || bump(key)
 }
 
 #[inline(always)]

@@ -12,12 +12,13 @@ use aya_ebpf::{
 use fluoro_shared::process::{ARGS_MAX, PATH_MAX};
 
 use crate::{
-    access::{Access, Helper, Kptr},
+    access::{Access, Direct, Helper, Kptr},
     machine::offset,
 };
 
-/// Components and mount crossings one walk takes: 25,000 verifier instructions.
-const STEPS: usize = 128;
+/// A walk takes so many steps at most, each over a component or a mount: the longest path there is, and some mounts.
+const ROUNDS: usize = 132;
+const STEPS: usize = 16;
 
 /// Room before the path for a record's fixed part.
 pub const HEAD: usize = 128;
@@ -37,6 +38,7 @@ const _: () = assert!(PATH_MAX > NAME_MAX as usize);
 #[repr(C)]
 pub struct Scratch {
     busy: u64,
+    index: u64,
     position: u64,
     dentry: u64,
     vfsmount: u64,
@@ -93,20 +95,48 @@ const ROOM: usize = 2 * PATH_MAX + HEAD + 2 * PATH_MAX + PATH_MAX;
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 
-/// Claims a scratch of this CPU; `None` when both are held.
+/// Claims a scratch of this CPU; `None` when both are held. Paths in it end at the root of the current task.
 #[inline(always)]
-pub fn claim() -> Option<*mut Scratch> {
-    for index in 0..2 {
-        let scratch = SCRATCH.get_ptr_mut(index)?;
+pub fn claim<A: Access>() -> Option<*mut Scratch> {
+    match if A::IS_DIRECT { claim_direct() } else { claim_helper() } {
+        NONE => None,
+        index => held(index),
+    }
+}
+
+const NONE: u64 = 2;
+
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "claim_direct/0")]
+#[inline(never)]
+extern "C" fn claim_direct() -> u64 {
+    find_free::<Direct>()
+}
+
+#[unsafe(export_name = "claim_helper/0")]
+#[inline(never)]
+extern "C" fn claim_helper() -> u64 {
+    find_free::<Helper>()
+}
+
+#[inline(always)]
+fn find_free<A: Access>() -> u64 {
+    for index in 0..NONE {
+        let Some(scratch) = held(index) else { return NONE };
         // SAFETY: map memory of this CPU. An interrupt between read and write gives back what it took.
         unsafe {
             if read_volatile(&raw const (*scratch).busy) == 0 {
                 write_volatile(&raw mut (*scratch).busy, 1);
-                return Some(scratch);
+                write_volatile(&raw mut (*scratch).index, index);
+                let (fs, root): (Kptr, u32) =
+                    (A::read(A::current_task(), offset!(task_fs)), offset!(fs_root));
+                write_volatile(&raw mut (*scratch).root_dentry, A::read(fs, root + offset!(path_dentry)));
+                write_volatile(&raw mut (*scratch).root_vfsmount, A::read(fs, root + offset!(path_mnt)));
+                return index;
             }
         }
     }
-    None
+    NONE
 }
 
 #[inline(always)]
@@ -194,27 +224,61 @@ pub fn start(scratch: *mut Scratch) -> Option<(*const u8, u64)> {
     }
 }
 
-/// Walks from a place to the root of `fs`. True: the head of the path is missing.
+/// Walks from a place to the root. True: the head of the path is missing.
 #[inline(always)]
-pub fn walk<A: Access>(scratch: *mut Scratch, from: Place, fs: Kptr) -> bool {
-    let root = offset!(fs_root);
+pub fn walk(scratch: *mut Scratch, from: Place) -> bool {
     // SAFETY: map memory that this program holds.
     unsafe {
         write_volatile(&raw mut (*scratch).position, PATH_MAX as u64);
         write_volatile(&raw mut (*scratch).dentry, from.dentry);
-        enter_mount(scratch, from.mnt);
-        let (dentry, mnt) = (A::read(fs, root + offset!(path_dentry)), A::read(fs, root + offset!(path_mnt)));
-        write_volatile(&raw mut (*scratch).root_dentry, dentry);
-        write_volatile(&raw mut (*scratch).root_vfsmount, mnt);
-        for _ in 0..STEPS {
-            match step(scratch) {
-                Step::Further => {}
-                Step::Root => return false,
-                Step::NoRoom => return true,
-            }
+        write_volatile(&raw mut (*scratch).vfsmount, from.mnt);
+    }
+    fluoro_walk(index(scratch)) != 0
+}
+
+/// A scratch as global functions are given it.
+#[inline(always)]
+pub fn index(scratch: *mut Scratch) -> u64 {
+    // SAFETY: map memory that this program holds.
+    unsafe { read_volatile(&raw const (*scratch).index) }
+}
+
+/// The scratch with this index, of this CPU.
+#[inline(always)]
+pub fn held(index: u64) -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(index as u32)
+}
+
+/// Walks in this scratch; not 0: the head of the path is missing. A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "walk/1")]
+#[inline(never)]
+extern "C" fn fluoro_walk(index: u64) -> u64 {
+    let Some(scratch) = held(index) else { return 1 };
+    // SAFETY: map memory that the caller's program holds.
+    unsafe { enter_mount(scratch, read_volatile(&raw const (*scratch).vfsmount)) };
+    for _ in 0..ROUNDS {
+        match fluoro_steps(index) {
+            FURTHER => {}
+            ROOT => return 0,
+            _ => return 1,
         }
     }
-    true
+    1
+}
+
+/// As many steps as the verifier reads in no time; a global function, too: it reads them once, and not once a round.
+#[unsafe(export_name = "steps/1")]
+#[inline(never)]
+extern "C" fn fluoro_steps(index: u64) -> u64 {
+    let Some(scratch) = held(index) else { return NO_ROOM };
+    for _ in 0..STEPS {
+        // SAFETY: map memory that the caller's program holds.
+        let came = unsafe { step(scratch) };
+        if came != FURTHER {
+            return came;
+        }
+    }
+    FURTHER
 }
 
 #[inline(always)]
@@ -253,14 +317,14 @@ fn link(dentry: Kptr) -> Link {
     }
 }
 
-enum Step {
-    Further,
-    Root,
-    NoRoom,
-}
+/// What came of a step.
+const FURTHER: u64 = 0;
+const ROOT: u64 = 1;
+const NO_ROOM: u64 = 2;
 
+/// One component, or one mount.
 #[inline(always)]
-unsafe fn step(scratch: *mut Scratch) -> Step {
+unsafe fn step(scratch: *mut Scratch) -> u64 {
     // SAFETY: map memory that this program holds; kernel memory is read by helper.
     unsafe {
         let dentry = read_volatile(&raw const (*scratch).dentry);
@@ -268,24 +332,24 @@ unsafe fn step(scratch: *mut Scratch) -> Step {
         if dentry == read_volatile(&raw const (*scratch).root_dentry)
             && vfsmount == read_volatile(&raw const (*scratch).root_vfsmount)
         {
-            return Step::Root;
+            return ROOT;
         }
         let Link { parent, len, name, .. } = link(dentry as Kptr);
         if dentry == read_volatile(&raw const (*scratch).mount_root) || dentry == parent {
             let mount = vfsmount.wrapping_sub(u64::from(offset!(mount_vfsmount)));
             let above: u64 = Helper::read(mount as Kptr, offset!(mount_parent));
             if above == mount || above == 0 {
-                return Step::Root;
+                return ROOT;
             }
             let mountpoint: u64 = Helper::read(mount as Kptr, offset!(mount_mountpoint));
             write_volatile(&raw mut (*scratch).dentry, mountpoint);
             enter_mount(scratch, above.wrapping_add(u64::from(offset!(mount_vfsmount))));
-            return Step::Further;
+            return FURTHER;
         }
         let len = u64::from(len & NAME_MAX);
         let position = read_volatile(&raw const (*scratch).position);
         if position < len + 1 || position > PATH_MAX as u64 {
-            return Step::NoRoom;
+            return NO_ROOM;
         }
         let position = (position - len - 1) & (PATH_MAX as u64 - 1);
         let bytes = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD);
@@ -293,7 +357,7 @@ unsafe fn step(scratch: *mut Scratch) -> Step {
         bpf_probe_read_kernel(bytes.add(position as usize + 1).cast(), len as u32, name.cast());
         write_volatile(&raw mut (*scratch).position, position);
         write_volatile(&raw mut (*scratch).dentry, parent);
-        Step::Further
+        FURTHER
     }
 }
 

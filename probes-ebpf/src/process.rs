@@ -144,15 +144,14 @@ fn on_exec<A: Access>() -> i32 {
     if !is_due(&subject) {
         return 0;
     }
-    let Some(scratch) = path::claim() else {
+    let Some(scratch) = path::claim::<A>() else {
         ledger::error();
         return 0;
     };
     let current = A::current_task();
     let mm: Kptr = A::read(current, offset!(task_mm));
     let file: Kptr = A::read(mm, offset!(mm_exe_file));
-    let fs: Kptr = A::read(current, offset!(task_fs));
-    let truncated = path::walk::<A>(scratch, Place::at(file.wrapping_add(offset!(file_path) as usize)), fs);
+    let truncated = path::walk(scratch, Place::at(file.wrapping_add(offset!(file_path) as usize)));
     let mut record = record(subject, KIND_EXEC, 0);
     if truncated {
         record.header.flags = FLAG_PATH_TRUNCATED;

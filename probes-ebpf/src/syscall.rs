@@ -308,7 +308,7 @@ fn trace<A: Access>(regs: Regs, entered: u32, result: i64, duration_ns: Option<u
     if !is_within_rate(now) {
         return ledger::lost();
     }
-    let Some(scratch) = path::claim() else { return ledger::error() };
+    let Some(scratch) = path::claim::<A>() else { return ledger::error() };
     let (args, known) = arguments::<A>(regs, entered);
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };

@@ -5,19 +5,17 @@ use core::ptr::null;
 use aya_ebpf::{macros::map, maps::PerCpuHashMap};
 use fluoro_shared::{
     file::{
-        FAILED, FileCell, FileKey, KIND_COPY, KIND_READ, KIND_WRITE, WHAT_OPEN, WHAT_READ, WHAT_SYNC,
-        WHAT_WRITE, format,
+        FAILED, FileCell, FileKey, KIND_COPY, KIND_OPEN, KIND_READ, KIND_WRITE, WHAT_OPEN, WHAT_READ,
+        WHAT_SYNC, WHAT_WRITE, format,
     },
     record::Task,
 };
 
-use super::{Ended, Inode, event, file_of, inode_of};
+use super::{Ended, event, file_of, inode_of};
 use crate::{
     access::{Access, Kptr},
     filter::{self, Verdict},
-    histogram, ledger,
-    path::Scratch,
-    task,
+    histogram, ledger, task,
 };
 
 /// Sized by the budget; no number is ever evicted.
@@ -41,152 +39,122 @@ static BLANK: FileCell = FileCell {
 
 /// Counts an open. True: the first that this process does with this file.
 #[inline(always)]
-pub fn on_open(ended: &Ended, subject: &Task, verdict: &Verdict, inode: &Inode) -> bool {
-    let key = if ended.result < 0 { failed(subject, ended.result) } else { key(subject, inode) };
-    sample(ended, subject, verdict, WHAT_OPEN, &key);
-    fold(verdict, &key, |cell| {
-        // SAFETY: the map's own memory.
-        unsafe {
-            ledger::add(&raw mut (*cell).opens, 1);
-            time(cell, ended);
-        }
-    })
+pub fn on_open(ended: &Ended, subject: &Task, verdict: &Verdict, file: Kptr) -> bool {
+    count(ended, subject, verdict, file, KIND_OPEN) != KNOWN
 }
 
 /// A call that moves bytes, or waits until they are kept.
 #[inline(always)]
-pub fn on_transfer<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
+pub fn on_transfer<A: Access>(ended: &Ended) {
     let call = &ended.call;
     let subject = task::brief::<A>();
     let verdict = filter::verdict(&subject, None);
+    let transfer = |file, kind| {
+        if count(ended, &subject, &verdict, file, kind) == NAMELESS { file } else { null() }
+    };
     let kind = u16::from(call.kind);
-    if kind == KIND_COPY {
-        let read = count(ended, &subject, &verdict, file_of::<A>(ended.argument(call.dir)), KIND_READ);
-        let written =
-            count(ended, &subject, &verdict, file_of::<A>(ended.argument(call.from_dir)), KIND_WRITE);
+    let nameless = if kind == KIND_COPY {
+        let read = transfer(file_of::<A>(ended.argument(call.dir)), KIND_READ);
+        let written = transfer(file_of::<A>(ended.argument(call.from_dir)), KIND_WRITE);
         // Of two files seen for the first time one is named now, the other when it is used by itself.
-        name(ended, &subject, if written.is_null() { read } else { written })
+        if written.is_null() { read } else { written }
+    } else if ended.file.is_null() {
+        transfer(file_of::<A>(ended.argument(call.dir)), kind)
     } else {
-        let file = if ended.file.is_null() { file_of::<A>(ended.argument(call.dir)) } else { ended.file };
-        name(ended, &subject, count(ended, &subject, &verdict, file, kind))
-    }
-}
-
-#[inline(always)]
-fn name(ended: &Ended, subject: &Task, file: Kptr) -> Option<*mut Scratch> {
-    if file.is_null() { None } else { event::name(ended, subject, file, &inode_of(file)) }
-}
-
-/// The file, where it is seen for the first time.
-#[inline(always)]
-fn count(ended: &Ended, subject: &Task, verdict: &Verdict, file: Kptr, kind: u16) -> Kptr {
-    let bytes = if ended.result > 0 { ended.result as u64 } else { 0 };
-    let update = |cell: *mut FileCell| {
-        // SAFETY: the map's own memory.
-        unsafe {
-            match kind {
-                KIND_READ => {
-                    ledger::add(&raw mut (*cell).reads, 1);
-                    ledger::add(&raw mut (*cell).read_bytes, bytes);
-                }
-                KIND_WRITE => {
-                    ledger::add(&raw mut (*cell).writes, 1);
-                    ledger::add(&raw mut (*cell).write_bytes, bytes);
-                }
-                _ => ledger::add(&raw mut (*cell).syncs, 1),
-            }
-            time(cell, ended);
-        }
+        transfer(ended.file, kind)
     };
-    if file.is_null() {
-        fold(verdict, &failed(subject, ended.result), update);
-        return null();
-    }
-    let inode = inode_of(file);
-    let key = key(subject, &inode);
-    let what = match kind {
-        KIND_READ => WHAT_READ,
-        KIND_WRITE => WHAT_WRITE,
-        _ => WHAT_SYNC,
-    };
-    sample(ended, subject, verdict, what, &key);
-    if fold(verdict, &key, update) && key.device != 0 { file } else { null() }
-}
-
-#[inline(always)]
-fn key(subject: &Task, inode: &Inode) -> FileKey {
-    let format = u32::from(inode.mode) & format::MASK;
-    let socket = format == format::SOCKET;
-    FileKey {
-        start_ns: subject.start_ns,
-        inode: if socket { 0 } else { inode.number },
-        device: if socket { 0 } else { inode.device },
-        tgid: subject.tgid,
-        format,
-        pad: 0,
+    if !nameless.is_null() {
+        event::name::<A>(ended, &subject, nameless, &inode_of(nameless));
     }
 }
 
+/// What came of counting: the cell was there; it is new; it is new and of a file that can be named.
+const KNOWN: u64 = 0;
+const NEW: u64 = 1;
+const NAMELESS: u64 = 2;
+
 #[inline(always)]
-fn failed(subject: &Task, result: i64) -> FileKey {
-    FileKey {
-        start_ns: subject.start_ns,
-        inode: result.wrapping_neg() as u64,
-        device: 0,
-        tgid: subject.tgid,
-        format: FAILED,
-        pad: 0,
-    }
+fn count(ended: &Ended, subject: &Task, verdict: &Verdict, file: Kptr, kind: u16) -> u64 {
+    let filtered = if let Verdict::Filtered = verdict { FILTERED } else { 0 };
+    let what = u64::from(subject.tgid) << 32 | filtered | u64::from(kind);
+    fluoro_count(subject.start_ns, what, file as u64, ended.result, ended.duration_ns)
 }
 
-/// Time and failure of a call.
-#[inline(always)]
-unsafe fn time(cell: *mut FileCell, ended: &Ended) {
-    // SAFETY: the caller's cell is the map's own memory, of this CPU. A maximum that an interrupted program writes
-    // late may lose to a smaller one of the same moment.
-    unsafe {
-        if ended.result < 0 {
-            ledger::add(&raw mut (*cell).errors, 1);
-        }
-        ledger::add(&raw mut (*cell).busy_ns, ended.duration_ns);
-        if ended.duration_ns > (*cell).max_ns {
-            (*cell).max_ns = ended.duration_ns;
+/// Beside the kind in an argument of [`fluoro_count`].
+const FILTERED: u64 = 1 << 16;
+
+/// Counts what a process has done with a file; null: with none. A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "count/5")]
+#[inline(never)]
+extern "C" fn fluoro_count(start_ns: u64, what: u64, file: u64, result: i64, duration_ns: u64) -> u64 {
+    let (tgid, kind) = ((what >> 32) as u32, what as u16);
+    let mut key = FileKey { start_ns, inode: 0, device: 0, tgid, format: FAILED, pad: 0 };
+    if file == 0 || (kind == KIND_OPEN && result < 0) {
+        key.inode = result.wrapping_neg() as u64;
+    } else {
+        let inode = inode_of(file as Kptr);
+        key.format = u32::from(inode.mode) & format::MASK;
+        if key.format != format::SOCKET {
+            (key.inode, key.device) = (inode.number, inode.device);
         }
     }
-}
-
-/// How long it took, of this file; where there is no room for that, of the process alone.
-#[inline(always)]
-fn sample(ended: &Ended, subject: &Task, verdict: &Verdict, what: u16, key: &FileKey) {
-    if matches!(verdict, Verdict::Filtered) || ended.duration_ns == 0 {
-        return;
-    }
-    ledger::sample(
-        histogram::record(subject, what, key.subject(), ended.duration_ns)
-            || histogram::record(subject, what, 0, ended.duration_ns),
-    );
-}
-
-/// True: the cell is new.
-#[inline(always)]
-fn fold(verdict: &Verdict, key: &FileKey, update: impl Fn(*mut FileCell)) -> bool {
     ledger::aggregate_seen();
-    if let Verdict::Filtered = verdict {
+    if what & FILTERED != 0 {
         ledger::aggregate_filtered();
-        return false;
+        return KNOWN;
     }
-    if let Some(cell) = FILES.get_ptr_mut(key) {
-        update(cell);
-        ledger::counted();
-        return false;
+    if duration_ns != 0 {
+        let what = match kind {
+            KIND_OPEN => WHAT_OPEN,
+            KIND_READ => WHAT_READ,
+            KIND_WRITE => WHAT_WRITE,
+            _ => WHAT_SYNC,
+        };
+        histogram::sample(start_ns, tgid, what, key.subject(), duration_ns);
     }
-    let new = FILES.insert(key, &BLANK, BPF_NOEXIST).is_ok();
-    match FILES.get_ptr_mut(key) {
+    let mut came = KNOWN;
+    let mut cell = FILES.get_ptr_mut(&key);
+    if cell.is_none() {
+        if FILES.insert(&key, &BLANK, BPF_NOEXIST).is_ok() {
+            came = if key.device == 0 { NEW } else { NAMELESS };
+        }
+        cell = FILES.get_ptr_mut(&key);
+    }
+    match cell {
         Some(cell) => {
-            update(cell);
+            // SAFETY: the map's own memory, of this CPU.
+            unsafe { add(cell, kind, result, duration_ns) };
             ledger::counted();
         }
         None => ledger::untracked(),
     }
-    new
+    came
+}
+
+#[inline(always)]
+unsafe fn add(cell: *mut FileCell, kind: u16, result: i64, duration_ns: u64) {
+    let bytes = if result > 0 { result as u64 } else { 0 };
+    // SAFETY: the caller's cell. A maximum that an interrupted program writes late may lose to a smaller one of the same
+    // moment.
+    unsafe {
+        match kind {
+            KIND_OPEN => ledger::add(&raw mut (*cell).opens, 1),
+            KIND_READ => {
+                ledger::add(&raw mut (*cell).reads, 1);
+                ledger::add(&raw mut (*cell).read_bytes, bytes);
+            }
+            KIND_WRITE => {
+                ledger::add(&raw mut (*cell).writes, 1);
+                ledger::add(&raw mut (*cell).write_bytes, bytes);
+            }
+            _ => ledger::add(&raw mut (*cell).syncs, 1),
+        }
+        if result < 0 {
+            ledger::add(&raw mut (*cell).errors, 1);
+        }
+        ledger::add(&raw mut (*cell).busy_ns, duration_ns);
+        if duration_ns > (*cell).max_ns {
+            (*cell).max_ns = duration_ns;
+        }
+    }
 }

@@ -13,7 +13,7 @@ use fluoro_shared::{
 
 use super::{Ended, Inode, activity, calls, file_of, inode_of};
 use crate::{
-    access::{Access, Helper, Kptr},
+    access::{Access, Direct, Helper, Kptr},
     filter::{self, Verdict},
     ledger,
     machine::offset,
@@ -33,9 +33,9 @@ pub const NO_INODE: Inode = Inode { number: 0, device: 0, mode: 0 };
 
 pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: Place::NOWHERE, text: 0 };
 
-/// A call that makes an event; what is to be sent of it.
+/// A call that makes an event.
 #[inline(always)]
-pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
+pub fn on_call<A: Access>(ended: &Ended) {
     let call = &ended.call;
     let subject = task::current::<A>();
     let verdict = filter::verdict(&subject, None);
@@ -55,31 +55,31 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
     let inode = if file.is_null() { NO_INODE } else { inode_of(file) };
     let mut first = false;
     if kind == KIND_OPEN {
-        first = activity::on_open(ended, &subject, &verdict, &inode);
+        first = activity::on_open(ended, &subject, &verdict, file);
     }
     ledger::seen();
     match verdict {
         Verdict::Wanted => {}
         Verdict::Filtered => {
             ledger::filtered();
-            return None;
+            return;
         }
         Verdict::Muted => {
             ledger::muted();
             // What is counted must have a name.
             if !first {
-                return None;
+                return;
             }
             kind = KIND_NAME;
         }
     }
-    let Some(scratch) = path::claim() else {
+    let Some(scratch) = path::claim::<A>() else {
         if kind == KIND_NAME {
             ledger::supplement_lost();
         } else {
             ledger::error();
         }
-        return None;
+        return;
     };
     fix(scratch, ended, &subject, &inode, detail(ended));
     let told = ended.result != -EFAULT;
@@ -88,89 +88,99 @@ pub fn on_call<A: Access>(ended: &Ended) -> Option<*mut Scratch> {
     if call.from_path == 0 {
         assign(scratch, 0, &NO_JOB);
     } else {
-        let base =
-            if call.special == calls::TARGET { Place::NOWHERE } else { directory::<A>(ended, call.from_dir) };
         let text = text(call.from_path);
-        assign(scratch, 0, &Job { kind: u64::from(KIND_OTHER_PATH), flags: 0, base, text });
+        assign(scratch, 0, &Job { kind: u64::from(KIND_OTHER_PATH), text, ..NO_JOB });
+        if call.special != calls::TARGET {
+            begin::<A>(scratch, 0, ended, call.from_dir);
+        }
     }
     if file.is_null() {
         let text = text(call.path);
-        let base = if text == 0 { Place::NOWHERE } else { directory::<A>(ended, call.dir) };
-        assign(scratch, 1, &Job { kind: u64::from(kind), flags: 0, base, text });
+        assign(scratch, 1, &Job { kind: u64::from(kind), text, ..NO_JOB });
+        if text != 0 {
+            begin::<A>(scratch, 1, ended, call.dir);
+        }
     } else {
         let created = kind == KIND_OPEN && Helper::read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0;
         assign(scratch, 1, &named(kind, file, if created { FLAG_CREATED } else { 0 }));
     }
-    Some(scratch)
+    work(scratch);
 }
 
 /// The path of a file that is counted from now on.
 #[inline(always)]
-pub fn name(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode) -> Option<*mut Scratch> {
-    let Some(scratch) = path::claim() else {
+pub fn name<A: Access>(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode) {
+    let Some(scratch) = path::claim::<A>() else {
         ledger::supplement_lost();
-        return None;
+        return;
     };
     fix(scratch, ended, subject, inode, 0);
     assign(scratch, 0, &NO_JOB);
     assign(scratch, 1, &named(KIND_NAME, file, 0));
-    Some(scratch)
+    work(scratch);
 }
 
-/// Makes and sends the records that are to be made. Knows nothing but the scratch: see there.
+/// Makes and sends the records that are to be made, and gives the scratch back.
 #[inline(always)]
-pub fn work<A: Access>(scratch: *mut Scratch) {
-    work_from::<A>(scratch, 0);
+pub fn work(scratch: *mut Scratch) {
+    fluoro_file_work(path::index(scratch));
 }
 
-/// The same from this job on: for the verifier each is a walk, whether it is to be made or not.
-#[inline(always)]
-pub fn work_from<A: Access>(scratch: *mut Scratch, first: usize) {
-    let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-    for index in first..2 {
-        // SAFETY: map memory that this program holds.
-        let (job, at) = unsafe {
-            let job = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
-            (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
-        };
-        // SAFETY: as above.
-        let (kind, text, base, mut flags) = unsafe {
-            (
-                read_volatile(&raw const (*job).kind),
-                read_volatile(&raw const (*job).text),
-                Place {
-                    mnt: read_volatile(&raw const (*job).base.mnt),
-                    dentry: read_volatile(&raw const (*job).base.dentry),
-                },
-                read_volatile(&raw const (*job).flags),
-            )
-        };
-        if kind == 0 {
-            continue;
-        }
-        path::clear(scratch);
-        // SAFETY: as above.
-        let asked = unsafe { read_volatile(&raw const (*at).header.flags) };
-        let (begin, text_len) =
-            if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
-        if base.dentry == 0 {
-            flags |= u64::from(FLAG_BARE);
-        } else if begin != b'/' && path::walk::<A>(scratch, base, fs) {
-            flags |= u64::from(FLAG_TRUNCATED);
-        }
-        // SAFETY: as above.
-        unsafe {
-            let kind = read_volatile(&raw const (*job).kind) as u16;
-            (&raw mut (*at).header.kind).write_volatile(kind);
-            (&raw mut (*at).header.flags).write_volatile(asked | flags as u16);
-            let sent = send(scratch, at);
-            (&raw mut (*at).header.flags).write_volatile(asked);
-            settle(kind, sent);
-        }
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "file_work/1")]
+#[inline(never)]
+extern "C" fn fluoro_file_work(index: u64) -> u64 {
+    if let Some(scratch) = path::held(index) {
+        job(scratch, 0);
+        job(scratch, 1);
+        path::release(scratch);
     }
-    path::release(scratch);
+    0
+}
+
+#[inline(always)]
+fn job(scratch: *mut Scratch, index: usize) {
+    // SAFETY: map memory that this program holds.
+    let (job, at) = unsafe {
+        let job = (&raw mut (*scratch).jobs).cast::<Job>().add(index);
+        (job, (&raw mut (*scratch).fixed).cast::<FileRecord>())
+    };
+    // SAFETY: as above.
+    let (kind, text, base, mut flags) = unsafe {
+        (
+            read_volatile(&raw const (*job).kind),
+            read_volatile(&raw const (*job).text),
+            Place {
+                mnt: read_volatile(&raw const (*job).base.mnt),
+                dentry: read_volatile(&raw const (*job).base.dentry),
+            },
+            read_volatile(&raw const (*job).flags),
+        )
+    };
+    if kind == 0 {
+        return;
+    }
+    path::clear(scratch);
+    // SAFETY: as above.
+    let asked = unsafe { read_volatile(&raw const (*at).header.flags) };
+    let (begin, text_len) =
+        if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
+    if base.dentry == 0 {
+        flags |= u64::from(FLAG_BARE);
+    } else if begin != b'/' && path::walk(scratch, base) {
+        flags |= u64::from(FLAG_TRUNCATED);
+    }
+    // SAFETY: as above.
+    unsafe {
+        let kind = read_volatile(&raw const (*job).kind) as u16;
+        (&raw mut (*at).header.kind).write_volatile(kind);
+        (&raw mut (*at).header.flags).write_volatile(asked | flags as u16);
+        let sent = send(scratch, at);
+        (&raw mut (*at).header.flags).write_volatile(asked);
+        settle(kind, sent);
+    }
 }
 
 #[inline(always)]
@@ -183,16 +193,52 @@ fn settle(kind: u16, sent: bool) {
     }
 }
 
-/// Where a relative path begins: at a directory that an argument names, or at the current one.
+/// Lets the path of a job begin at a directory that an argument names, or at the current one.
 #[inline(always)]
-fn directory<A: Access>(ended: &Ended, argument: u8) -> Place {
-    let descriptor = ended.argument(argument);
-    if argument == 0 || descriptor as i32 == AT_FDCWD {
-        let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
-        return Place::at(fs.wrapping_add(offset!(fs_pwd) as usize));
+fn begin<A: Access>(scratch: *mut Scratch, job: u64, ended: &Ended, argument: u8) {
+    let descriptor = if argument == 0 { AT_FDCWD as u64 } else { ended.argument(argument) };
+    if A::IS_DIRECT {
+        begin_direct(path::index(scratch), job, descriptor);
+    } else {
+        begin_helper(path::index(scratch), job, descriptor);
     }
-    let file = file_of::<A>(descriptor);
-    if file.is_null() { Place::NOWHERE } else { Place::at(file.wrapping_add(offset!(file_path) as usize)) }
+}
+
+/// A global function: see ARCHITECTURE.md.
+#[unsafe(export_name = "begin_direct/3")]
+#[inline(never)]
+extern "C" fn begin_direct(index: u64, job: u64, descriptor: u64) -> u64 {
+    begin_at::<Direct>(index, job, descriptor)
+}
+
+#[unsafe(export_name = "begin_helper/3")]
+#[inline(never)]
+extern "C" fn begin_helper(index: u64, job: u64, descriptor: u64) -> u64 {
+    begin_at::<Helper>(index, job, descriptor)
+}
+
+#[inline(always)]
+fn begin_at<A: Access>(index: u64, job: u64, descriptor: u64) -> u64 {
+    let path = if descriptor as i32 == AT_FDCWD {
+        let fs: Kptr = A::read(A::current_task(), offset!(task_fs));
+        fs.wrapping_add(offset!(fs_pwd) as usize)
+    } else {
+        let file = file_of::<A>(descriptor);
+        if file.is_null() {
+            return 0;
+        }
+        file.wrapping_add(offset!(file_path) as usize)
+    };
+    let base = Place::at(path);
+    if let Some(scratch) = path::held(index) {
+        // SAFETY: map memory that the caller's program holds.
+        unsafe {
+            let job = (&raw mut (*scratch).jobs).cast::<Job>().add(job as usize & 1);
+            (&raw mut (*job).base.mnt).write_volatile(base.mnt);
+            (&raw mut (*job).base.dentry).write_volatile(base.dentry);
+        }
+    }
+    0
 }
 
 /// A record with the path of an open file.

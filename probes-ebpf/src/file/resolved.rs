@@ -93,7 +93,7 @@ const fn kinds<const N: usize>(kinds: [u16; N]) -> u32 {
 fn on_entry(dir: Kptr, dentry: Kptr) -> i32 {
     const KINDS: u32 = kinds([KIND_CREATE, KIND_MKDIR, KIND_RMDIR, KIND_UNLINK, KIND_SYMLINK]);
     if is_due(KINDS) {
-        tell(None, &job(KIND_PATH, below(dir, dentry)));
+        tell(&NO_JOB, &job(KIND_PATH, below(dir, dentry)));
     }
     0
 }
@@ -101,7 +101,7 @@ fn on_entry(dir: Kptr, dentry: Kptr) -> i32 {
 #[inline(always)]
 fn on_rename(old_dir: Kptr, old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
     if is_due(kinds([KIND_RENAME])) {
-        tell(Some(&job(KIND_OTHER_PATH, below(old_dir, old))), &job(KIND_PATH, below(new_dir, new)));
+        tell(&job(KIND_OTHER_PATH, below(old_dir, old)), &job(KIND_PATH, below(new_dir, new)));
     }
     0
 }
@@ -110,7 +110,7 @@ fn on_rename(old_dir: Kptr, old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
 #[inline(always)]
 fn on_link(old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
     if is_due(kinds([KIND_LINK])) {
-        tell(Some(&job(KIND_OTHER_PATH, below(new_dir, old))), &job(KIND_PATH, below(new_dir, new)));
+        tell(&job(KIND_OTHER_PATH, below(new_dir, old)), &job(KIND_PATH, below(new_dir, new)));
     }
     0
 }
@@ -119,7 +119,7 @@ fn on_link(old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
 #[inline(always)]
 fn on_file(path: Kptr) -> i32 {
     if is_due(kinds([KIND_TRUNCATE, KIND_CHMOD, KIND_CHOWN])) {
-        tell(None, &job(KIND_PATH, Place::at(path)));
+        tell(&NO_JOB, &job(KIND_PATH, Place::at(path)));
     }
     0
 }
@@ -148,8 +148,8 @@ fn job(kind: u16, base: Place) -> Job {
 }
 
 #[inline(always)]
-fn tell(first: Option<&Job>, second: &Job) {
-    let Some(scratch) = path::claim() else {
+fn tell(first: &Job, second: &Job) {
+    let Some(scratch) = path::claim::<Helper>() else {
         ledger::supplement_lost();
         return;
     };
@@ -164,9 +164,7 @@ fn tell(first: Option<&Job>, second: &Job) {
         flags: 0,
     };
     event::fix(scratch, &asked, &task::brief::<Helper>(), &NO_INODE, 0);
-    if let Some(first) = first {
-        event::assign(scratch, 0, first);
-    }
+    event::assign(scratch, 0, first);
     event::assign(scratch, 1, second);
-    event::work_from::<Helper>(scratch, usize::from(first.is_none()));
+    event::work(scratch);
 }

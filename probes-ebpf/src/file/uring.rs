@@ -96,7 +96,7 @@ fn on_submit(request: Kptr) -> i32 {
     if !calls::of_request(opcode).is_event() || calls::of_request(opcode).kind == 0 {
         return 0;
     }
-    let Some(scratch) = path::claim() else { return 0 };
+    let Some(scratch) = path::claim::<Helper>() else { return 0 };
     let submitted: *mut Submitted = path::head(scratch).cast();
     let names = names(opcode);
     // SAFETY: the scratch has room for it.
@@ -177,9 +177,7 @@ fn on_complete<A: Access>(request: Kptr, cqe: Kptr, result: u64) -> i32 {
             }
         }
     }
-    if let Some(scratch) = event::on_call::<A>(&ended) {
-        event::work::<A>(scratch);
-    }
+    event::on_call::<A>(&ended);
     let _ = URING.remove(&key);
     0
 }
@@ -187,11 +185,8 @@ fn on_complete<A: Access>(request: Kptr, cqe: Kptr, result: u64) -> i32 {
 #[inline(always)]
 fn on_transfer<A: Access>(request: Kptr, cqe: Kptr, result: u64) -> i32 {
     let Some(ended) = over(request as u64 as Kptr, cqe, result) else { return 0 };
-    if ended.call.kind != 0
-        && !ended.call.is_event()
-        && let Some(scratch) = activity::on_transfer::<A>(&ended)
-    {
-        event::work::<A>(scratch);
+    if ended.call.kind != 0 && !ended.call.is_event() {
+        activity::on_transfer::<A>(&ended);
     }
     0
 }

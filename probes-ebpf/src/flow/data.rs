@@ -10,7 +10,7 @@ use fluoro_shared::flow::{KIND_DATA, WHAT_FIRST_BYTE, state};
 use super::{FLOWS, blank, is_tcp, line::tell};
 use crate::{
     access::{Access, Direct, Helper, Kptr},
-    histogram, ledger,
+    histogram,
     machine::offset,
     task,
 };
@@ -82,7 +82,8 @@ fn on_data<A: Access>(sk: Kptr, received: bool) -> i32 {
         if first {
             (*held).first_byte_us = (age_ns / 1000).clamp(1, u64::from(u32::MAX)) as u32;
             if (*held).owner.is_known() {
-                ledger::sample(histogram::record(&(*held).owner, WHAT_FIRST_BYTE, 0, age_ns.max(1)));
+                let owner = &(*held).owner;
+                histogram::sample(owner.start_ns, owner.tgid, WHAT_FIRST_BYTE, 0, age_ns.max(1));
             }
         }
         // What the owner of a short connection moves itself goes without saying: the close tells the rest.

@@ -90,7 +90,7 @@ fn names() -> Vec<Vec<u8>> {
     ]
 }
 
-const DEPTH: usize = 40;
+const DEPTH: usize = 600;
 
 /// Does everything in a directory of its own below DIR when told `go`, and says what it did.
 pub fn play(words: &mut Words) -> Result<()> {
