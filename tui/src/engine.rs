@@ -29,5 +29,5 @@ pub use machine::{Machine, SocketPart};
 pub use service::start;
 pub use signals::Signals;
 pub use source::{Frame, Source, Sources};
-pub use usage::is_usage;
+pub use usage::{Depth, of_all};
 pub use world::World;

@@ -10,7 +10,7 @@ use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
 use super::{Common, Grouping, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
-use crate::engine::{Collector, Core, Signals, is_usage, list};
+use crate::engine::{Collector, Core, Depth, Signals, list, of_all};
 use crate::families::dns::row::asked::AskedRow;
 use crate::families::failure::row::FailureRow;
 use crate::families::file::model::FileRow;
@@ -137,19 +137,18 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
                 Box::new(list(collector.core.syscall_rows(true), filter.as_ref(), sort, own_hidden).0)
             }
             Table::Processes => {
-                // What a filter, the order or a sum asks for must be known of all; else of what is printed.
                 let mut rows = collector.core.process_rows(true);
-                let all = by.is_some() || filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
-                if all {
-                    collector.core.look_at(rows.iter_mut());
+                let of_all = of_all(by.is_some() || filter.is_some(), sort.map(|sort| sort.column));
+                if let Some(depth) = of_all {
+                    collector.core.look_at(rows.iter_mut(), depth);
                 }
                 let mut listing = list(rows, filter.as_ref(), sort.filter(|_| by.is_none()), own_hidden).0;
                 if by.is_some() {
                     Box::new(list(group(&listing.rows), None, sort, |_| false).0)
                 } else {
-                    if !all {
+                    if of_all != Some(Depth::Whole) {
                         let shown = options.rows.unwrap_or(usize::MAX);
-                        collector.core.look_at(listing.rows.iter_mut().take(shown));
+                        collector.core.look_at(listing.rows.iter_mut().take(shown), Depth::Whole);
                     }
                     Box::new(listing)
                 }

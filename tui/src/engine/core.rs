@@ -12,7 +12,7 @@ use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
 use crate::engine::intake::Intake;
 use crate::engine::machine::{Machine, SocketPart};
 use crate::engine::source::{Frame, Sources};
-use crate::engine::usage::Looks;
+use crate::engine::usage::{Depth, Looks};
 use crate::families::Family;
 use crate::families::dns::model::DnsModel;
 use crate::families::drop::model::DropModel;
@@ -446,8 +446,12 @@ impl Core {
     }
 
     /// Looks up what these processes use.
-    pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<process::model::ProcessRow>>) {
-        self.usage.fill(rows, self.machine.as_mut());
+    pub fn look_at<'a>(
+        &mut self,
+        rows: impl Iterator<Item = &'a mut Arc<process::model::ProcessRow>>,
+        depth: Depth,
+    ) {
+        self.usage.fill(rows, depth, self.machine.as_mut());
     }
 
     /// Where a process stands.

@@ -7,13 +7,18 @@ use crate::kernel::proc::Scheduled;
 use crate::model::{Lookup, ProcFacts};
 use crate::records::{BootTime, NetnsId, Outside, ProcKey, Tgid, WallOffset};
 
-/// What a process uses at one moment.
+/// What a process uses at one moment, as far as one small file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Used {
     /// Of all threads since it started.
     pub cpu_ns: u64,
     pub resident_bytes: u64,
     pub threads: u64,
+}
+
+/// The rest, which takes a file or two a thread and a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held {
     pub fds: Option<u64>,
     /// By thread, where the kernel says.
     pub scheduled: Option<Vec<Scheduled>>,
@@ -44,6 +49,11 @@ pub trait Machine: Lookup + Send {
     /// What a process uses; `None`: it is gone, or cannot be asked.
     fn usage(&mut self, _process: ProcKey) -> Option<Used> {
         None
+    }
+
+    /// What else is to be known of one that has so many threads.
+    fn held(&mut self, _process: ProcKey, _threads: u64) -> Held {
+        Held::default()
     }
 
     /// Where a process stands.

@@ -20,7 +20,7 @@ use crate::engine::overview::Rankings;
 use crate::engine::own::Own;
 use crate::engine::picture::{Ask, Hides, Picture, Table, answer, stream};
 use crate::engine::recent::Recent;
-use crate::engine::usage::is_usage;
+use crate::engine::usage::{Depth, of_all};
 use crate::engine::world::World;
 use crate::families::Family;
 use crate::families::file::model::FileRow;
@@ -394,7 +394,7 @@ impl Console {
         let mut processes = self.collector.core.process_rows(false);
         if self.query.view == View::Processes {
             // What they use belongs to the moment: it is not to be asked for later.
-            self.collector.core.look_at(processes.iter_mut());
+            self.collector.core.look_at(processes.iter_mut(), Depth::Brief);
         }
         let core = &self.collector.core;
         Picture::take(core, processes, &self.probes, self.ticks, self.interval, self.totals, events)
@@ -467,9 +467,9 @@ impl Console {
         let mut rows = picture.rows_of::<ProcessRow>(View::Processes).into_owned();
         let sort = query.order();
         let live = self.frozen.is_none();
-        let all = query.by_owner || ask.filter.is_some() || sort.is_some_and(|sort| is_usage(sort.column));
-        if all && live {
-            self.collector.core.look_at(rows.iter_mut());
+        let of_all = of_all(query.by_owner || ask.filter.is_some(), sort.map(|sort| sort.column));
+        if let Some(depth) = of_all.filter(|_| live) {
+            self.collector.core.look_at(rows.iter_mut(), depth);
         }
         ask.sort = sort.filter(|_| !query.by_owner);
         let (mut listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
@@ -478,9 +478,9 @@ impl Console {
             let total = rows.len();
             return (Arc::new(Listing { rows, total }), hidden);
         }
-        if !all && live {
+        if live && of_all != Some(Depth::Whole) {
             let (first, shown) = query.sight;
-            self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown));
+            self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown), Depth::Whole);
         }
         (Arc::new(listing), hidden)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collect::taps::KernelFilter;
-use crate::engine::machine::{Machine, SocketPart, Used};
+use crate::engine::machine::{Held, Machine, SocketPart, Used};
 use crate::families::Family;
 use crate::filter::Filter;
 use crate::kernel::cgroup::{Hierarchy, Paths};
@@ -170,10 +170,15 @@ impl Machine for World {
             cpu_ns: usage.cpu_ns,
             resident_bytes: usage.resident_pages * page_bytes(),
             threads: usage.threads,
-            fds: usage.fds,
-            scheduled: self.proc.scheduled(process.tgid.0, usage.threads),
-            working_directory: self.proc.working_directory(process.tgid.0).map(|path| Outside::new(&path)),
         })
+    }
+
+    fn held(&mut self, process: ProcKey, threads: u64) -> Held {
+        Held {
+            fds: self.proc.descriptors(process.tgid.0),
+            scheduled: self.proc.scheduled(process.tgid.0, threads),
+            working_directory: self.working_directory(process.tgid),
+        }
     }
 
     fn working_directory(&self, process: Tgid) -> Option<Outside> {

@@ -37,8 +37,6 @@ pub struct Usage {
     pub cpu_ns: u64,
     pub resident_pages: u64,
     pub threads: u64,
-    /// `None`: reading it is denied.
-    pub fds: Option<u64>,
 }
 
 /// What the scheduler has counted of a thread since it started.
@@ -104,8 +102,12 @@ impl Proc {
         let stat = fs::read(self.of(pid, "stat")).ok()?;
         let usage = parse_usage(&stat)?;
         let is_it = parse_stat(&stat).is_some_and(|(_, _, started)| started == start);
-        let fds = || fs::read_dir(self.of(pid, "fd")).ok().map(|entries| entries.count() as u64);
-        is_it.then(|| Usage { fds: fds(), ..usage })
+        is_it.then_some(usage)
+    }
+
+    /// How many descriptors a process has open; `None`: reading it is denied.
+    pub fn descriptors(&self, pid: u32) -> Option<u64> {
+        fs::read_dir(self.of(pid, "fd")).ok().map(|entries| entries.count() as u64)
     }
 
     /// What the scheduler says of each thread. `None`: this kernel does not say (`CONFIG_SCHED_INFO`), the process is
@@ -237,7 +239,6 @@ fn parse_usage(stat: &[u8]) -> Option<Usage> {
         cpu_ns: (field(14)? + field(15)?) * 10_000_000,
         resident_pages: field(24)?,
         threads: field(20)?,
-        fds: None,
     })
 }
 
