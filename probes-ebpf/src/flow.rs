@@ -171,15 +171,16 @@ fn on_state<A: Access>(turn: Turn, sk: Kptr, old: u8, new: u8) -> i32 {
     if entry.id == 0 && new != state::SYN_RECV {
         entry.id = id::<A>(sk);
     }
-    if matches!(new, state::SYN_SENT | state::LISTEN) {
-        entry.owner = task::current::<A>();
-    }
     let kind = match new {
         state::SYN_SENT => {
+            entry.owner = task::current::<A>();
             entry.connect_at_ns = now;
             0
         }
-        state::LISTEN => KIND_LISTEN,
+        state::LISTEN => {
+            entry.owner = task::current::<A>();
+            KIND_LISTEN
+        }
         state::ESTABLISHED => {
             entry.established_at_ns = now;
             KIND_OPEN

@@ -55,7 +55,8 @@ fn scaled(n: f64, unit: &str) -> String {
     if !n.is_finite() {
         return "-".to_owned();
     }
-    let (mut n, mut step) = (n, 0);
+    // A sum of nothing is -0.0.
+    let (mut n, mut step) = (n + 0.0, 0);
     // 999.5 would be shown as 1000: it belongs to the next prefix.
     while n.abs() >= 999.5 && step + 1 < PREFIXES.len() {
         n /= 1000.0;
@@ -196,6 +197,7 @@ mod tests {
             ["0", "1.0", "10", "999", "1.0k", "1.2k", "999k", "1.0M", "1000000000000E"]
         );
         assert_eq!(scaled(f64::NAN, "B"), "-");
+        assert_eq!(scaled(-0.0, "B"), "0 B");
         assert_eq!(value(&Value::Uint(u64::MAX), Unit::Bytes), "18 EB");
         assert_eq!(value(&Value::Uint(17), Unit::Bytes), "17 B");
     }

@@ -130,10 +130,13 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
     });
     let mut all = all.into_inner().unwrap_or_default();
     all.sort_by_key(|(label, _)| guests.iter().position(|guest| guest.label == *label));
-    if boots == Boots::All {
+    let compared = if boots == Boots::All {
         support::write(&all)?;
-    }
-    Ok(all.into_iter().flat_map(|(_, told)| told.outcomes).collect())
+        Vec::new()
+    } else {
+        support::compare(&all)?
+    };
+    Ok(all.into_iter().flat_map(|(_, told)| told.outcomes).chain(compared).collect())
 }
 
 /// Screens that a guest takes when it is told this word: on the kernel where every first choice of hook works.

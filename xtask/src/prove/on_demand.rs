@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_secs(10);
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut session = Session::start(place, &[], 50, 200)?;
     let within = place.patience(20);
-    session.console.wait_until("programs are attached", within, |c| !held(c, BpfKind::Link).is_empty())?;
+    session.console.wait_until("programs are attached", within, |c| !held(c, BpfKind::Program).is_empty())?;
     // What follows the first attachment, and the views that never attach it.
     for key in ['5', '6', '2'] {
         session.press(&[Key::Char(key)])?;
@@ -26,11 +26,11 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     }
     // On a busy machine families are attached one long after the other.
     let mut settled = Instant::now();
-    let mut before = held(&session.console, BpfKind::Link);
+    let mut before = held(&session.console, BpfKind::Program);
     let begun = Instant::now();
     while settled.elapsed() < place.patience(2) && begun.elapsed() < place.patience(20) {
         thread::sleep(Duration::from_millis(100));
-        let now = held(&session.console, BpfKind::Link);
+        let now = held(&session.console, BpfKind::Program);
         if now != before {
             (before, settled) = (now, Instant::now());
         }
@@ -43,9 +43,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     };
     let pressed = Instant::now();
     session.press(&Key::all("`4`")?)?;
-    session
-        .console
-        .wait_until("two links more", place.patience(5), |c| new(c, BpfKind::Link, &before).len() >= 2)?;
+    session.console.wait_until("two programs more", place.patience(5), |c| {
+        new(c, BpfKind::Program, &before).len() >= 2
+    })?;
     checks.at_most("seconds to attach", place.patience(3).as_secs_f64(), pressed.elapsed().as_secs_f64());
     let during = getppid_ns();
     // The table has what this program calls, and nobody else needs to have called anything.
@@ -58,15 +58,15 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         text.contains("SYSCALL") && text.lines().any(is_counted)
     })?;
     // Other families may be let go meanwhile: these are the ones of calls.
-    let (links, maps) =
-        (new(&session.console, BpfKind::Link, &before), new(&session.console, BpfKind::Map, &maps));
-    checks.at_least("links more while the view is open", 2, links.len());
-    let listed = witness::bpftool_ids(BpfKind::Link)?;
+    let (programs, maps) =
+        (new(&session.console, BpfKind::Program, &before), new(&session.console, BpfKind::Map, &maps));
+    checks.at_least("programs more while the view is open", 2, programs.len());
+    let listed = witness::bpftool_ids(BpfKind::Program)?;
 
     let left = Instant::now();
     session.press(&Key::all("`2`")?)?;
-    session.console.wait_until("the links are gone", LINGER + place.patience(10), |c| {
-        held(c, BpfKind::Link).is_disjoint(&links)
+    session.console.wait_until("the programs are gone", LINGER + place.patience(10), |c| {
+        held(c, BpfKind::Program).is_disjoint(&programs)
     })?;
     let took = left.elapsed();
     checks.at_least(
@@ -78,9 +78,9 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     session
         .console
         .wait_until("the maps are gone", place.patience(5), |c| held(c, BpfKind::Map).is_disjoint(&maps))?;
-    if let (Some(during), Some(after)) = (listed, witness::bpftool_ids(BpfKind::Link)?) {
-        let gone = links.iter().filter(|link| during.contains(link) && !after.contains(link)).count();
-        checks.equal("bpftool link list: gone since", links.len(), gone);
+    if let (Some(during), Some(after)) = (listed, witness::bpftool_ids(BpfKind::Program)?) {
+        let gone = programs.iter().filter(|id| during.contains(id) && !after.contains(id)).count();
+        checks.equal("bpftool prog list: gone since", programs.len(), gone);
     }
     let after = getppid_ns();
     checks.note(format!("getppid: {bare} ns before, {during} ns while the view is open, {after} ns after"));
@@ -93,7 +93,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 /// From the view of programs: what no view asked for is attached, and what is attached is let go at once.
 fn by_hand(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<()> {
     let within = place.patience(10);
-    let before = held(&session.console, BpfKind::Link);
+    let before = held(&session.console, BpfKind::Program);
     session.press(&Key::all("`8`")?)?;
     session.until("the programs", within, |text| text.contains("PROGRAM"))?;
     session.press(&Key::all("`/syscall_` Enter `j`")?)?;
@@ -104,17 +104,17 @@ fn by_hand(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<
     session.until("calls attached by hand", within, |text| text.contains("syscall is attached by hand"))?;
     session
         .console
-        .wait_until("two links more", within, |c| held(c, BpfKind::Link).len() >= before.len() + 2)?;
+        .wait_until("two programs more", within, |c| held(c, BpfKind::Program).len() >= before.len() + 2)?;
     session.until("a live program of calls", within, |text| {
         text.lines().any(|line| line.contains('▸') && !line.contains("detached"))
     })?;
-    let attached = held(&session.console, BpfKind::Link);
+    let attached = held(&session.console, BpfKind::Program);
     let pressed = Instant::now();
     // Left to the views, then out of their hands.
     session.press(&Key::all("`aa`")?)?;
     session
         .console
-        .wait_until("links fewer", within, |c| held(c, BpfKind::Link).len() <= attached.len() - 2)?;
+        .wait_until("programs fewer", within, |c| held(c, BpfKind::Program).len() <= attached.len() - 2)?;
     let most = LINGER.as_secs_f64() / 2.0;
     checks.at_most(
         "seconds until a family is gone that was let go by hand",

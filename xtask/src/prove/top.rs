@@ -2,7 +2,7 @@
 //! a process that came and went within an interval is in it once.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -20,6 +20,7 @@ use crate::workload::actor::Actor;
 pub struct Top {
     child: Child,
     heard: Receiver<String>,
+    complaints: Receiver<String>,
     patience: Duration,
 }
 
@@ -28,23 +29,19 @@ impl Top {
         let args = [&["top", subject, "-o", "json"], args].concat();
         let mut child = run::fluoro(place, &args)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", place.fluoro.display()))?;
-        let stdout = child.stdout.take().context("no stdout")?;
-        let (say, heard) = sync_channel(64);
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if say.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { child, heard, patience: place.patience(40) })
+        let heard = lines(child.stdout.take().context("no stdout")?);
+        let complaints = lines(child.stderr.take().context("no stderr")?);
+        Ok(Self { child, heard, complaints, patience: place.patience(40) })
     }
 
     /// The object of the next interval.
     pub fn next(&self) -> Result<Value> {
-        let line = self.heard.recv_timeout(self.patience).context("fluoro top says nothing")?;
+        let line = self.heard.recv_timeout(self.patience).with_context(|| {
+            format!("fluoro top says nothing but {:?}", self.complaints.try_iter().collect::<Vec<_>>())
+        })?;
         serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))
     }
 
@@ -77,6 +74,19 @@ impl Top {
             None => bail!("fluoro top --count does not end"),
         }
     }
+}
+
+/// What it says, line by line; it waits when nobody listens.
+fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (say, heard) = sync_channel(64);
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if say.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    heard
 }
 
 impl Drop for Top {

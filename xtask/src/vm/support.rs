@@ -8,7 +8,51 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Told;
+use crate::prove::{Outcome, Verdict};
 use crate::tree;
+
+const PAGE: &str = "docs/kernel-support.md";
+
+/// What worked when the page was written must work: an alternative that is refused has a reason, too, and nothing else
+/// would notice.
+pub fn compare(all: &[(String, Told)]) -> Result<Vec<Outcome>> {
+    let page = fs::read_to_string(tree::root().join(PAGE)).with_context(|| format!("read {PAGE}"))?;
+    Ok(all.iter().filter_map(|(label, told)| Some(judge(&page, label, told.support.as_ref()?))).collect())
+}
+
+fn judge(page: &str, label: &str, support: &Value) -> Outcome {
+    let table = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let mut rows = table.map(|line| line.split(" | ").collect::<Vec<_>>());
+    let (series, special) = label.split_once(' ').unwrap_or((label, ""));
+    let is_of = |release: &&str| {
+        let (version, remark) = release.split_once(' ').unwrap_or((release, ""));
+        version.starts_with(&format!("{series}.")) && remark == special
+    };
+    let column = rows.next().and_then(|head| head.iter().position(is_of));
+    let works = |row: &Vec<&str>| {
+        column.and_then(|column| row.get(column)).is_some_and(|cell| cell.starts_with("works"))
+    };
+    let worked: Vec<(String, String)> = rows
+        .filter(works)
+        .filter_map(|row| Some(((*row.first()?).to_owned(), (*row.get(1)?).to_owned())))
+        .collect();
+    let mut lines = Vec::new();
+    for entry in support.as_array().into_iter().flatten() {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (program, alternative) = (text("program"), text("alternative"));
+        if text("status") != "live" && worked.contains(&(program.clone(), alternative.clone())) {
+            lines.push(format!("{program}={alternative}: {}", text("reason")));
+        }
+    }
+    let verdict = match (worked.is_empty(), lines.is_empty()) {
+        (true, _) => Verdict::Failed(format!("{PAGE} has no column for it")),
+        (_, true) => Verdict::Passed,
+        _ => Verdict::Failed(format!("{} worked before", lines.len())),
+    };
+    let outcome = Outcome { name: format!("{label}: as {PAGE}"), verdict, lines };
+    outcome.print();
+    outcome
+}
 
 /// The page, from the boots that told.
 pub fn write(all: &[(String, Told)]) -> Result<()> {
@@ -20,7 +64,7 @@ pub fn write(all: &[(String, Told)]) -> Result<()> {
             Some((format!("{}{special}", told.release.as_deref()?), told.support.as_ref()?))
         })
         .collect();
-    let path = tree::root().join("docs/kernel-support.md");
+    let path = tree::root().join(PAGE);
     fs::write(&path, page(&told)).with_context(|| format!("write {}", path.display()))
 }
 
@@ -74,6 +118,20 @@ fn page(told: &[(String, &Value)]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_worked_must_work() {
+        let page = "| program | alternative | 6.1.9-amd64 | 6.12.9-amd64 | 6.12.9-amd64 under lockdown |\n\
+                    |---|---|---|---|---|\n\
+                    | flow | kprobe | works, 9 | works, 9 | no [1] |\n";
+        let refused =
+            json!([{"program": "flow", "alternative": "kprobe", "status": "unsupported", "reason": "so"}]);
+        let judged = |label| matches!(judge(page, label, &refused).verdict, Verdict::Passed);
+        assert!(!judged("6.1") && !judged("6.12") && !judged("7"));
+        assert!(matches!(judge(page, "6.1", &json!([])).verdict, Verdict::Passed));
+        let Verdict::Failed(why) = judge(page, "6.12 under lockdown", &refused).verdict else { return };
+        assert_eq!(why, format!("{PAGE} has no column for it"));
+    }
 
     #[test]
     fn a_refusal_is_a_numbered_reason() {
