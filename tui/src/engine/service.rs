@@ -69,6 +69,14 @@ pub fn start(
     Ok((handle, thread))
 }
 
+/// The events that had come when the reader paused: some are newer than the picture of that moment.
+struct Held {
+    /// Number of the picture.
+    moment: u64,
+    at: BootTime,
+    events: Vec<Arc<EventRow>>,
+}
+
 struct Console {
     collector: Collector,
     service: Service,
@@ -81,8 +89,8 @@ struct Console {
     picture: Arc<Picture>,
     /// What paused views are answered from.
     frozen: Option<Arc<Picture>>,
-    /// Events that had come when the reader paused, and the moment that is: some are newer than its picture.
-    held: Option<(u64, Vec<Arc<EventRow>>)>,
+    /// Where the reader paused.
+    held: Option<Held>,
     history: History,
     rankings: Rankings,
     ranks: BTreeMap<View, Ranks>,
@@ -195,7 +203,11 @@ impl Console {
             self.frozen = self.history.at(moment).or(self.frozen.as_ref()).cloned();
         } else if !self.query.paused {
             let picture = Arc::clone(self.history.newest().unwrap_or(&self.picture));
-            self.held = Some((picture.seq, self.events.iter().cloned().collect()));
+            self.held = Some(Held {
+                moment: picture.seq,
+                at: self.collector.core.now(),
+                events: self.events.iter().cloned().collect(),
+            });
             self.frozen = Some(picture);
         }
         self.query = query;
@@ -443,7 +455,7 @@ impl Console {
         let detail = query.subject.as_ref().and_then(|subject| self.detail(subject, &picture, &hides));
         let snapshot = Snapshot {
             seq: self.seq,
-            taken: picture.taken,
+            taken: self.held_of(&picture).map_or(picture.taken, |held| held.at),
             offset: picture.offset,
             interval: picture.interval,
             host: Arc::clone(&self.host),
@@ -511,10 +523,15 @@ impl Console {
         Reach { moment: picture.seq, before: between(self.history.oldest(), picture.taken), after }
     }
 
+    /// What was held with this moment.
+    fn held_of(&self, picture: &Picture) -> Option<&Held> {
+        self.held.as_ref().filter(|held| held.moment == picture.seq)
+    }
+
     /// The events that had come by then, oldest first.
     fn events_until(&self, picture: &Arc<Picture>) -> Vec<Arc<EventRow>> {
-        match &self.held {
-            Some((moment, events)) if *moment == picture.seq => events.clone(),
+        match self.held_of(picture) {
+            Some(held) => held.events.clone(),
             _ if self.frozen.is_some() => self.history.events(picture.seq, EVENTS_MAX),
             _ => self.events.iter().cloned().collect(),
         }
