@@ -14,13 +14,13 @@ const BPF_NOEXIST: u64 = 1;
 /// there is none at all.
 #[inline(always)]
 pub fn sample(start_ns: u64, tgid: u32, what: u16, subject: u64, ns: u64) {
-    fluoro_sample(start_ns, u64::from(tgid) << 32 | u64::from(what), subject, ns);
+    sample_of(start_ns, u64::from(tgid) << 32 | u64::from(what), subject, ns);
 }
 
 /// A global function: see ARCHITECTURE.md.
 #[unsafe(export_name = "sample/4")]
 #[inline(never)]
-extern "C" fn fluoro_sample(start_ns: u64, tgid_what: u64, subject: u64, ns: u64) -> u64 {
+extern "C" fn sample_of(start_ns: u64, tgid_what: u64, subject: u64, ns: u64) -> u64 {
     let (tgid, what) = ((tgid_what >> 32) as u32, tgid_what as u16);
     let mut key = HistogramKey { start_ns, subject, tgid, what, bucket: bucket_of(ns) };
     if is_kept(&key) {

@@ -231,9 +231,16 @@ pub fn walk(scratch: *mut Scratch, from: Place) -> bool {
     unsafe {
         write_volatile(&raw mut (*scratch).position, PATH_MAX as u64);
         write_volatile(&raw mut (*scratch).dentry, from.dentry);
-        write_volatile(&raw mut (*scratch).vfsmount, from.mnt);
+        enter_mount(scratch, from.mnt);
     }
-    fluoro_walk(index(scratch)) != 0
+    for _ in 0..ROUNDS {
+        match steps(index(scratch)) {
+            FURTHER => {}
+            ROOT => return false,
+            _ => return true,
+        }
+    }
+    true
 }
 
 /// A scratch as global functions are given it.
@@ -249,27 +256,10 @@ pub fn held(index: u64) -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(index as u32)
 }
 
-/// Walks in this scratch; not 0: the head of the path is missing. A global function: see ARCHITECTURE.md.
-#[unsafe(export_name = "walk/1")]
-#[inline(never)]
-extern "C" fn fluoro_walk(index: u64) -> u64 {
-    let Some(scratch) = held(index) else { return 1 };
-    // SAFETY: map memory that the caller's program holds.
-    unsafe { enter_mount(scratch, read_volatile(&raw const (*scratch).vfsmount)) };
-    for _ in 0..ROUNDS {
-        match fluoro_steps(index) {
-            FURTHER => {}
-            ROOT => return 0,
-            _ => return 1,
-        }
-    }
-    1
-}
-
-/// As many steps as the verifier reads in no time; a global function, too: it reads them once, and not once a round.
+/// As many steps as the verifier reads in no time. A global function: see ARCHITECTURE.md.
 #[unsafe(export_name = "steps/1")]
 #[inline(never)]
-extern "C" fn fluoro_steps(index: u64) -> u64 {
+extern "C" fn steps(index: u64) -> u64 {
     let Some(scratch) = held(index) else { return NO_ROOM };
     for _ in 0..STEPS {
         // SAFETY: map memory that the caller's program holds.

@@ -77,16 +77,16 @@ const NAMELESS: u64 = 2;
 fn count(ended: &Ended, subject: &Task, verdict: &Verdict, file: Kptr, kind: u16) -> u64 {
     let filtered = if let Verdict::Filtered = verdict { FILTERED } else { 0 };
     let what = u64::from(subject.tgid) << 32 | filtered | u64::from(kind);
-    fluoro_count(subject.start_ns, what, file as u64, ended.result, ended.duration_ns)
+    count_of(subject.start_ns, what, file as u64, ended.result, ended.duration_ns)
 }
 
-/// Beside the kind in an argument of [`fluoro_count`].
+/// Beside the kind in an argument of [`count_of`].
 const FILTERED: u64 = 1 << 16;
 
 /// Counts what a process has done with a file; null: with none. A global function: see ARCHITECTURE.md.
 #[unsafe(export_name = "count/5")]
 #[inline(never)]
-extern "C" fn fluoro_count(start_ns: u64, what: u64, file: u64, result: i64, duration_ns: u64) -> u64 {
+extern "C" fn count_of(start_ns: u64, what: u64, file: u64, result: i64, duration_ns: u64) -> u64 {
     let (tgid, kind) = ((what >> 32) as u32, what as u16);
     let mut key = FileKey { start_ns, inode: 0, device: 0, tgid, format: FAILED, pad: 0 };
     if file == 0 || (kind == KIND_OPEN && result < 0) {

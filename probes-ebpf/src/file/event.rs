@@ -123,13 +123,13 @@ pub fn name<A: Access>(ended: &Ended, subject: &Task, file: Kptr, inode: &Inode)
 /// Makes and sends the records that are to be made, and gives the scratch back.
 #[inline(always)]
 pub fn work(scratch: *mut Scratch) {
-    fluoro_file_work(path::index(scratch));
+    do_jobs(path::index(scratch));
 }
 
 /// A global function: see ARCHITECTURE.md.
 #[unsafe(export_name = "file_work/1")]
 #[inline(never)]
-extern "C" fn fluoro_file_work(index: u64) -> u64 {
+extern "C" fn do_jobs(index: u64) -> u64 {
     if let Some(scratch) = path::held(index) {
         job(scratch, 0);
         job(scratch, 1);

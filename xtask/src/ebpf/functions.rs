@@ -2,7 +2,7 @@
 //! that leads to it: BTF, and which of its types each function has. The compiler could make both from debug information,
 //! with the types of everything and the lines of every source; this is all that is needed of it.
 //!
-//! A function that is global for the verifier is called `name/arguments`, all of them numbers: `walk/1`.
+//! A function that is global for the verifier is called `name/arguments`, all of them numbers: `steps/1`.
 
 use anyhow::{Context, Result, ensure};
 use aya_obj::btf::{Btf, BtfParam, BtfType, Func, FuncLinkage, FuncProto, Int, IntEncoding, Ptr};
