@@ -52,7 +52,6 @@ pub fn on_call<A: Access>(ended: &Ended) {
     } else {
         null()
     };
-    let inode = if file.is_null() { NO_INODE } else { inode_of(file) };
     let mut first = false;
     if kind == KIND_OPEN {
         first = activity::on_open(ended, &subject, &verdict, file);
@@ -81,6 +80,7 @@ pub fn on_call<A: Access>(ended: &Ended) {
         }
         return;
     };
+    let inode = if file.is_null() { NO_INODE } else { inode_of(file) };
     fix(scratch, ended, &subject, &inode, detail(ended));
     let told = ended.result != -EFAULT;
     let text = |argument: u8| if told && argument != 0 { ended.argument(argument) } else { 0 };
