@@ -81,9 +81,11 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     if let Some(during) = listed {
         checks.equal("bpftool prog list: there before", true, programs.is_subset(&during));
         // The kernel frees what is detached when nobody can be running it any more.
-        session.console.wait_until("bpftool lists them no more", place.patience(5), |_| {
-            matches!(witness::bpftool_ids(BpfKind::Program), Ok(Some(now)) if now.is_disjoint(&programs))
-        })?;
+        session.console.wait_until(
+            "bpftool lists them no more",
+            place.patience(5),
+            |_| matches!(witness::bpftool_ids(BpfKind::Program), Ok(Some(now)) if now.is_disjoint(&programs)),
+        )?;
     }
     let after = getppid_ns();
     checks.note(format!("getppid: {bare} ns before, {during} ns while the view is open, {after} ns after"));
