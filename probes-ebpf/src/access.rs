@@ -15,6 +15,7 @@ use crate::machine::{self, offset};
 pub type Kptr = *const u8;
 
 pub trait Access {
+    /// Which of two global functions to call: they are compiled once for each way.
     const IS_DIRECT: bool;
 
     /// Reads the member at `offset` of `base`; zero where the kernel has no such member.

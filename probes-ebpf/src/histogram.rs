@@ -10,8 +10,8 @@ static HISTOGRAMS: HashMap<HistogramKey, u64> = HashMap::with_max_entries(1, 0);
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Counts one duration of the process that began then, of this subject; where there is no room for that, of the process alone. In the books only where
-/// there is none at all.
+/// Counts one duration of the process that began then, of this subject; where there is no room for that, of the process
+/// alone. In the books only where there is none at all.
 #[inline(always)]
 pub fn sample(start_ns: u64, tgid: u32, what: u16, subject: u64, ns: u64) {
     sample_of(start_ns, u64::from(tgid) << 32 | u64::from(what), subject, ns);

@@ -74,7 +74,8 @@ pub struct DropKey {
 
 const _: () = assert!(size_of::<DropKey>() == 40);
 
-/// Key of the map `DROPPED_FLOWS`; its value is a count of packets: those of TCP and UDP, by the conversation that they are of.
+/// Key of the map `DROPPED_FLOWS`; its value is a count of packets: those of TCP and UDP, by the conversation that they
+/// are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DropFlowKey {

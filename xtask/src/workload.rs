@@ -82,7 +82,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("hostile", "COUNT PER_MS CHILDREN", "names that try to drive a terminal, when told", hostile::play),
     ("service", "DIR WAIT_MS", "requests that wait for one file, until told", routine::service),
     ("refused", "PAUSE_MS", "connections that a port refuses, until told", routine::refused),
-    ("errands", "PROGRAM DIR PAUSE_MS", "short-lived children, until told", routine::errands),
+    ("errands", "DIR PAUSE_MS", "short-lived children, until told", routine::errands),
     ("errand", "DIR PORT", "a file and a refused connection, at once over", routine::errand),
     ("reads", "PATH PAUSE_MS", "reads a file, until told", routine::reads),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),

@@ -83,25 +83,26 @@ fn count(ended: &Ended, subject: &Task, verdict: &Verdict, file: Kptr, kind: u16
 /// Beside the kind in an argument of [`count_of`].
 const FILTERED: u64 = 1 << 16;
 
-/// Counts what a process has done with a file; null: with none. A global function: see ARCHITECTURE.md.
+/// Counts what a process has done with a file; null: it failed before there was one, or another thread has closed it
+/// since. A global function: see ARCHITECTURE.md.
 #[unsafe(export_name = "count/5")]
 #[inline(never)]
 extern "C" fn count_of(start_ns: u64, what: u64, file: u64, result: i64, duration_ns: u64) -> u64 {
+    ledger::aggregate_seen();
+    if what & FILTERED != 0 {
+        ledger::aggregate_filtered();
+        return KNOWN;
+    }
     let (tgid, kind) = ((what >> 32) as u32, what as u16);
-    let mut key = FileKey { start_ns, inode: 0, device: 0, tgid, format: FAILED, pad: 0 };
-    if file == 0 || (kind == KIND_OPEN && result < 0) {
-        key.inode = result.wrapping_neg() as u64;
-    } else {
+    let mut key = FileKey { start_ns, inode: 0, device: 0, tgid, format: 0, pad: 0 };
+    if result < 0 && (file == 0 || kind == KIND_OPEN) {
+        (key.inode, key.format) = (result.wrapping_neg() as u64, FAILED);
+    } else if file != 0 {
         let inode = inode_of(file as Kptr);
         key.format = u32::from(inode.mode) & format::MASK;
         if key.format != format::SOCKET {
             (key.inode, key.device) = (inode.number, inode.device);
         }
-    }
-    ledger::aggregate_seen();
-    if what & FILTERED != 0 {
-        ledger::aggregate_filtered();
-        return KNOWN;
     }
     if duration_ns != 0 {
         let what = match kind {

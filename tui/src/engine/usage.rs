@@ -15,7 +15,7 @@ const FRESH_NS: u64 = 700_000_000;
 const STALE_NS: u64 = 5_000_000_000;
 
 /// How much is looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Processor, memory, threads: one small file.
     Brief,

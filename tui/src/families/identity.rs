@@ -9,7 +9,9 @@ pub trait HasIdentity: 'static {
     fn identity(&self) -> Option<&Identity>;
 
     /// The thread, where one is known.
-    fn tid(&self) -> Option<Tid>;
+    fn tid(&self) -> Option<Tid> {
+        None
+    }
 }
 
 fn of<'a, R: HasIdentity>(row: &'a R, read: impl Fn(&'a Identity) -> Option<Value<'a>>) -> Value<'a> {

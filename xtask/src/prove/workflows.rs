@@ -103,13 +103,13 @@ fn questions(load: &Load) -> Vec<Question> {
         },
         Question {
             title: "What did that short-lived process do?",
-            most: 18,
+            most: 13,
             ready: has(&["Network"]),
             steps: vec![
                 line(&["all events"]),
                 {
                     // Not the first of them in the middle of its life, nor before connections are observed.
-                    let filtered = first(&["/ proc:migrate"], &["migrate("]);
+                    let filtered = first(&["/ migrate"], &["migrate("]);
                     let refused = line(&["flow.fail", "migrate("]);
                     let ended = line(&["process.exit", "migrate("]);
                     Box::new(move |text: &str| filtered(text) && refused(text) && ended(text))

@@ -21,7 +21,7 @@ use crate::tree;
 /// About one boot in twenty dies in the guest's kernel before the first process runs.
 const BOOTS: usize = 3;
 const BOOT_WITHIN: Duration = Duration::from_secs(90);
-const PLAY_WITHIN: Duration = Duration::from_mins(25);
+const PLAY_WITHIN: Duration = Duration::from_mins(15);
 /// No scenario waits as long for anything: a guest that says nothing for so long stands still.
 const SILENCE: Duration = Duration::from_mins(5);
 /// Lines of the console that a failure quotes.

@@ -13,15 +13,21 @@ pub fn say(fact: &Value) -> Result<()> {
     out.write_all(line.as_bytes()).and_then(|()| out.flush()).context("write to stdout")
 }
 
-/// Waits for a line with exactly this word on stdin.
-pub fn wait_for(word: &str) -> Result<()> {
+/// The next line on stdin.
+pub fn hear() -> Result<String> {
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line).context("read from stdin")?;
     if read == 0 {
-        bail!("nobody said {word:?}: stdin has ended");
+        bail!("stdin has ended");
     }
-    if line.trim_end() != word {
-        bail!("expected {word:?} on stdin, heard {:?}", line.trim_end());
+    Ok(line.trim_end().to_owned())
+}
+
+/// Waits for a line with exactly this word on stdin.
+pub fn wait_for(word: &str) -> Result<()> {
+    let heard = hear().with_context(|| format!("nobody said {word:?}"))?;
+    if heard != word {
+        bail!("expected {word:?} on stdin, heard {heard:?}");
     }
     Ok(())
 }

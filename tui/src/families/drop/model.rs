@@ -82,8 +82,8 @@ impl DropModel {
         }
     }
 
-    /// Takes in what the kernel side counts, after [`Self::count_flows`]. What is new in it, by reason, process and interface; and the keys of the map
-    /// that may go: those of processes that are no longer known.
+    /// Takes in what the kernel side counts, after [`Self::count_flows`]. What is new in it, by reason, process and
+    /// interface; and the keys of the map that may go: those of processes that are no longer known.
     pub fn count(
         &mut self,
         frame: &Frame,

@@ -8,8 +8,8 @@ use crate::columns::{Column, Row, RowId};
 use crate::families::flow::row::Attribution;
 use crate::families::identity::HasIdentity;
 use crate::model::Identity;
+use crate::records::NetnsId;
 use crate::records::drop::{Interface, Place};
-use crate::records::{NetnsId, Tid};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct DropRow {
@@ -61,10 +61,6 @@ impl DropRow {
 impl HasIdentity for DropRow {
     fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
-    }
-
-    fn tid(&self) -> Option<Tid> {
-        None
     }
 }
 

@@ -7,7 +7,7 @@ use super::columns;
 use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
 use crate::model::{Identity, Subject};
-use crate::records::{ProcKey, Tid, WallTime};
+use crate::records::{ProcKey, WallTime};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct FailureRow {
@@ -54,10 +54,6 @@ impl FailureRow {
 impl HasIdentity for FailureRow {
     fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
-    }
-
-    fn tid(&self) -> Option<Tid> {
-        None
     }
 }
 

@@ -107,8 +107,8 @@ impl Load {
         let (sender, receiver) = (port("sender_port")?, port("receiver_port")?);
         let (shop, _) = ground.start(place, "shop", &["service", &ground.path("shop")?, "40"])?;
         let (agent, _) = ground.start(place, "agent", &["refused", "20"])?;
-        let (deploy, _) =
-            ground.start(place, "deploy", &["errands", &migrate, &ground.path("deploy")?, "250"])?;
+        let (mut deploy, _) = ground.start(place, "deploy", &["errands", &ground.path("deploy")?, "250"])?;
+        deploy.actor.tell(&migrate)?;
         let (reader, _) = ground.start(place, "cfgwatch", &["reads", "/etc/passwd", "100"])?;
         Ok(Self { backup, sender, receiver, shop, agent, deploy, reader, _ground: ground })
     }

@@ -8,7 +8,7 @@ use crate::columns::{Column, Row, RowId};
 use crate::families::flow::row::Attribution;
 use crate::families::identity::HasIdentity;
 use crate::model::Identity;
-use crate::records::{Outside, ProcKey, Tid};
+use crate::records::{Outside, ProcKey};
 
 /// What is told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,10 +43,6 @@ pub struct AskedRow {
 impl HasIdentity for AskedRow {
     fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
-    }
-
-    fn tid(&self) -> Option<Tid> {
-        None
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Used, Uses};
 use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
 use crate::model::Identity;
-use crate::records::{Outside, ProcKey, Tid};
+use crate::records::{Outside, ProcKey};
 
 /// What the use of files is taken together by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +61,6 @@ impl Used for GroupRow {
 impl HasIdentity for GroupRow {
     fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
-    }
-
-    fn tid(&self) -> Option<Tid> {
-        None
     }
 }
 

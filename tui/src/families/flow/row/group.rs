@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::columns::{Column, Row, RowId};
 use crate::families::identity::HasIdentity;
 use crate::model::{Distribution, Identity};
-use crate::records::{Outside, ProcKey, Tid};
+use crate::records::{Outside, ProcKey};
 
 /// What connections are taken together by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +89,6 @@ impl Quantiles {
 impl HasIdentity for GroupRow {
     fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
-    }
-
-    fn tid(&self) -> Option<Tid> {
-        None
     }
 }
 
