@@ -63,10 +63,14 @@ fn questions(load: &Load) -> Vec<Question> {
         Question {
             title: "Who uses my bandwidth?",
             most: 3,
-            // Network is the panel at the top left: its first row.
+            // Network is the panel at the top left: its first row, when it is known how much that moves.
             ready: {
                 let name = backup.name.clone();
-                Box::new(move |text| text.lines().nth(5).is_some_and(|line| line.contains(&name)))
+                let moves = move |line: &str| {
+                    let network: String = line.chars().take(usize::from(COLUMNS) / 2).collect();
+                    network.contains(&name) && network.contains("MB/s")
+                };
+                Box::new(move |text| text.lines().nth(5).is_some_and(&moves))
             },
             steps: vec![line(&["▸", &backup.name]), has(&[&chip(&backup.name)]), {
                 // Both ends are its own: each is the other's peer.
