@@ -19,6 +19,8 @@ struct Counts {
     skipped: u64,
     /// What could not run must be able to: the machine that judges a change skips nothing.
     strict: bool,
+    /// Said once more at the end: of a long run's output often no more than that is at hand.
+    broken: Vec<String>,
 }
 
 impl Counts {
@@ -28,6 +30,17 @@ impl Counts {
             Verdict::Failed(_) => self.failed += 1,
             Verdict::Skipped(_) if self.strict => self.failed += 1,
             Verdict::Skipped(_) => self.skipped += 1,
+        }
+        match &outcome.verdict {
+            Verdict::Failed(why) => {
+                self.broken.push(format!("FAIL  {}: {why}", outcome.name));
+                let lines = outcome.lines.iter().filter(|line| line.starts_with("FAIL"));
+                self.broken.extend(lines.map(|line| format!("    {line}")));
+            }
+            Verdict::Skipped(why) if self.strict => {
+                self.broken.push(format!("FAIL  {} was skipped: {why}", outcome.name));
+            }
+            Verdict::Passed | Verdict::Skipped(_) => {}
         }
     }
 
@@ -75,6 +88,9 @@ pub fn main(_: &[String]) -> Result<()> {
     } else {
         counts.skip("prove and kernel matrix", "need root: sudo -E cargo xtask test");
     }
+    for line in &counts.broken {
+        println!("{line}");
+    }
     println!("took {:.0} s", begin.elapsed().as_secs_f64());
     println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
     if counts.failed > 0 {
@@ -117,6 +133,7 @@ fn unit(counts: &mut Counts) -> Result<()> {
         if let Some((passed, failed, ignored)) = closing(&line) {
             counts.passed += passed;
             counts.failed += failed;
+            counts.broken.extend((failed > 0).then(|| format!("FAIL  cargo test: {line}")));
             counts.skipped += ignored;
         }
         println!("{line}");

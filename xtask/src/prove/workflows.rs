@@ -56,6 +56,18 @@ fn first(chips: &[&str], row: &[&str]) -> Seen {
     })
 }
 
+/// Of one process of that name there are its exec, its refused connection and its exit.
+fn whole_run(text: &str, name: &str) -> bool {
+    let names_of = |event: &str| -> Vec<&str> {
+        text.lines()
+            .filter(|line| line.contains(event))
+            .filter_map(|line| line.split_whitespace().find(|word| word.starts_with(name)))
+            .collect()
+    };
+    let (began, refused) = (names_of("process.exec"), names_of("flow.fail"));
+    names_of("process.exit").iter().any(|ended| began.contains(ended) && refused.contains(ended))
+}
+
 fn questions(load: &Load) -> Vec<Question> {
     let Load { backup, shop, agent, deploy, reader, .. } = load;
     let chip = |name: &str| format!("process {name}");
@@ -112,11 +124,9 @@ fn questions(load: &Load) -> Vec<Question> {
             steps: vec![
                 line(&["all events"]),
                 {
-                    // Not the first of them in the middle of its life, nor before connections are observed.
+                    // A run from its start to its end: whoever began before processes are observed has no parents.
                     let filtered = first(&["/ migrate"], &["migrate("]);
-                    let refused = line(&["flow.fail", "migrate("]);
-                    let ended = line(&["process.exit", "migrate("]);
-                    Box::new(move |text: &str| filtered(text) && refused(text) && ended(text))
+                    Box::new(move |text: &str| filtered(text) && whole_run(text, "migrate("))
                 },
                 has(&["PAUSED"]),
                 {
