@@ -223,6 +223,17 @@ pub fn sockets_open(port: u16) -> Result<usize> {
     Ok(text.lines().filter(open).count())
 }
 
+/// A counter of a table in which a line of names stands above one of numbers.
+pub fn counter(path: &str, kind: &str, wanted: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let mut lines = text.lines().filter(|line| line.starts_with(kind));
+    let names = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
+    let values = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
+    let found =
+        names.zip(values).find(|(name, _)| *name == wanted).with_context(|| format!("no {wanted}"))?;
+    found.1.parse().with_context(|| wanted.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use serde_json::json;
 
+use crate::prove::witness::counter;
+
 use super::{Words, namespace, voice};
 
 /// Told `go`: COUNT resets of each kind, COUNT attempts at a full listener, a flood of 4 x COUNT SYNs, and one transfer
@@ -206,17 +208,6 @@ fn listen_drops() -> Result<u64> {
 /// Resets that this namespace has sent.
 fn resets_sent() -> Result<u64> {
     counter("/proc/net/snmp", "Tcp:", "OutRsts")
-}
-
-/// A counter of a table in which a line of names stands above one of numbers.
-fn counter(path: &str, kind: &str, wanted: &str) -> Result<u64> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    let mut lines = text.lines().filter(|line| line.starts_with(kind));
-    let names = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
-    let values = lines.next().with_context(|| format!("no {kind}"))?.split_whitespace();
-    let found =
-        names.zip(values).find(|(name, _)| *name == wanted).with_context(|| format!("no {wanted}"))?;
-    found.1.parse().with_context(|| wanted.to_owned())
 }
 
 /// A listener that half-open requests have filled: SYNs whose senders are not there.
