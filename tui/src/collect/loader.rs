@@ -383,14 +383,22 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
     if alternative.spares.is_empty() || !is_skipped(alternative.hook) || tell(bpf, 1).is_none() {
         return;
     }
-    // Before 7.0 only an interrupt comes between, which nothing but another would: one spare does what was skipped for it.
-    // Each is verified anew, which takes as long as for the program.
-    let needed = if is_preempted() { alternative.spares.len() } else { 1 };
-    let spares = alternative.spares.iter().take(needed);
-    let mut attached = spares.map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
+    let spares = needed(alternative.spares, is_preempted());
+    let mut attached =
+        spares.iter().map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
     if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);
         unload(bpf, alternative.spares.iter().copied());
+    }
+}
+
+/// Before 7.0 only an interrupt comes between, which nothing but another would: one spare does what was skipped for it.
+/// Each is verified anew, which takes as long as for the program. The last one also forgets what is over, so that it is
+/// always there.
+const fn needed<'a>(spares: &'a [&'static str], preempted: bool) -> &'a [&'static str] {
+    match spares {
+        [.., last] if !preempted => std::slice::from_ref(last),
+        all => all,
     }
 }
 
@@ -572,7 +580,15 @@ fn errno(error: &ProgramError) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::complaint;
+    use super::{complaint, needed};
+
+    #[test]
+    fn the_last_spare_is_always_there() {
+        let spares = ["first", "second", "last"];
+        assert_eq!(needed(&spares, true), spares);
+        assert_eq!(needed(&spares, false), ["last"]);
+        assert!(needed(&[], false).is_empty());
+    }
 
     #[test]
     fn the_complaint_of_a_verifier_is_its_last_line_that_is_no_statistic() {
