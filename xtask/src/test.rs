@@ -27,20 +27,17 @@ impl Counts {
     fn add(&mut self, outcome: &Outcome) {
         match &outcome.verdict {
             Verdict::Passed => self.passed += 1,
-            Verdict::Failed(_) => self.failed += 1,
-            Verdict::Skipped(_) if self.strict => self.failed += 1,
-            Verdict::Skipped(_) => self.skipped += 1,
-        }
-        match &outcome.verdict {
             Verdict::Failed(why) => {
+                self.failed += 1;
                 self.broken.push(format!("FAIL  {}: {why}", outcome.name));
                 let lines = outcome.lines.iter().filter(|line| line.starts_with("FAIL"));
                 self.broken.extend(lines.map(|line| format!("    {line}")));
             }
             Verdict::Skipped(why) if self.strict => {
+                self.failed += 1;
                 self.broken.push(format!("FAIL  {} was skipped: {why}", outcome.name));
             }
-            Verdict::Passed | Verdict::Skipped(_) => {}
+            Verdict::Skipped(_) => self.skipped += 1,
         }
     }
 
@@ -133,7 +130,9 @@ fn unit(counts: &mut Counts) -> Result<()> {
         if let Some((passed, failed, ignored)) = closing(&line) {
             counts.passed += passed;
             counts.failed += failed;
-            counts.broken.extend((failed > 0).then(|| format!("FAIL  cargo test: {line}")));
+            if failed > 0 {
+                counts.broken.push(format!("FAIL  cargo test: {line}"));
+            }
             counts.skipped += ignored;
         }
         println!("{line}");

@@ -259,6 +259,14 @@ impl Observed {
         })
     }
 
+    /// A number of what is kept in maps, by the names of `fluoro.stats`.
+    pub fn aggregate(&self, family: &str, key: &str) -> Result<u64> {
+        self.stats
+            .pointer(&format!("/families/{family}/aggregates/{key}"))
+            .and_then(Value::as_u64)
+            .with_context(|| format!("no {family}.aggregates.{key} in fluoro.stats"))
+    }
+
     /// Lines shown, without the one of the stats.
     pub fn shown(&self) -> u64 {
         self.counts.values().sum()
@@ -276,12 +284,7 @@ impl Observed {
                 books.seen,
                 books.submitted + books.muted + books.filtered + books.lost + books.error,
             );
-            let aggregate = |key: &str| {
-                self.stats
-                    .pointer(&format!("/families/{family}/aggregates/{key}"))
-                    .and_then(Value::as_u64)
-                    .with_context(|| format!("no {family}.aggregates.{key} in fluoro.stats"))
-            };
+            let aggregate = |key| self.aggregate(family, key);
             checks.equal(
                 format!("{family} aggregates: counted + filtered + untracked = seen"),
                 aggregate("seen")?,

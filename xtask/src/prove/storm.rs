@@ -70,6 +70,12 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     balance("seen - filtered", books.seen - books.filtered);
     let shown = lines("flow.open") + lines("flow.close") + lines("flow.listen") + trouble;
     balance("shown + lost + muted", shown + books.lost + books.muted);
+    // Whatever became of its lines the kernel side has counted each end, and each listener; other programs' too.
+    checks.at_least(
+        "aggregates: counted, 2 x connections + listens",
+        (2 * connects + listens).saturating_sub(missed),
+        observed.aggregate("flow", "counted")?,
+    );
     checks.at_most("lines of other names", 0, observed.shown() - shown);
     checks.that(
         "opens and closes shown",

@@ -12,9 +12,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use serde_json::json;
 
-use crate::prove::witness::counter;
-
 use super::{Words, namespace, voice};
+use crate::prove::witness::counter;
 
 /// Told `go`: COUNT resets of each kind, COUNT attempts at a full listener, a flood of 4 x COUNT SYNs, and one transfer
 /// whose segments are dropped for a while. Says what it did, waits for `end`.

@@ -10,6 +10,7 @@ use crate::columns::{Cell, Column, Faces, Info, Kind, Unit, Value};
 use crate::families::identity;
 use crate::families::process::model::Gifted;
 use crate::families::process::model::given::given;
+use crate::filter::Filter;
 
 fn applies(row: &FlowRow) -> bool {
     // Of a connection that nobody knew before it got into trouble no direction is known.
@@ -34,6 +35,12 @@ fn connection_number(row: &FlowRow, value: u64) -> Value<'_> {
 }
 
 const IPPROTO_UDP: u16 = 17;
+
+/// The filter may ask who a connection belongs to: by a key of the owner's, or by a word that any text may have.
+pub fn ask_for_owner(filter: &Filter) -> bool {
+    let mut keys = identity::columns::<FlowRow>().into_iter().flat_map(|column| column.info.keys);
+    filter.has_words() || keys.any(|key| filter.names(key))
+}
 
 pub fn columns() -> &'static [Column<FlowRow>] {
     static COLUMNS: OnceLock<Vec<Column<FlowRow>>> = OnceLock::new();

@@ -280,7 +280,6 @@ impl FlowModel {
 
     /// Releases everything that is held back.
     pub fn finish(&mut self, out: &mut Vec<EventDraft>) {
-        self.held.clear();
         let waits = |(&id, flow): (&FlowId, &Flow)| flow.held.then_some((flow.established, id));
         let mut waiting: Vec<_> = self.flows.iter().filter_map(waits).collect();
         waiting.sort_unstable();
