@@ -121,10 +121,17 @@ pub fn drop_udp_raw(ctx: RawTracePointContext) -> i32 {
 }
 
 // int security_socket_post_create(struct socket *sock, int family, int type, int protocol, int kern)
-#[fentry(function = "security_socket_post_create")]
-pub fn drop_owner_fentry(ctx: FEntryContext) -> i32 {
-    on_create::<Direct>(ctx.arg(0), ctx.arg(4))
+// From 7.0 on the spares tell the same once more, for a task that came between while the first was preempted.
+macro_rules! on_creates {
+    ($($program:ident)+) => {
+        $(#[fentry(function = "security_socket_post_create")]
+        pub fn $program(ctx: FEntryContext) -> i32 {
+            on_create::<Direct>(ctx.arg(0), ctx.arg(4))
+        })+
+    };
 }
+
+on_creates! { drop_owner_fentry drop_owner_fentry_spare1 drop_owner_fentry_spare2 }
 
 #[kprobe(function = "security_socket_post_create")]
 pub fn drop_owner_kprobe(ctx: ProbeContext) -> u32 {

@@ -10,3 +10,4 @@ pub mod object;
 pub mod packets;
 pub mod program;
 pub mod taps;
+mod unpreempted;

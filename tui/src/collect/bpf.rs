@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{fs, io};
 
+use crate::collect::unpreempted::Unpreempted;
+
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
@@ -158,6 +160,7 @@ const BATCH: usize = 1024;
 
 /// Reads a hash map in batches (5.6), key by key where the kernel refuses that.
 pub fn dump(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Result<()> {
+    let _unpreempted = Unpreempted::begin();
     into.keys.clear();
     into.values.clear();
     match dump_in_batches(map, size, into) {

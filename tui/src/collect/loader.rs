@@ -402,11 +402,11 @@ const fn needed<'a>(spares: &'a [&'static str], preempted: bool) -> &'a [&'stati
     }
 }
 
-/// Whether this kernel skips runs on such a hook. No interrupt makes a system call: there only preemption skips, from 7.0
-/// on, and a spare would cost every call of the machine.
+/// Whether this kernel skips runs on such a hook. No interrupt makes a system call or a socket: there only preemption
+/// skips, from 7.0 on, and a spare would cost every call of the machine.
 fn is_skipped(hook: Hook) -> bool {
     match hook {
-        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => is_preempted(),
+        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") | Hook::Fentry(_) => is_preempted(),
         _ => true,
     }
 }

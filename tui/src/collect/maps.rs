@@ -9,6 +9,7 @@ use aya::maps::{Map, MapData, MapError};
 use zerocopy::FromBytes;
 
 use crate::collect::bpf::{self, Dump, EntrySize};
+use crate::collect::unpreempted::Unpreempted;
 
 /// How large a map is made where that depends on the machine; every other one is as the object says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +131,7 @@ impl Maps {
     /// Takes entries out of the map `name`; `keys` stand one behind the other.
     pub fn forget(&mut self, name: &str, keys: &[u8]) -> io::Result<()> {
         let Some(held) = self.by_name.get(name) else { return Ok(()) };
+        let _unpreempted = Unpreempted::begin();
         keys.chunks_exact(held.size.key).try_for_each(|key| bpf::delete(held.fd(), key))
     }
 }

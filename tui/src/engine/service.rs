@@ -516,13 +516,13 @@ impl Console {
         let row_in = |processes: &dyn Table| {
             (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)))
         };
-        let mut processes = picture.table(View::Processes)?;
-        let mut found = row_in(processes);
-        if let (None, Some(newer)) = (found, self.picture.table(View::Processes)) {
-            // An event may be newer than the picture in which the reader paused: who made its process stays true.
-            (processes, found) = (newer, row_in(newer));
-        }
-        let mut charts = found.and_then(|row| processes.id(row)).map_or_else(Vec::new, |id| {
+        // Who has ended is in one picture only, and an event may be of another than the reader looks at: who made its
+        // process stays true.
+        let pictures = [picture, &self.picture].into_iter().chain(self.history.until(u64::MAX));
+        let found = pictures
+            .filter_map(|picture| picture.table(View::Processes))
+            .find_map(|processes| Some((processes, row_in(processes)?)));
+        let mut charts = found.and_then(|(processes, row)| processes.id(row)).map_or_else(Vec::new, |id| {
             let mut charts = self.collector.core.durations(id);
             for moment in self.history.since(picture.seq) {
                 for (_, later) in moment.latencies.iter().filter(|(of, _)| *of == id) {
@@ -553,7 +553,7 @@ impl Console {
         lists.retain(|(_, sheet)| !sheet.is_empty());
         Some(Detail {
             subject: subject.clone(),
-            ancestry: found.map_or_else(Vec::new, |row| {
+            ancestry: found.map_or_else(Vec::new, |(processes, row)| {
                 let told = processes.id(row).and_then(|id| self.collector.core.line(id));
                 told.unwrap_or_else(|| ancestry(processes, row))
             }),

@@ -131,8 +131,12 @@ fn questions(load: &Load) -> Vec<Question> {
                 has(&["PAUSED"]),
                 {
                     let line_of_descent = format!("{} › migrate(", deploy.name);
-                    let (made_by, ended) =
-                        (has(&[&line_of_descent, "PAUSED"]), line(&["process.exit", "migrate("]));
+                    let made_by = move |text: &str| {
+                        // A long line of descent goes on in the next row, wherever that begins.
+                        let words: Vec<&str> = text.split_whitespace().collect();
+                        text.contains("PAUSED") && words.join(" ").contains(&line_of_descent)
+                    };
+                    let ended = line(&["process.exit", "migrate("]);
                     Box::new(move |text: &str| made_by(text) && ended(text))
                 },
             ],

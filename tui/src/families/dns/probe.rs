@@ -70,7 +70,7 @@ pub const PROGRAMS: &[Program] = &[
                 name: "fentry",
                 entry: "dns_owner_fentry",
                 hook: Hook::Fentry("security_socket_post_create"),
-                spares: &[],
+                spares: &["dns_owner_fentry_spare1", "dns_owner_fentry_spare2"],
                 blind: None,
             },
             Alternative {

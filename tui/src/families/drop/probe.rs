@@ -75,7 +75,7 @@ pub const PROGRAMS: &[Program] = &[
                 name: "fentry",
                 entry: "drop_owner_fentry",
                 hook: Hook::Fentry("security_socket_post_create"),
-                spares: &[],
+                spares: &["drop_owner_fentry_spare1", "drop_owner_fentry_spare2"],
                 blind: None,
             },
             Alternative {
