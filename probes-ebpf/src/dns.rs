@@ -8,7 +8,7 @@ use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes},
     macros::{fentry, kprobe, map, raw_tracepoint, socket_filter, tracepoint},
-    maps::{LruHashMap, PerCpuArray},
+    maps::{LruHashMap, PerCpuArray, ProgramArray},
     programs::{FEntryContext, ProbeContext, RawTracePointContext, SkBuffContext, TracePointContext},
 };
 use fluoro_shared::{
@@ -24,7 +24,7 @@ use crate::{
     access::{Access, Direct, Helper, Kptr},
     drop,
     filter::{self, Verdict},
-    ledger,
+    ledger, machine,
     machine::offset,
     ring, task,
 };
@@ -36,6 +36,10 @@ static SENDERS: LruHashMap<DnsEnd, DropOwner> = LruHashMap::with_max_entries(1, 
 /// Packets seen of late.
 #[map]
 static SIGHTS: LruHashMap<DnsSight, DnsPlace> = LruHashMap::with_max_entries(1, 0);
+
+/// This filter, for those in other network namespaces: each is a program that notes its namespace and goes on here.
+#[map]
+static HERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Room to build a record. Packets are seen with softirqs off, so that none comes between.
 #[map]
@@ -124,6 +128,8 @@ fn on_send(skb: Kptr) -> i32 {
     }
     from.port = u16::from_be(Helper::read(transport, 0));
     if is_dns(from.port) || is_dns(u16::from_be(Helper::read(transport, 2))) {
+        let net: Kptr = Helper::read(sk, offset!(sock_net));
+        from.address = apart(&from.address, Helper::read(net, offset!(net_inum)));
         let _ = SENDERS.insert(&from, &drop::owner(sk), 0);
     }
     0
@@ -145,7 +151,8 @@ struct Headers {
 fn on_packet(ctx: &SkBuffContext) {
     let skb = ctx.skb.skb;
     let Some(ends) = ends(skb) else { return };
-    wire::count(skb, &ends);
+    let netns = netns(skb);
+    wire::count(skb, &ends, netns);
     let Some(headers) = dissect(skb, &ends) else { return };
     if headers.to <= headers.from {
         return;
@@ -158,8 +165,9 @@ fn on_packet(ctx: &SkBuffContext) {
     let tcp = source.protocol == u16::from(IPPROTO_TCP);
     let here = headers.to - headers.from;
     let which = if tcp { headers.sequence } else { u32::from(load::<u16>(skb, headers.from).unwrap_or(0)) };
-    let sight = DnsSight { source, destination, which, len: here };
-    if seen_elsewhere(&sight, &DnsPlace { at_ns: now, ifindex, way }) {
+    let [from, to] = [source, destination].map(|end| DnsEnd { address: apart(&end.address, netns), ..end });
+    let sight = DnsSight { source: from, destination: to, which, len: here };
+    if seen_elsewhere(&sight, &DnsPlace { at_ns: now, ifindex, way, netns, pad: 0 }) {
         return;
     }
     ledger::seen();
@@ -183,7 +191,7 @@ fn on_packet(ctx: &SkBuffContext) {
         ledger::error();
         return;
     }
-    let asks = if is_dns(destination.port) { &source } else { &destination };
+    let asks = if is_dns(destination.port) { &sight.source } else { &sight.destination };
     let (mut owner, mut inode) = (Task::NONE, 0);
     if let Some(known) = SENDERS.get_ptr(asks) {
         // SAFETY: the map's own memory.
@@ -210,7 +218,7 @@ fn on_packet(ctx: &SkBuffContext) {
         sequence: headers.sequence,
         payload_len: len,
         whole_len: headers.whole,
-        pad: 0,
+        netns,
     };
     // SAFETY: the map's own memory.
     unsafe { (&raw mut (*packet).record).write(record) };
@@ -232,13 +240,31 @@ fn on_packet(ctx: &SkBuffContext) {
 fn seen_elsewhere(sight: &DnsSight, place: &DnsPlace) -> bool {
     if let Some(first) = SIGHTS.get_ptr(sight) {
         // SAFETY: the map's own memory.
-        let (at_ns, ifindex, way) = unsafe { ((*first).at_ns, (*first).ifindex, (*first).way) };
-        if (ifindex, way) != (place.ifindex, place.way) && place.at_ns.wrapping_sub(at_ns) < SAME_NS {
+        let (at_ns, ifindex, way, netns) =
+            unsafe { ((*first).at_ns, (*first).ifindex, (*first).way, (*first).netns) };
+        let there = (ifindex, way, netns) == (place.ifindex, place.way, place.netns);
+        if !there && place.at_ns.wrapping_sub(at_ns) < SAME_NS {
             return true;
         }
     }
     let _ = SIGHTS.insert(sight, place, 0);
     false
+}
+
+/// The network namespace of the packet socket: noted by the program that came before, or fluoro's own.
+#[inline(always)]
+fn netns(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: a member of the context; the kernel clears it before the first program.
+    let noted = unsafe { (*skb).cb[0] };
+    if noted == 0 { machine::netns() } else { noted }
+}
+
+/// A loopback's address is told from that of another namespace by bytes that are zero in it.
+#[inline(always)]
+fn apart(address: &[u8; 16], netns: u32) -> [u8; 16] {
+    let bits = u128::from_be_bytes(*address);
+    let is_loopback = bits == 1 || bits >> 24 == 0xffff_7f;
+    if is_loopback { (bits | u128::from(netns) << 96).to_be_bytes() } else { *address }
 }
 
 #[inline(always)]

@@ -210,6 +210,8 @@ pub struct Machine {
     pub uring_submit: u32,
     /// Where `pkt_type` of `sk_buff` is, in bits from its beginning; [`ABSENT`]: it has none.
     pub skb_pkt_type: u32,
+    /// Inode of the network namespace that fluoro is in.
+    pub netns: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 84);
+const _: () = assert!(size_of::<Machine>() == 88);

@@ -5,7 +5,7 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_boot_ns, macros::map, maps::HashMap};
 use fluoro_shared::{
     dns::DnsEnd,
-    wire::{WireCount, WireKey, WireWay},
+    wire::{LocalKey, WireCount, WireKey, WireWay},
 };
 
 use super::Ends;
@@ -15,9 +15,9 @@ use crate::ledger;
 #[map]
 static WIRES: HashMap<WireKey, WireCount> = HashMap::with_max_entries(1, 0);
 
-/// Addresses of the namespace. The unspecified one is among them once all are.
+/// Addresses of each namespace. The unspecified one is among them once all are.
 #[map]
-static LOCALS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(4096, 0);
+static LOCALS: HashMap<LocalKey, u8> = HashMap::with_max_entries(4096, 0);
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -25,9 +25,9 @@ const BPF_NOEXIST: u64 = 1;
 const QUIET_NS: u64 = 2_000_000_000;
 
 #[inline(always)]
-fn is_local(address: &[u8; 16]) -> bool {
+fn is_local(address: &[u8; 16], netns: u32) -> bool {
     // SAFETY: presence alone is asked.
-    unsafe { LOCALS.get(address) }.is_some()
+    unsafe { LOCALS.get(&LocalKey { address: *address, netns }) }.is_some()
 }
 
 /// To all or to many: 224.0.0.0/3, which has the limited broadcast in it, and ff00::/8. Or on no wire: 127.0.0.0/8.
@@ -39,13 +39,13 @@ const fn is_no_peer(address: &[u8; 16]) -> bool {
 
 /// Counts a packet, if it passes through and is not seen elsewhere.
 #[inline(always)]
-pub fn count(skb: *mut __sk_buff, ends: &Ends) {
+pub fn count(skb: *mut __sk_buff, ends: &Ends, netns: u32) {
     let Ends { source, destination, len, headers, .. } = *ends;
-    if !is_local(&[0; 16])
+    if !is_local(&[0; 16], netns)
         || is_no_peer(&source.address)
         || is_no_peer(&destination.address)
-        || is_local(&source.address)
-        || is_local(&destination.address)
+        || is_local(&source.address, netns)
+        || is_local(&destination.address, netns)
     {
         return;
     }
@@ -61,7 +61,7 @@ pub fn count(skb: *mut __sk_buff, ends: &Ends) {
     let (ifindex, way, segments) = unsafe { ((*skb).ifindex, (*skb).pkt_type, (*skb).gso_segs) };
     let mut count = WIRES.get_ptr_mut(&key);
     if count.is_none() {
-        let none = WireWay { packets: 0, bytes: 0, last_ns: 0, ifindex: 0, way: 0 };
+        let none = WireWay { packets: 0, bytes: 0, last_ns: 0, ifindex: 0, way: 0, netns: 0, pad: 0 };
         let new = WireCount { up: none, down: none, first_ns: now, began_high: u64::from(!up) };
         // Another CPU may be first.
         let _ = WIRES.insert(&key, &new, BPF_NOEXIST);
@@ -75,12 +75,12 @@ pub fn count(skb: *mut __sk_buff, ends: &Ends) {
     // SAFETY: the map's own memory.
     unsafe {
         let one = if up { &raw mut (*count).up } else { &raw mut (*count).down };
-        let (last, there) = ((*one).last_ns, ((*one).ifindex, (*one).way));
-        if there != (ifindex, way) {
+        let (last, there) = ((*one).last_ns, ((*one).ifindex, (*one).way, (*one).netns));
+        if there != (ifindex, way, netns) {
             if last != 0 && now.wrapping_sub(last) < QUIET_NS {
                 return;
             }
-            ((*one).ifindex, (*one).way) = (ifindex, way);
+            ((*one).ifindex, (*one).way, (*one).netns) = (ifindex, way, netns);
         }
         (*one).last_ns = now;
         let packets = if segments > 1 { segments } else { 1 };

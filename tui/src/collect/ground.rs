@@ -34,6 +34,8 @@ pub struct Choices {
     pub hooks: HashMap<String, String>,
     /// `--map-budget`, bytes; by default it follows the possible CPUs.
     pub map_budget: Option<u64>,
+    /// `--all-netns`: packet sockets in other network namespaces, too.
+    pub all_netns: bool,
 }
 
 const MIB: u64 = 1 << 20;
@@ -115,6 +117,7 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         possible_cpus,
         forced: choices.hooks.clone(),
         map_budget,
+        all_netns: choices.all_netns,
         tracefs,
         refusals,
         drop_reasons,

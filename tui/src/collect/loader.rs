@@ -2,10 +2,10 @@
 //! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::{Array, Map, PerCpuArray};
 use aya::programs::{
     BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
 };
@@ -14,6 +14,7 @@ use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
+use crate::collect::elsewhere;
 use crate::collect::ground::read_btf;
 use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
@@ -37,6 +38,8 @@ pub struct Ground {
     pub forced: HashMap<String, String>,
     /// Bytes that all maps of fluoro together may take.
     pub map_budget: u64,
+    /// Packet sockets in other network namespaces, too.
+    pub all_netns: bool,
     /// Tracepoints by perf event can be reached (tracefs is mounted for this process).
     pub tracefs: bool,
     /// What a refusal by this kernel most likely comes from, by kind of hook.
@@ -96,6 +99,8 @@ pub struct Attached {
     bpf: Ebpf,
     /// Sockets whose filters are among the programs: closed, they are detached.
     _sockets: Vec<OwnedFd>,
+    /// The same of other network namespaces.
+    _elsewhere: Option<elsewhere::Guard>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +132,26 @@ impl Attached {
         taps.set_filter(filter).map_err(maps)?;
         let mut sockets = Vec::new();
         let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
-        let standings = family.programs().iter().map(&mut settle).collect();
-        Ok((Self { family, standings, bpf, _sockets: sockets }, taps))
+        let standings: Vec<Standing> = family.programs().iter().map(&mut settle).collect();
+        let filter = standings
+            .iter()
+            .filter_map(|standing| standing.alternative)
+            .find(|alternative| ground.all_netns && alternative.hook == Hook::PacketSocket);
+        let elsewhere = filter.and_then(|filter| match look_elsewhere(&mut bpf, filter.entry, ground) {
+            Ok((elsewhere, guard)) => {
+                elsewhere.refresh();
+                taps.elsewhere = Some(elsewhere);
+                Some(guard)
+            }
+            Err(reason) => {
+                crate::log::line(&format!(
+                    "{}: other network namespaces are not seen: {reason}",
+                    family.stem()
+                ));
+                None
+            }
+        });
+        Ok((Self { family, standings, bpf, _sockets: sockets, _elsewhere: elsewhere }, taps))
     }
 
     /// Every essential program is attached.
@@ -188,6 +211,27 @@ impl Attached {
             .map(|(_, info)| info?.recursion_misses)
             .sum()
     }
+}
+
+/// What opens packet sockets in other network namespaces, all with this filter.
+fn look_elsewhere(
+    bpf: &mut Ebpf,
+    entry: &str,
+    ground: &Ground,
+) -> Result<(elsewhere::Elsewhere, elsewhere::Guard), String> {
+    let Some(Map::ProgramArray(here)) = bpf.take_map("HERE") else {
+        return Err("no map HERE of programs".to_owned());
+    };
+    let program: &SocketFilter = bpf
+        .program(entry)
+        .ok_or("not in the object")?
+        .try_into()
+        .map_err(|error: ProgramError| error.to_string())?;
+    let program = program.fd().map_err(|error| error.to_string())?;
+    let number = program.as_fd().as_raw_fd();
+    bpf::update(here.fd().as_fd(), &0_u32.to_ne_bytes(), &number.to_ne_bytes())
+        .map_err(|error| error.to_string())?;
+    Ok(elsewhere::Elsewhere::new(here, ground.machine.netns))
 }
 
 /// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the

@@ -75,7 +75,7 @@ impl Source for Taps {
     fn frame(&mut self) -> io::Result<Option<Frame>> {
         Ok(match self.family {
             Family::Process => None,
-            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps)?)),
+            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps, self.elsewhere.as_ref())?)),
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),

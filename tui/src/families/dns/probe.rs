@@ -2,15 +2,19 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 
 use fluoro_shared::dns::{DnsEnd, DnsPlace, DnsSight};
 use fluoro_shared::drop::DropOwner;
-use fluoro_shared::wire::{WireCount, WireKey};
+use fluoro_shared::wire::{LocalKey, WireCount, WireKey};
+use zerocopy::IntoBytes as _;
 
 use super::model::Frame;
+use crate::collect::elsewhere::Elsewhere;
 use crate::collect::maps::{Budget, ELEMENT, MapSize, Maps};
 use crate::collect::program::{Alternative, Hook, Program};
 use crate::kernel::addresses;
+use crate::kernel::proc::Proc;
 
 pub fn maps(budget: &Budget) -> Vec<MapSize> {
     let map = |name, key: usize, value: usize, most| {
@@ -23,38 +27,53 @@ pub fn maps(budget: &Budget) -> Vec<MapSize> {
         map("SENDERS", size_of::<DnsEnd>(), size_of::<DropOwner>(), 8192),
         map("SIGHTS", size_of::<DnsSight>(), size_of::<DnsPlace>(), 8192),
         counted(WIRES, size_of::<WireKey>(), size_of::<WireCount>(), 16_384),
-        counted(LOCALS, 16, 1, 4096),
+        counted(LOCALS, size_of::<LocalKey>(), 1, ADDRESSES_MAX as u32),
     ]
 }
 
 pub const WIRES: &str = "WIRES";
 const LOCALS: &str = "LOCALS";
 
-/// Addresses of which the kernel side is told at most: one place is for the mark that it was told all.
-const ADDRESSES_MAX: usize = 4095;
+/// Addresses of which the kernel side is told at most, with the mark of each namespace that it was told all.
+const ADDRESSES_MAX: usize = 4096;
 
-/// What has passed through. The kernel side is told the addresses of the namespace before: until then it counts nothing,
-/// and where they are too many it never does.
-pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
-    let octets = |address| match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    };
-    let told: HashSet<[u8; 16]> =
+/// What has passed through. The kernel side is told the addresses of the namespaces before: until then it counts nothing
+/// of them, and where they are too many it never does.
+pub fn frame(maps: &mut Maps, elsewhere: Option<&Elsewhere>) -> std::io::Result<Frame> {
+    let told: HashSet<LocalKey> =
         maps.read(LOCALS, |_: u8, b: u8| b)?.into_iter().map(|(address, _)| address).collect();
-    let here: HashSet<[u8; 16]> = addresses::of_this_namespace()?.into_iter().map(octets).collect();
-    if here.len() <= ADDRESSES_MAX {
-        for gone in told.iter().filter(|address| !here.contains(*address) && **address != ALL_TOLD) {
-            maps.forget(LOCALS, gone)?;
-        }
-        for new in here.iter().filter(|address| !told.contains(*address)) {
-            maps.write(LOCALS, new, &[1])?;
-        }
-        if !told.contains(&ALL_TOLD) {
-            maps.write(LOCALS, &ALL_TOLD, &[1])?;
+    let own = Proc::new(Path::new("/")).netns(std::process::id()).unwrap_or(0);
+    let mut namespaces = vec![(own, addresses::of_this_namespace()?)];
+    namespaces.extend(elsewhere.map(Elsewhere::refresh).unwrap_or_default());
+    let mut here: HashSet<LocalKey> = HashSet::new();
+    for (netns, addresses) in namespaces {
+        let all: HashSet<LocalKey> = addresses
+            .into_iter()
+            .map(octets)
+            .chain([ALL_TOLD])
+            .map(|address| LocalKey { address, netns })
+            .collect();
+        if here.len() + all.len() <= ADDRESSES_MAX {
+            here.extend(all);
         }
     }
+    for gone in told.difference(&here) {
+        maps.forget(LOCALS, gone.as_bytes())?;
+    }
+    // The marks last.
+    let mut new: Vec<&LocalKey> = here.difference(&told).collect();
+    new.sort_by_key(|key| key.address == ALL_TOLD);
+    for key in new {
+        maps.write(LOCALS, key.as_bytes(), &[1])?;
+    }
     Ok(Frame { wires: maps.read(WIRES, |_: WireCount, b| b)? })
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
 }
 
 /// No interface has this address.
