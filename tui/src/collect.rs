@@ -2,6 +2,7 @@
 
 pub mod attach_types;
 pub mod bpf;
+pub mod elsewhere;
 pub mod ground;
 pub mod loader;
 pub mod machine;
@@ -9,4 +10,5 @@ pub mod maps;
 pub mod object;
 pub mod packets;
 pub mod program;
+pub mod socket_group;
 pub mod taps;

@@ -6,6 +6,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
 
+use crate::collect::elsewhere::Elsewhere;
 use crate::collect::machine;
 use crate::collect::maps::{MapSize, Maps};
 use crate::families::Family;
@@ -49,6 +50,8 @@ pub struct Taps {
     members: HashMap<MapData, Plain<Member>, u8>,
     /// What is counted.
     pub maps: Maps,
+    /// Sockets in other network namespaces.
+    pub elsewhere: Option<Elsewhere>,
     /// Members of the filter in force.
     told: Vec<Member>,
     /// Bytes of all the family's maps.
@@ -76,6 +79,7 @@ impl Taps {
             members: HashMap::try_from(take("MEMBERS")?)?,
             told: Vec::new(),
             maps,
+            elsewhere: None,
             map_bytes: sizes.iter().map(|size| u64::from(size.entries) * size.entry_bytes).sum(),
         })
     }

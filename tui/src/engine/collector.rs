@@ -268,6 +268,11 @@ impl Collector {
         }
     }
 
+    /// Looks into what has come since: where frames are not read.
+    pub fn refresh(&mut self) {
+        self.sources.refresh();
+    }
+
     /// The same for one family.
     pub fn count_only(&mut self, family: Family) {
         self.core.count(&mut self.sources, Some(family));

@@ -41,3 +41,44 @@ pub fn loopback_up() -> Result<()> {
     .context("ioctl SIOCSIFFLAGS lo up")?;
     Ok(())
 }
+
+/// `struct in6_rtmsg` (include/uapi/linux/ipv6_route.h).
+#[repr(C)]
+struct Route {
+    destination: [u8; 16],
+    source: [u8; 16],
+    gateway: [u8; 16],
+    kind: u32,
+    destination_len: u16,
+    source_len: u16,
+    metric: u32,
+    info: libc::c_ulong,
+    flags: u32,
+    interface: u32,
+}
+
+/// Has what is sent to groups of IPv6 leave by this interface: of its own accord a loopback has no such route.
+pub fn route_groups(interface: u32) -> Result<()> {
+    let socket =
+        socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).context("socket")?;
+    let mut group = [0; 16];
+    group[0] = 0xff;
+    let route = Route {
+        destination: group,
+        source: [0; 16],
+        gateway: [0; 16],
+        kind: u32::from(libc::RTN_MULTICAST),
+        destination_len: 8,
+        source_len: 0,
+        metric: 256,
+        info: 0,
+        flags: u32::from(libc::RTF_UP),
+        interface,
+    };
+    // SAFETY: SIOCADDRT on a socket of IPv6 reads an in6_rtmsg.
+    nix::errno::Errno::result(unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT as _, &raw const route)
+    })
+    .context("ioctl SIOCADDRT ff00::/8")?;
+    Ok(())
+}
