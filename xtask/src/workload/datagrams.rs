@@ -280,18 +280,15 @@ fn multicast(account: &mut Account, count: usize) -> Result<()> {
     to_many(account, "multicast", &sender, &receiver, (group, receiver.local_addr()?.port()).into(), count)
 }
 
-/// To a group of IPv6. The loopback delivers nothing to those who have joined it there.
 fn multicast_v6(account: &mut Account, count: usize) -> Result<()> {
     const LOOPBACK: u32 = 1;
-    namespace::route_groups(LOOPBACK)?;
-    let to = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x77), 4077, 0, LOOPBACK);
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x77);
+    namespace::route_here(group, LOOPBACK)?;
+    let receiver = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).context("bind")?;
+    receiver.join_multicast_v6(&group, LOOPBACK).context("join a group of IPv6")?;
     let sender = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).context("bind")?;
-    let near = sender.local_addr()?;
-    for _ in 0..count {
-        sender.send_to(&[6; 70], to).with_context(|| format!("send to {to}"))?;
-        account.sent("multicast v6", near, SocketAddr::new((*to.ip()).into(), to.port()), 1, 70);
-    }
-    Ok(())
+    let to = SocketAddrV6::new(group, receiver.local_addr()?.port(), 0, LOOPBACK);
+    to_many(account, "multicast v6", &sender, &receiver, to.into(), count)
 }
 
 /// To the loopback's own broadcast address.
