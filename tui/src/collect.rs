@@ -3,6 +3,7 @@
 pub mod attach_types;
 pub mod bpf;
 pub mod ground;
+pub mod iterator;
 pub mod loader;
 pub mod machine;
 pub mod maps;

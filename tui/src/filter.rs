@@ -120,6 +120,17 @@ enum Expr {
     Key(usize, Test, String),
 }
 
+impl Expr {
+    fn has_word(&self) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::has_word),
+            Self::Not(part) => part.has_word(),
+            Self::Bare(..) => true,
+            Self::Key(..) => false,
+        }
+    }
+}
+
 impl Filter {
     pub fn parse(text: &str, known: &Keys) -> Result<Self, FilterError> {
         parse::parse(text, known)
@@ -134,6 +145,11 @@ impl Filter {
     /// A term of it has this key.
     pub fn names(&self, key: &str) -> bool {
         self.keys.contains(&key)
+    }
+
+    /// A term of it has no key: it is looked for in every text.
+    pub fn has_word(&self) -> bool {
+        self.tree.has_word()
     }
 
     /// What the kernel side may leave out without changing what is shown.

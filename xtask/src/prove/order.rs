@@ -1,0 +1,142 @@
+//! Who uses the CPU comes first in `top processes`, whatever the others are and in sight or not; what is said of it is what
+//! the kernel counts; and fluoro reads no more of /proc for it when there are more processes.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Place;
+use super::checks::Checks;
+use super::doctor::Doctor;
+use super::top::{Top, rows};
+use crate::workload::actor::Actor;
+
+const THREADS: u64 = 2;
+
+/// Intervals that are looked at with and without the crowd.
+const INTERVALS: usize = 3;
+
+pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
+    let each = "400";
+    let crowd = u64::from(place.scaled(400, 200));
+    let mut burner = Actor::start(&place.xtask, &["burn", &THREADS.to_string(), each])?;
+    burner.hear(place.patience(10))?;
+    let pid = burner.pid();
+    // Its like: this very program, its workloads, nobody else's.
+    let filter =
+        format!("path:\"{}\"", place.xtask.canonicalize().context("the path of this program")?.display());
+    let shown = ["-f", &filter, "--sort", "cpu", "--rows", "1", "-d", "500ms"];
+    let top = Top::start(place, "processes", &shown)?;
+    let idle = reads(&top, INTERVALS)?;
+
+    let mut sleepers = Actor::start(&place.xtask, &["sleepers", &crowd.to_string()])?;
+    sleepers.hear(place.patience(20))?;
+    // The first two intervals have their forks in them.
+    reads(&top, 2)?;
+    let crowded = reads(&top, INTERVALS)?;
+    match Doctor::known(place)?.unsupported("process_usage") {
+        Some(why) => checks.note(format!("read from /proc, of each process: {why}")),
+        None => checks.at_most(
+            format!("reads in an interval with {crowd} processes more (without: {idle})"),
+            idle + crowd / 4,
+            crowded,
+        ),
+    }
+
+    burner.tell("go")?;
+    let mut objects = Vec::new();
+    let burnt = loop {
+        objects.push(top.next()?);
+        if let Ok(account) = burner.hear(std::time::Duration::from_millis(1)) {
+            break account.get("cpu_ns").and_then(Value::as_u64).context("no cpu_ns")?;
+        }
+    };
+    // What is over is in the interval that runs, and the one after.
+    for _ in 0..INTERVALS {
+        objects.push(top.next()?);
+    }
+    compare(checks, pid, burnt, &objects);
+    let account = fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/PID/stat")?;
+    let mut fields = account.rsplit(')').next().context("no name")?.split_ascii_whitespace();
+    // utime and stime are the 14th and the 15th of all, rss the 24th.
+    let mut field =
+        |skip: usize| fields.nth(skip).and_then(|field| field.parse::<u64>().ok()).context("stat is short");
+    let ticks = field(11)? + field(0)?;
+    let pages = field(8)?;
+    checks.that(
+        "the same, ms, by /proc/PID/stat since it began",
+        format!("{} less 20, and at most 200 more", burnt / 1_000_000),
+        ticks * 10,
+        (burnt / 1_000_000..=burnt / 1_000_000 + 220).contains(&(ticks * 10 + 20)),
+    );
+    drop(top);
+    let alone =
+        Top::start(place, "processes", &["-f", &format!("pid:{pid}"), "--count", "2", "-d", "500ms"])?
+            .rest()?;
+    let last =
+        alone.iter().rev().find_map(|object| rows(object).first().copied()).context("it is not shown")?;
+    let told = |path: &str| number(last, path).unwrap_or(0.0);
+    checks.equal("threads when two have ended", 1.0, told("process.threads"));
+    let (bytes, resident) = (pages as f64 * 4096.0, told("process.resident_bytes"));
+    checks.that(
+        "resident bytes, beside /proc/PID/stat",
+        format!("{bytes} within a tenth"),
+        resident,
+        (resident - bytes).abs() <= bytes / 10.0,
+    );
+    checks.at_least("open descriptors", 3.0, told("process.fds"));
+    sleepers.end(place.patience(10))?;
+    burner.end(place.patience(10))
+}
+
+/// The row that is first while it runs is its own, and what all intervals say comes to what it used.
+fn compare(checks: &mut Checks, pid: u32, burnt: u64, objects: &[Value]) {
+    let (mut ran, mut by_share, mut threads) = (0.0, 0.0, 0.0_f64);
+    for object in objects {
+        let seconds = number(object, "interval_ns").unwrap_or(0.0) / 1e9;
+        for row in rows(object) {
+            if number(row, "process.pid") == Some(f64::from(pid)) {
+                ran += number(row, "process.on_cpu_ns").unwrap_or(0.0) / 1e6;
+                by_share += number(row, "process.cpu_share").unwrap_or(0.0) * seconds * 1e3;
+                threads = threads.max(number(row, "process.threads").unwrap_or(0.0));
+            }
+        }
+    }
+    let burnt = burnt as f64 / 1e6;
+    let near = |told: f64, tolerance: f64| (told - burnt).abs() <= burnt * tolerance;
+    checks.that(
+        "time on a CPU of two threads, in the first row of all intervals, ms",
+        format!("{burnt:.1} within 3%"),
+        format!("{ran:.1}"),
+        near(ran, 0.03),
+    );
+    checks.that(
+        "the same by shares of a CPU, ms",
+        "within 10%",
+        format!("{by_share:.1}"),
+        near(by_share, 0.1),
+    );
+    checks.at_least("threads while it runs", THREADS as f64, threads);
+}
+
+fn number(value: &Value, path: &str) -> Option<f64> {
+    path.split('.').try_fold(value, |value, key| value.get(key))?.as_f64()
+}
+
+/// Calls of `read` that fluoro makes from one object to the next, by the kernel's account: the least of so many.
+fn reads(top: &Top, intervals: usize) -> Result<u64> {
+    let count = || -> Result<u64> {
+        let account = fs::read_to_string(format!("/proc/{}/io", top.pid())).context("read /proc/PID/io")?;
+        let calls = account.lines().find_map(|line| line.strip_prefix("syscr: ")?.parse().ok());
+        calls.context("no syscr in /proc/PID/io")
+    };
+    top.next()?;
+    let mut least = u64::MAX;
+    for _ in 0..intervals {
+        let before = count()?;
+        top.next()?;
+        least = least.min(count()? - before);
+    }
+    Ok(least)
+}
