@@ -7,7 +7,7 @@ use fluoro_shared::{
 };
 
 use crate::{
-    access::{Access, Direct, Kptr},
+    access::{Access, Direct, Helper, Kptr},
     machine::{self, offset},
 };
 
@@ -79,7 +79,10 @@ fn resident(task: Kptr) -> u64 {
     let mm: Kptr = Direct::read(task, offset!(task_mm));
     let mut sum = 0;
     for place in RESIDENT {
-        let pages: i64 = Direct::read(mm, first.wrapping_add(stride.wrapping_mul(place)));
+        let at = first.wrapping_add(stride.wrapping_mul(place));
+        // Before 6.2 they are an `atomic_long_t` each, which verifiers of that time do not follow into an array.
+        let pages: i64 =
+            if stride == size_of::<i64>() as u32 { Helper::read(mm, at) } else { Direct::read(mm, at) };
         if pages > 0 {
             sum += pages as u64;
         }

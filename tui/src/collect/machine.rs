@@ -58,7 +58,8 @@ pub fn machine(
         btf.and_then(|b| b.member_offset("sk_buff", member))
             .map_or(ABSENT, |at| at.byte_offset * 8 + at.bit_offset)
     };
-    let (rss_first, rss_stride) = btf.and_then(page_counters).unwrap_or((ABSENT, ABSENT));
+    let (rss_first, rss_stride) =
+        btf.and_then(|btf| page_counters(btf, read_kernel)).unwrap_or((ABSENT, ABSENT));
     Machine {
         cgroup_subsys: subsys.unwrap_or(ABSENT),
         ring_mask: rings(possible_cpus) as u32 - 1,
@@ -89,10 +90,11 @@ pub fn machine(
     }
 }
 
-/// Where `mm_struct` counts its pages, and how far apart: four numbers, from 6.2 on four counters that are kept by CPU.
-fn page_counters(btf: &Btf) -> Option<(u32, u32)> {
+/// Where `mm_struct` counts its pages, and how far apart: four numbers, which only the helper that reads kernel memory
+/// reaches, from 6.2 on four counters that are kept by CPU.
+fn page_counters(btf: &Btf, read_kernel: bool) -> Option<(u32, u32)> {
     if let Some(numbers) = btf.member_offset("mm_struct", "rss_stat.count") {
-        return Some((numbers.byte_offset, size_of::<u64>() as u32));
+        return read_kernel.then_some((numbers.byte_offset, size_of::<u64>() as u32));
     }
     let counters = btf.member_offset("mm_struct", "rss_stat")?;
     let count = btf.member_offset("percpu_counter", "count")?;
@@ -124,7 +126,7 @@ fn uring_submit(btf: &Btf) -> u32 {
 /// Why a hook is of no use on this machine although it could be attached.
 pub fn unfit(hook: Hook, machine: &Machine) -> Option<&'static str> {
     if hook == Hook::Iterator("task") && machine.rss_first == ABSENT {
-        return Some("this kernel counts the memory of processes in a way that fluoro does not know");
+        return Some("it cannot read how much memory this kernel counts for a process");
     }
     let (Hook::BtfTracepoint(name) | Hook::RawTracepoint(name)) = hook else { return None };
     let useless = match name {

@@ -15,7 +15,7 @@ use crate::workload::actor::Actor;
 const THREADS: u64 = 2;
 
 /// Intervals that are looked at with and without the crowd.
-const INTERVALS: usize = 3;
+const INTERVALS: usize = 2;
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let each = "400";
@@ -32,10 +32,11 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 
     let mut sleepers = Actor::start(&place.xtask, &["sleepers", &crowd.to_string()])?;
     sleepers.hear(place.patience(20))?;
-    // The first two intervals have their forks in them.
-    reads(&top, 2)?;
+    // The first intervals have their forks in them.
+    reads(&top, 1)?;
     let crowded = reads(&top, INTERVALS)?;
-    match Doctor::known(place)?.unsupported("process_usage") {
+    let refused = Doctor::known(place)?.unsupported("process_usage");
+    match &refused {
         Some(why) => checks.note(format!("read from /proc, of each process: {why}")),
         None => checks.at_most(
             format!("reads in an interval with {crowd} processes more (without: {idle})"),
@@ -56,43 +57,43 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     for _ in 0..INTERVALS {
         objects.push(top.next()?);
     }
-    compare(checks, pid, burnt, &objects);
+    drop(top);
+    let last = compare(checks, pid, burnt, &objects, refused.is_none()).context("it is never shown")?;
     let account = fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/PID/stat")?;
     let mut fields = account.rsplit(')').next().context("no name")?.split_ascii_whitespace();
     // utime and stime are the 14th and the 15th of all, rss the 24th.
     let mut field =
         |skip: usize| fields.nth(skip).and_then(|field| field.parse::<u64>().ok()).context("stat is short");
-    let ticks = field(11)? + field(0)?;
-    let pages = field(8)?;
+    let used_ms = (field(11)? + field(0)?) * 10;
+    let bytes = field(8)? as f64 * 4096.0;
+    let least = (burnt / 1_000_000).saturating_sub(20);
     checks.that(
         "the same, ms, by /proc/PID/stat since it began",
-        format!("{} less 20, and at most 200 more", burnt / 1_000_000),
-        ticks * 10,
-        (burnt / 1_000_000..=burnt / 1_000_000 + 220).contains(&(ticks * 10 + 20)),
+        format!("{least} to {}", least + 220),
+        used_ms,
+        (least..=least + 220).contains(&used_ms),
     );
-    drop(top);
-    let alone =
-        Top::start(place, "processes", &["-f", &format!("pid:{pid}"), "--count", "2", "-d", "500ms"])?
-            .rest()?;
-    let last =
-        alone.iter().rev().find_map(|object| rows(object).first().copied()).context("it is not shown")?;
-    let told = |path: &str| number(last, path).unwrap_or(0.0);
-    checks.equal("threads when two have ended", 1.0, told("process.threads"));
-    let (bytes, resident) = (pages as f64 * 4096.0, told("process.resident_bytes"));
+    let resident = number(last, "process.resident_bytes").unwrap_or(0.0);
     checks.that(
         "resident bytes, beside /proc/PID/stat",
         format!("{bytes} within a tenth"),
         resident,
         (resident - bytes).abs() <= bytes / 10.0,
     );
-    checks.at_least("open descriptors", 3.0, told("process.fds"));
+    checks.at_least("open descriptors", 3.0, number(last, "process.fds").unwrap_or(0.0));
     sleepers.end(place.patience(10))?;
     burner.end(place.patience(10))
 }
 
-/// The row that is first while it runs is its own, and what all intervals say comes to what it used.
-fn compare(checks: &mut Checks, pid: u32, burnt: u64, objects: &[Value]) {
-    let (mut ran, mut by_share, mut threads) = (0.0, 0.0, 0.0_f64);
+/// The row that is first while it runs is its own, and what all intervals say comes to what it used; the last such row.
+fn compare<'a>(
+    checks: &mut Checks,
+    pid: u32,
+    burnt: u64,
+    objects: &'a [Value],
+    exact: bool,
+) -> Option<&'a Value> {
+    let (mut ran, mut by_share, mut threads, mut last) = (0.0, 0.0, 0.0_f64, None);
     for object in objects {
         let seconds = number(object, "interval_ns").unwrap_or(0.0) / 1e9;
         for row in rows(object) {
@@ -100,24 +101,28 @@ fn compare(checks: &mut Checks, pid: u32, burnt: u64, objects: &[Value]) {
                 ran += number(row, "process.on_cpu_ns").unwrap_or(0.0) / 1e6;
                 by_share += number(row, "process.cpu_share").unwrap_or(0.0) * seconds * 1e3;
                 threads = threads.max(number(row, "process.threads").unwrap_or(0.0));
+                last = Some(row);
             }
         }
     }
     let burnt = burnt as f64 / 1e6;
     let near = |told: f64, tolerance: f64| (told - burnt).abs() <= burnt * tolerance;
-    checks.that(
-        "time on a CPU of two threads, in the first row of all intervals, ms",
-        format!("{burnt:.1} within 3%"),
-        format!("{ran:.1}"),
-        near(ran, 0.03),
-    );
+    if exact {
+        checks.that(
+            "time on a CPU of two threads, in the first row of all intervals, ms",
+            format!("{burnt:.1} within 3%"),
+            format!("{ran:.1}"),
+            near(ran, 0.03),
+        );
+        checks.at_least("threads while it runs", THREADS as f64, threads);
+    }
     checks.that(
         "the same by shares of a CPU, ms",
-        "within 10%",
+        "within a fifth",
         format!("{by_share:.1}"),
-        near(by_share, 0.1),
+        near(by_share, 0.2),
     );
-    checks.at_least("threads while it runs", THREADS as f64, threads);
+    last
 }
 
 fn number(value: &Value, path: &str) -> Option<f64> {
