@@ -120,17 +120,6 @@ enum Expr {
     Key(usize, Test, String),
 }
 
-impl Expr {
-    fn has_word(&self) -> bool {
-        match self {
-            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::has_word),
-            Self::Not(part) => part.has_word(),
-            Self::Bare(..) => true,
-            Self::Key(..) => false,
-        }
-    }
-}
-
 impl Filter {
     pub fn parse(text: &str, known: &Keys) -> Result<Self, FilterError> {
         parse::parse(text, known)
@@ -147,9 +136,9 @@ impl Filter {
         self.keys.contains(&key)
     }
 
-    /// A term of it has no key: it is looked for in every text.
-    pub fn has_word(&self) -> bool {
-        self.tree.has_word()
+    /// A term of it is a bare word, which any column of text may have.
+    pub fn has_words(&self) -> bool {
+        self.tree.has_words()
     }
 
     /// What the kernel side may leave out without changing what is shown.
@@ -201,6 +190,15 @@ struct Seen<'a> {
 }
 
 impl Expr {
+    fn has_words(&self) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::has_words),
+            Self::Not(inner) => inner.has_words(),
+            Self::Bare(..) => true,
+            Self::Key(..) => false,
+        }
+    }
+
     fn matches(&self, seen: &Seen<'_>) -> bool {
         match self {
             Self::And(all) => all.iter().all(|expr| expr.matches(seen)),

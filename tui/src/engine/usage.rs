@@ -48,7 +48,7 @@ pub fn of_all(filter: Option<&Filter>, summed: bool, order: Option<&str>) -> Opt
     };
     let wanted = COLUMNS.iter().filter(|(column, key, _)| is_wanted(column, key)).map(|(.., depth)| *depth);
     // A bare word may be in the text of any column.
-    let word = filter.is_some_and(Filter::has_word).then_some(Depth::Whole);
+    let word = filter.is_some_and(Filter::has_words).then_some(Depth::Whole);
     wanted.chain(word).chain(summed.then_some(Depth::Brief)).max()
 }
 
