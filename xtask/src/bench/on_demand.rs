@@ -16,7 +16,7 @@ use crate::prove::{Place, fluoro_command};
 
 const ROUNDS: usize = 5;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Longer than a family that no view needs stays attached.
 const LINGER: Duration = Duration::from_secs(12);
