@@ -34,6 +34,8 @@ pub static MACHINE: Machine = Machine {
     netns: 0,
     wire_all: 0,
     all_netns: 0,
+    rss_first: ABSENT,
+    rss_stride: ABSENT,
 };
 
 /// One offset by its name.
@@ -83,5 +85,7 @@ getters!(
     skb_pkt_type,
     netns,
     wire_all,
-    all_netns
+    all_netns,
+    rss_first,
+    rss_stride
 );

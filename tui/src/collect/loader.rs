@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use aya::maps::{Array, Map, PerCpuArray};
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, SocketFilter,
+    TracePoint,
 };
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -16,6 +17,7 @@ use fluoro_shared::offsets::{Machine, Offsets};
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::elsewhere;
 use crate::collect::ground::read_btf;
+use crate::collect::iterator;
 use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
@@ -134,6 +136,7 @@ impl Attached {
         let mut sockets = Vec::new();
         let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
         let standings: Vec<Standing> = family.programs().iter().map(&mut settle).collect();
+        taps.iterator = standings.iter().find_map(|standing| iterator_of(&bpf, standing.alternative?));
         let by_socket = |standing: &&Standing| {
             standing.alternative.is_some_and(|alternative| alternative.hook == Hook::PacketSocket)
         };
@@ -464,6 +467,7 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::SocketFilter(program)) => program.unload(),
             Some(Program::CgroupSkb(program)) => program.unload(),
+            Some(Program::Iter(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -472,6 +476,15 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
 fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
     let fd = bpf.program(entry)?.fd().ok()?.try_clone().ok()?;
     bpf::program_info(fd.as_fd()).ok()
+}
+
+/// What the alternative's iterator is read by, if it is one.
+fn iterator_of(bpf: &Ebpf, alternative: &Alternative) -> Option<OwnedFd> {
+    let Hook::Iterator(_) = alternative.hook else { return None };
+    let program = bpf.program(alternative.entry)?.fd().ok()?;
+    iterator::link(program.as_fd())
+        .inspect_err(|error| crate::log::line(&format!("{}: no link: {error}", alternative.entry)))
+        .ok()
 }
 
 /// The socket that the program is attached to must be kept, where it is attached to one.
@@ -514,7 +527,7 @@ fn load_and_attach(
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
     }
-    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
+    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_) | Hook::Iterator(_));
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
     }
@@ -536,6 +549,12 @@ fn load_and_attach(
         Hook::Fexit(function) => {
             let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
             program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::Iterator(of) => {
+            let program: &mut Iter = program.try_into().map_err(|e| explain(&e))?;
+            program.load(of, types.get()?).map_err(|e| explain(&e))?;
+            // Whoever reads makes a link of its own.
             program.attach().map_err(|e| explain(&e))?;
         }
         Hook::RawTracepoint(name) => {

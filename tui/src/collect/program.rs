@@ -53,6 +53,8 @@ pub enum Hook {
         egress: &'static str,
         ingress: &'static str,
     },
+    /// Visits every one of these when it is read, and does nothing else.
+    Iterator(&'static str),
 }
 
 /// Of entry points that do without the helper that reads kernel memory: what they then do not see.
@@ -108,6 +110,7 @@ impl Hook {
             Self::Tracepoint(_) => "tracepoint",
             Self::PacketSocket => "socket_filter",
             Self::SocketGroup { .. } => "cgroup",
+            Self::Iterator(_) => "iter",
         }
     }
 
@@ -117,7 +120,8 @@ impl Hook {
             Self::BtfTracepoint(name)
             | Self::RawTracepoint(name)
             | Self::Fentry(name)
-            | Self::Fexit(name) => name.to_owned(),
+            | Self::Fexit(name)
+            | Self::Iterator(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
             Self::Fentries(entries) => {
                 entries.iter().map(|&(_, function)| function).collect::<Vec<_>>().join(" + ")
