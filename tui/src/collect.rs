@@ -2,6 +2,7 @@
 
 pub mod attach_types;
 pub mod bpf;
+pub mod fill;
 pub mod ground;
 pub mod loader;
 pub mod machine;

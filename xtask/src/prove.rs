@@ -32,6 +32,7 @@ mod on_demand;
 mod oom;
 mod ports;
 mod prime;
+mod probes;
 mod processes;
 pub mod pty;
 mod refusals;
@@ -101,6 +102,7 @@ const HOST_ONLY: &[&str] = &[
     "sigpipe",
     "workflows",
     "terminal",
+    "probes",
     "hostile",
     "no-privileges",
     "no-btf",
@@ -164,6 +166,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("leave-no-trace", leave_no_trace::play),
     ("workflows", workflows::play),
     ("terminal", terminal::play),
+    ("probes", probes::play),
     ("hostile", hostile::play),
     ("ground", ground::play),
     ("hooks", alternatives::play),

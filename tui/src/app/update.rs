@@ -251,15 +251,20 @@ fn by_hand(state: &mut State) -> Vec<Effect> {
         return vec![];
     }
     let chosen = state.row().and_then(|row| match (row.named("family"), row.named("state")) {
-        (Value::Word(family), Value::Word(word)) => Some((Family::from_stem(family)?, word != "detached")),
+        (Value::Word(family), Value::Word(word)) => Some((Family::from_stem(family)?, word.to_owned())),
         _ => None,
     });
-    let Some((family, attached)) = chosen else {
+    let Some((family, state_word)) = chosen else {
         state.remark("No program is selected: j or a click selects one.");
         return vec![];
     };
     let name = family.stem();
-    let text = if state.hand.remove(&family).is_some() {
+    let attached = state_word != "detached";
+    let text = if state_word == "failed" {
+        state.hand.insert(family, true);
+        state.again = Some((family, state.again.map_or(0, |(_, times)| times + 1)));
+        format!("{name} is tried again.")
+    } else if state.hand.remove(&family).is_some() {
         format!("{name} is attached again while a view needs it, and no longer.")
     } else {
         state.hand.insert(family, !attached);

@@ -15,14 +15,14 @@ use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::ground::read_btf;
-use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::taps::{KernelFilter, Taps};
+use crate::collect::{fill, machine};
 use crate::families::Family;
-use crate::model::Status;
+use crate::model::{MapFill, Status};
 
 /// What loading needs to know of the machine, gathered once.
 pub struct Ground {
@@ -94,6 +94,7 @@ pub struct Attached {
     pub family: Family,
     pub standings: Vec<Standing>,
     bpf: Ebpf,
+    sizes: Vec<MapSize>,
     /// Sockets whose filters are among the programs: closed, they are detached.
     _sockets: Vec<OwnedFd>,
 }
@@ -128,7 +129,7 @@ impl Attached {
         let mut sockets = Vec::new();
         let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
         let standings = family.programs().iter().map(&mut settle).collect();
-        Ok((Self { family, standings, bpf, _sockets: sockets }, taps))
+        Ok((Self { family, standings, bpf, sizes, _sockets: sockets }, taps))
     }
 
     /// Every essential program is attached.
@@ -170,6 +171,11 @@ impl Attached {
             Some(info)
         };
         self.standings.iter().map(|standing| of(standing.alternative?)).collect()
+    }
+
+    /// How full the maps are that the taps do not hold: counted now.
+    pub fn fills(&self) -> Vec<MapFill> {
+        fill::walk(&self.bpf, &self.sizes)
     }
 
     /// Skipped runs that the spares did.

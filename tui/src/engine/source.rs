@@ -10,7 +10,7 @@ use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
 use crate::families::dns::model::Surplus;
 use crate::families::{Family, dns, drop, file, flow, syscall};
-use crate::model::{Books, Ledger};
+use crate::model::{Books, Ledger, MapFill};
 
 /// What a family's maps hold at one moment.
 #[derive(Debug, Clone)]
@@ -57,6 +57,11 @@ pub trait Source: Send {
 
     /// Bytes of all its maps.
     fn map_bytes(&self) -> u64;
+
+    /// How full those of its maps are that it reads.
+    fn fills(&self) -> Vec<MapFill> {
+        vec![]
+    }
 }
 
 impl Source for Taps {
@@ -89,6 +94,10 @@ impl Source for Taps {
 
     fn map_bytes(&self) -> u64 {
         self.map_bytes
+    }
+
+    fn fills(&self) -> Vec<MapFill> {
+        Self::fills(self)
     }
 }
 

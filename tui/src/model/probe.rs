@@ -16,6 +16,8 @@ pub enum Status {
     Degraded { hook: String, reason: String },
     /// By none.
     Unsupported { reason: String },
+    /// Its family could not be loaded at all: nothing of it was tried.
+    Failed { reason: String },
 }
 
 impl Status {
@@ -25,19 +27,22 @@ impl Status {
             Self::Live { .. } => "live",
             Self::Degraded { .. } => "degraded",
             Self::Unsupported { .. } => "unsupported",
+            Self::Failed { .. } => "failed",
         }
     }
 
     pub fn hook(&self) -> Option<&str> {
         match self {
             Self::Live { hook } | Self::Degraded { hook, .. } => Some(hook),
-            Self::Detached | Self::Unsupported { .. } => None,
+            Self::Detached | Self::Unsupported { .. } | Self::Failed { .. } => None,
         }
     }
 
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Degraded { reason, .. } | Self::Unsupported { reason } => Some(reason),
+            Self::Degraded { reason, .. } | Self::Unsupported { reason } | Self::Failed { reason } => {
+                Some(reason)
+            }
             Self::Detached | Self::Live { .. } => None,
         }
     }
@@ -64,6 +69,8 @@ pub struct ProbeRow {
     pub ledger: Option<Ledger>,
     /// Bytes of the family's maps.
     pub map_bytes: Option<u64>,
+    /// How full the fullest of them is that has no room for more when it is full; `None` while nobody looks.
+    pub fill: Option<f64>,
 }
 
 fn opt_uint(v: Option<u64>) -> Value<'static> {
@@ -106,14 +113,14 @@ impl Row for ProbeRow {
                 Column::new(
                     Info::new("program", Kind::Word, "Name of the program, as --hook takes it")
                         .json("program")
-                        .cell(Cell::left("PROGRAM", 14, 0)),
+                        .cell(Cell::left("PROGRAM", 18, 0)),
                     |r| Value::Word(r.program),
                 ),
                 Column::new(
                     Info::new(
                         "state",
                         Kind::Word,
-                        "live, degraded (by a later choice), unsupported, detached",
+                        "live, degraded (by a later choice), unsupported, failed (its family could not be loaded), detached",
                     )
                     .keys(&["state"])
                     .json("state")
@@ -123,7 +130,7 @@ impl Row for ProbeRow {
                 Column::new(
                     Info::new("hook", Kind::Word, "The alternative in use")
                         .json("hook")
-                        .cell(Cell::left("HOOK", 26, 1).growing()),
+                        .cell(Cell::left("HOOK", 22, 1).growing()),
                     |r| opt_word(r.status.hook()),
                 ),
                 Column::new(
@@ -187,6 +194,13 @@ impl Row for ProbeRow {
                         .unit(Unit::Bytes)
                         .cell(Cell::right("MAPS", 8, 4)),
                     |r| opt_uint(r.map_bytes),
+                ),
+                Column::new(
+                    Info::new("fill", Kind::Number, "How full the family's fullest map is that can be full")
+                        .keys(&["fill"])
+                        .unit(Unit::Share)
+                        .cell(Cell::right("FULL", 6, 4)),
+                    |r| opt_real(r.fill),
                 ),
                 Column::new(
                     Info::new("reason", Kind::Word, "Why not by an earlier choice, and the remedy")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::columns::{RowId, Sheet};
-use crate::model::{Detail, Overview, ProbeRow, Query};
+use crate::model::{Detail, MapFill, Overview, ProbeRow, Query};
 use crate::records::{BootTime, Outside, WallOffset};
 
 /// One answer to one [`Query`], with the header's figures of the same moment.
@@ -49,6 +49,8 @@ pub struct Reach {
 pub struct More {
     pub row: RowId,
     pub facts: Vec<MoreFact>,
+    /// Of a program: the maps of its family, the largest first.
+    pub maps: Vec<Arc<MapFill>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
