@@ -392,7 +392,8 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
     // Before 7.0 only an interrupt comes between, which nothing but another would: one spare does what was skipped for it.
     // Each is verified anew, which takes as long as for the program.
     let needed = if is_preempted() { alternative.spares.len() } else { 1 };
-    let spares = alternative.spares.iter().take(needed);
+    // The last one among them forgets what is over: it must be there.
+    let spares = alternative.spares.iter().skip(alternative.spares.len().saturating_sub(needed));
     let mut attached = spares.map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
     if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);
