@@ -96,8 +96,10 @@ fn tried_again(place: &Place, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
+/// The word behind a program's name in its row.
 fn state<'a>(text: &'a str, program: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
+    // A filter by the name stands above the table.
+    text.lines().filter(|line| !line.starts_with('┃')).find_map(|line| {
         let mut words = line.split_whitespace().skip_while(|word| *word != program);
         words.next()?;
         words.next()
