@@ -136,6 +136,11 @@ impl Filter {
         self.keys.contains(&key)
     }
 
+    /// A term of it is a bare word, which any column of text may have.
+    pub fn has_words(&self) -> bool {
+        self.tree.has_words()
+    }
+
     /// What the kernel side may leave out without changing what is shown.
     pub fn push_down(&self, uids: impl Fn(&dyn Fn(&str) -> bool) -> Vec<u32>) -> PushDown {
         push::push_down(self, &uids)
@@ -185,6 +190,15 @@ struct Seen<'a> {
 }
 
 impl Expr {
+    fn has_words(&self) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::has_words),
+            Self::Not(inner) => inner.has_words(),
+            Self::Bare(..) => true,
+            Self::Key(..) => false,
+        }
+    }
+
     fn matches(&self, seen: &Seen<'_>) -> bool {
         match self {
             Self::And(all) => all.iter().all(|expr| expr.matches(seen)),

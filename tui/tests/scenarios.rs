@@ -73,6 +73,7 @@ fn play(scenario: &Scenario) -> Result<(), String> {
     if let Some(room) = scenario.room {
         core.flow.keep_at_most(room);
     }
+    core.flow.awaits_owners = scenario.awaits_owners;
     let mut stage = Stage { scenario, clock, machine, core, sources };
     for (number, step) in (0..).zip(&scenario.step) {
         turn.set(BootTime(number));

@@ -10,7 +10,7 @@ use super::run::{self, CANNOT, FINE, LOSS, Stage, USAGE, fail};
 use super::{Common, Observe, Output};
 use crate::collect::taps::KernelFilter;
 use crate::engine::{Attachment, Collector, Core, Signals};
-use crate::families::Family;
+use crate::families::{Family, identity};
 use crate::filter::{Filter, Keys};
 use crate::json;
 use crate::model::{Event, Ledger};
@@ -55,6 +55,7 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
     collector.core.processes.keeps_args = options.args;
+    collector.core.flow.awaits_owners = filter.as_ref().is_some_and(identity::is_asked);
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, &families) {
         return fail(CANNOT, &message);

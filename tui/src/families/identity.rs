@@ -1,6 +1,8 @@
 //! The columns that every family's rows share: who did it.
 
 use crate::columns::{Cell, Column, Estimate, Info, Kind, Value};
+use crate::families::flow::row::FlowRow;
+use crate::filter::Filter;
 use crate::model::{Container, Identity};
 use crate::records::{Outside, Tid};
 
@@ -24,6 +26,12 @@ fn text(text: Option<&Outside>) -> Option<Value<'_>> {
 
 fn container(identity: &Identity) -> Option<&Container> {
     identity.owner.container.as_ref()
+}
+
+/// The filter asks who did it.
+pub fn is_asked(filter: &Filter) -> bool {
+    filter.has_words()
+        || columns::<FlowRow>().iter().flat_map(|column| column.info.keys).any(|key| filter.names(key))
 }
 
 /// The identity columns of rows of type `R`; the first is the one tables begin with.

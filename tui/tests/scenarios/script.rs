@@ -28,6 +28,9 @@ pub struct Scenario {
     pub user: Vec<User>,
     /// Rows of connections that are kept; unless told, as many as ever.
     pub room: Option<usize>,
+    /// As under a filter that asks who did it.
+    #[serde(default)]
+    pub awaits_owners: bool,
     pub step: Vec<Step>,
 }
 

@@ -107,9 +107,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     for (word, pid, account) in &accounts {
         let asked = account.get("asked").and_then(Value::as_array).context("nothing asked")?;
         due += asked.len() * 2;
-        let own: Vec<&Value> =
-            ours.iter().copied().filter(|line| number(line, "/process/pid") == u64::from(*pid)).collect();
-        short += asker(checks, word, asked, &own)?;
+        short += asker(checks, (word, *pid), asked, &ours)?;
         connection(checks, word, account, &observed.raw);
     }
     checks.equal("answers that are no message, in the ledger", short, books.error);
@@ -170,9 +168,10 @@ fn table(checks: &mut Checks, top: &Top, accounts: &[(&str, u32, Value)]) -> Res
 }
 
 /// Compares what one process asked with what was told of it. How many of its answers were no message.
-fn asker(checks: &mut Checks, word: &str, asked: &[Value], lines: &[&Value]) -> Result<u64> {
+fn asker(checks: &mut Checks, (word, pid): (&str, u32), asked: &[Value], lines: &[&Value]) -> Result<u64> {
+    let is_own = |line: &&&Value| number(line, "/process/pid") == u64::from(pid);
     let mut told: BTreeMap<(String, bool), Vec<&Value>> = BTreeMap::new();
-    for line in lines {
+    for line in lines.iter().filter(is_own) {
         let response = match text(line, "/event_name") {
             "dns.query" => false,
             "dns.response" => true,
@@ -186,7 +185,9 @@ fn asker(checks: &mut Checks, word: &str, asked: &[Value], lines: &[&Value]) -> 
         let name = text(one, "/name");
         let kind = name.split('-').next().unwrap_or_default();
         let [query] = told.get(&(name.to_owned(), false)).map_or(&[][..], Vec::as_slice) else {
-            wrong.push(format!("{name}: not one query"));
+            let named = lines.iter().filter(|line| text(line, "/dns/question/name") == name);
+            let told: Vec<String> = named.map(ToString::to_string).collect();
+            wrong.push(format!("{name}: not one query of its process: {}", told.join(" ")));
             continue;
         };
         let stream = one.get("tcp") == Some(&Value::Bool(true));

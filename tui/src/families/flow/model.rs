@@ -59,6 +59,9 @@ struct Flow {
 #[derive(Default)]
 pub struct FlowModel {
     flows: ById<Flow>,
+    /// Openings wait for their owner however long that takes, or for their close: whoever asks for a process would else
+    /// never hear of one that was slow to accept.
+    pub awaits_owners: bool,
     /// Openings whose owner is awaited, in order of their deadlines.
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,
@@ -269,13 +272,19 @@ impl FlowModel {
                 return;
             }
             self.held.pop_front();
-            self.release(id, out);
+            if !self.awaits_owners {
+                self.release(id, out);
+            }
         }
     }
 
     /// Releases everything that is held back.
     pub fn finish(&mut self, out: &mut Vec<EventDraft>) {
-        for (_, id) in std::mem::take(&mut self.held) {
+        self.held.clear();
+        let waits = |(&id, flow): (&FlowId, &Flow)| flow.held.then_some((flow.established, id));
+        let mut waiting: Vec<_> = self.flows.iter().filter_map(waits).collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
             self.release(id, out);
         }
         self.datagrams.end_all(out);
