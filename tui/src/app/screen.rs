@@ -166,7 +166,12 @@ fn scope_right(state: &State, room: u16) -> Line {
         if state.view == View::Overview {
             // It says itself how much it shows.
         } else if shown == total {
-            add(2, &format!("{} {noun}", grouped(total as u64)), Role::Quiet);
+            // The header counts what lives.
+            let ended = match snapshot.ended {
+                0 => String::new(),
+                some => format!(", {} ended", grouped(some as u64)),
+            };
+            add(2, &format!("{} {noun}{ended}", grouped(total as u64)), Role::Quiet);
         } else {
             add(2, &format!("{} of {}", grouped(shown as u64), grouped(total as u64)), Role::Text);
         }

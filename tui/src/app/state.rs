@@ -239,6 +239,11 @@ impl State {
         self.dirty = true;
     }
 
+    /// What was said of something that is over.
+    pub fn unsay(&mut self) {
+        self.remark = None;
+    }
+
     /// The question that this state stands for, under a new serial number.
     pub fn question(&mut self) -> Query {
         self.serial += 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::{KeyEvent, KeyEventKind, MouseEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent};
 
 use crate::app::actions::{Act, Step, bound};
 use crate::app::chord::Chord;
@@ -101,6 +101,12 @@ pub fn ask(state: &mut State) -> Vec<Effect> {
 
 fn press(state: &mut State, chord: Chord) -> Vec<Effect> {
     let action = bound(state.keys, chord, state.modes());
+    if chord.alt && action.is_none() {
+        // Escape and a key that arrive together, as on a slow line, read as one key with Alt.
+        let mut effects = press(state, Chord::key(KeyCode::Esc));
+        effects.extend(press(state, Chord { alt: false, ..chord }));
+        return effects;
+    }
     let leaves = action.is_some_and(|a| matches!(a.act, Act::Quit | Act::QuitNow | Act::Suspend));
     if state.layers.is_empty() && state.awaits_rows() && !leaves {
         // What follows a key that waits may be meant for what that key opens: it waits as well.
@@ -259,6 +265,10 @@ fn by_hand(state: &mut State) -> Vec<Effect> {
         return vec![];
     };
     let name = family.stem();
+    if state_word == "attaching" {
+        state.remark(&format!("{name} is being attached."));
+        return vec![];
+    }
     let attached = state_word != "detached";
     let text = if state_word == "failed" {
         state.hand.insert(family, true);

@@ -446,6 +446,7 @@ impl Console {
         };
         self.ranks.insert(query.view, ranks);
         let detail = query.subject.as_ref().and_then(|subject| self.detail(subject, &picture, &hides));
+        let ended = (0..sheet.len()).filter(|&row| sheet.ended(row)).count();
         let snapshot = Snapshot {
             seq: self.seq,
             taken: self.held_of(&picture).map_or(picture.taken, |held| held.at),
@@ -463,6 +464,7 @@ impl Console {
             notes: Arc::new(self.notes()),
             more: self.more(),
             own_hidden,
+            ended,
         };
         self.service.publish(Arc::new(snapshot));
     }

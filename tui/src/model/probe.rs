@@ -10,6 +10,8 @@ use crate::model::Ledger;
 pub enum Status {
     /// Not asked for.
     Detached,
+    /// Asked for a moment ago.
+    Attaching,
     /// By its first choice.
     Live { hook: String },
     /// By a later choice; `reason` says why not by an earlier one.
@@ -24,6 +26,7 @@ impl Status {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Detached => "detached",
+            Self::Attaching => "attaching",
             Self::Live { .. } => "live",
             Self::Degraded { .. } => "degraded",
             Self::Unsupported { .. } => "unsupported",
@@ -34,7 +37,7 @@ impl Status {
     pub fn hook(&self) -> Option<&str> {
         match self {
             Self::Live { hook } | Self::Degraded { hook, .. } => Some(hook),
-            Self::Detached | Self::Unsupported { .. } | Self::Failed { .. } => None,
+            Self::Detached | Self::Attaching | Self::Unsupported { .. } | Self::Failed { .. } => None,
         }
     }
 
@@ -43,7 +46,7 @@ impl Status {
             Self::Degraded { reason, .. } | Self::Unsupported { reason } | Self::Failed { reason } => {
                 Some(reason)
             }
-            Self::Detached | Self::Live { .. } => None,
+            Self::Detached | Self::Attaching | Self::Live { .. } => None,
         }
     }
 }
@@ -107,20 +110,20 @@ impl Row for ProbeRow {
                 Column::new(
                     Info::new("family", Kind::Word, "The family that the program serves")
                         .json("family")
-                        .cell(Cell::left("FAMILY", 8, 2)),
+                        .cell(Cell::left("FAMILY", 8, 4)),
                     |r| Value::Word(r.family),
                 ),
                 Column::new(
                     Info::new("program", Kind::Word, "Name of the program, as --hook takes it")
                         .json("program")
-                        .cell(Cell::left("PROGRAM", 18, 0)),
+                        .cell(Cell::left("PROGRAM", 19, 0)),
                     |r| Value::Word(r.program),
                 ),
                 Column::new(
                     Info::new(
                         "state",
                         Kind::Word,
-                        "live, degraded (by a later choice), unsupported, failed (its family could not be loaded), detached",
+                        "live, degraded (by a later choice), unsupported, failed (its family could not be loaded), attaching, detached",
                     )
                     .keys(&["state"])
                     .json("state")

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub more: Option<Arc<More>>,
     /// Rows of fluoro's own hidden from this sheet.
     pub own_hidden: usize,
+    /// Rows shown that have ended.
+    pub ended: usize,
 }
 
 /// Where the moment shown lies among those that can be looked at.

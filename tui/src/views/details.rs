@@ -122,11 +122,16 @@ fn glance<'a>(charts: impl Iterator<Item = &'a Latency> + Clone, room: u16) -> V
         let line = Line::new().own(&what, Role::Strong).gap(usize::from(gap));
         let figures = figures(chart);
         let count = Line::new().own(&grouped(chart.durations.count()), Role::Quiet);
-        let counted = line.width() + figures.width() + count.width() <= room;
-        if counted { line.and(figures).and(count) } else { line.and(figures) }
+        let gap = FIGURES.saturating_sub(figures.width()).max(1);
+        let counted = line.width() + figures.width() + gap + count.width() <= room;
+        let line = line.and(figures);
+        if counted { line.gap(usize::from(gap)).and(count) } else { line }
     };
     charts.map(line).collect()
 }
+
+/// Cells of four figures with what stands between them.
+const FIGURES: u16 = 52;
 
 /// `p50 ~83 us`, and so on: read off buckets, the longest as the upper end of its own.
 fn figures(chart: &Latency) -> Line {
@@ -136,7 +141,11 @@ fn figures(chart: &Latency) -> Line {
         Line::new(),
         |line, (label, ns)| {
             let text = format!("{ESTIMATED}{}", fmt::value(&Value::Uint(ns), Unit::Nanos));
-            line.own(&format!("{label} "), Role::Quiet).own(&format!("{text:<9}"), Role::Text)
+            let label = if line.is_empty() { label.to_owned() } else { format!(" {label}") };
+            // Nothing behind the last one: it may stand at the edge.
+            let pad = usize::from(9_u16.saturating_sub(width(&text)));
+            let line = line.own(&format!("{label} "), Role::Quiet).own(&text, Role::Text);
+            if label.ends_with("max") { line } else { line.gap(pad.saturating_sub(1)) }
         },
     )
 }

@@ -293,6 +293,7 @@ impl Scene {
     }
 
     pub fn answer(self, query: &Query) -> Arc<Snapshot> {
+        let ended = (0..self.sheet.len()).filter(|&row| self.sheet.ended(row)).count();
         Arc::new(Snapshot {
             seq: query.serial,
             taken: BootTime(7_200_000_000_000),
@@ -321,6 +322,7 @@ impl Scene {
                 Arc::new(More { row, facts: vec![], maps: maps().into_iter().map(Arc::new).collect() })
             }),
             own_hidden: self.own_hidden,
+            ended,
         })
     }
 }

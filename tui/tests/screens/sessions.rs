@@ -423,6 +423,26 @@ fn a_family_that_failed_is_tried_again_each_time() {
 }
 
 #[test]
+fn what_could_be_typed_is_not_listed_any_longer_than_it_can_be() {
+    let mut console = showing(0..9);
+    console.keys("/r<Tab>");
+    let listed = |c: &Console| c.text().lines().nth(22).unwrap().contains("rx");
+    assert!(listed(&console), "{}", console.text());
+    console.keys("<Esc>");
+    assert!(!listed(&console), "{}", console.text());
+}
+
+#[test]
+fn escape_and_a_key_that_come_as_one_are_both_obeyed() {
+    let mut console = showing(0..9);
+    console.keys("j<Enter>");
+    assert!(console.text().contains("Details"), "{}", console.text());
+    console.keys("<A-3>");
+    assert!(!console.text().contains("Details"), "{}", console.text());
+    assert_eq!(console.asked.last().unwrap().view, View::Files);
+}
+
+#[test]
 fn notes_stand_side_by_side_where_there_is_room_and_are_counted_where_not() {
     let two = || {
         let note = |severe, text: &str| Note { severe, text: text.to_owned() };

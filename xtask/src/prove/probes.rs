@@ -80,12 +80,11 @@ fn tried_again(place: &Place, checks: &mut Checks) -> Result<()> {
         state(text, "syscall_enter").is_some_and(|state| state != "live")
     })?;
     checks.equal("state of its programs", "failed", state(&text, "syscall_enter").unwrap_or("-"));
-    session.press(&Key::all("`a`")?)?;
-    session.until("that it is tried", within, |text| text.contains("tried again"))?;
     descriptors(pid, had)?;
     session.press(&Key::all("`a`")?)?;
+    session.until("that it is tried", within, |text| text.contains("tried again"))?;
     let text = session.until("the program attached", within, |text| {
-        state(text, "syscall_enter").is_some_and(|state| state != "failed")
+        state(text, "syscall_enter").is_some_and(|state| !matches!(state, "failed" | "attaching"))
     })?;
     checks.that(
         "state of its programs, asked for again with descriptors enough",

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::checks::Checks;
 use super::session::{Key, Session};
-use super::{Place, run};
+use super::{Place, on_demand, run};
 use crate::workload::actor::Actor;
 
 const ROWS: u16 = 40;
@@ -91,8 +91,13 @@ fn stuck(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<u6
 /// the details of that call of each of them say the same.
 fn counted(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<()> {
     let within = place.patience(20);
-    session.press(&Key::all("`4`")?)?;
-    session.until("the table of calls", within, |text| text.contains("SYSCALL"))?;
+    session.press(&Key::all("`4` `/syscall:getppid` Enter")?)?;
+    let caller = format!("({})", std::process::id());
+    session.until("that calls are counted", within, |text| {
+        // Again with each picture: the table may be older than the programs.
+        on_demand::getppid();
+        text.lines().any(|line| line.contains(&caller) && line.contains("getppid"))
+    })?;
     let mut actors = Vec::new();
     for _ in 0..2 {
         let actor = Actor::start(&place.xtask, &["parents", &STUCK.to_string()])?;
@@ -115,16 +120,18 @@ fn counted(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<
     checks.at_least("calls a second meanwhile", A_SECOND, calls as f64 / seconds);
     session.console.stick(false);
     for (pid, calls) in made {
-        session.press(&Key::all(&format!("`/pid:{pid}` Space `syscall:getppid` Enter `j` Enter"))?)?;
+        session.press(&Key::all(&format!("`/` Space `pid:{pid}` Enter `j` Enter"))?)?;
         let total = |text: &str| {
             let (_, pane) = text.split_once(" Details ")?;
             let mut words = pane.split_whitespace().skip_while(|word| *word != "total");
             words.nth(1)?.replace(',', "").parse::<u64>().ok()
         };
         // What was counted last comes with the next tick.
-        let text = session.until("every call of it", within, |text| total(text) >= Some(calls))?;
-        checks.equal(format!("calls of {pid}: made, counted"), calls, total(&text).unwrap_or(0));
-        session.press(&Key::all("Esc Esc")?)?;
+        let met = session.until("every call of it", within, |text| total(text) >= Some(calls));
+        let counted = total(&session.text()).unwrap_or(0);
+        checks.equal(format!("calls of {pid}: made, counted"), calls, counted);
+        met?;
+        session.press(&Key::all("Esc Esc `/syscall:getppid` Enter")?)?;
     }
     actors.iter_mut().try_for_each(|(actor, _)| actor.end(within))
 }

@@ -25,6 +25,7 @@ impl Console {
                     self.collector.programs().find(|state| state.standing.program.name == program.name);
                 let status = match (state, self.collector.attachment(family)) {
                     (_, Attachment::Failed(reason)) => Status::Failed { reason },
+                    (_, Attachment::Attaching) => Status::Attaching,
                     (Some(state), _) => state.standing.status.clone(),
                     (None, _) => Status::Detached,
                 };
