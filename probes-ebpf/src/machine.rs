@@ -31,6 +31,8 @@ pub static MACHINE: Machine = Machine {
     uring_complete: 0,
     uring_submit: 0,
     skb_pkt_type: ABSENT,
+    rss_first: ABSENT,
+    rss_stride: ABSENT,
 };
 
 /// One offset by its name.
@@ -77,5 +79,7 @@ getters!(
     text_high,
     retransmit_error,
     uring_complete,
-    skb_pkt_type
+    skb_pkt_type,
+    rss_first,
+    rss_stride
 );

@@ -49,6 +49,9 @@ offsets! {
     task_signal: "task_struct"."signal",
     task_exit_code: "task_struct"."exit_code",
     task_status: "task_struct"."thread_info.status",
+    task_ran: "task_struct"."se.sum_exec_runtime",
+    task_waited: "task_struct"."sched_info.run_delay",
+    signal_ended_ran: "signal_struct"."sum_sched_runtime",
     signal_live: "signal_struct"."live",
     signal_flags: "signal_struct"."flags",
     signal_threads: "signal_struct"."nr_threads",
@@ -210,6 +213,9 @@ pub struct Machine {
     pub uring_submit: u32,
     /// Where `pkt_type` of `sk_buff` is, in bits from its beginning; [`ABSENT`]: it has none.
     pub skb_pkt_type: u32,
+    /// Of `mm_struct`: where its first counter of pages is and how far the next one is from it; [`ABSENT`]: not known.
+    pub rss_first: u32,
+    pub rss_stride: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 84);
+const _: () = assert!(size_of::<Machine>() == 92);

@@ -4,6 +4,7 @@ pub mod attach_types;
 pub mod bpf;
 pub mod fill;
 pub mod ground;
+pub mod iterator;
 pub mod loader;
 pub mod machine;
 pub mod maps;

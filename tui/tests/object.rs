@@ -53,6 +53,7 @@ fn each_entry_is_in_the_section_of_its_hook() {
                 Hook::Fexit(_) => matches!(section, Section::FExit { .. }),
                 Hook::Kprobe(_) | Hook::Kprobes(_) => matches!(section, Section::KProbe),
                 Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+                Hook::Iterator(_) => matches!(section, Section::Iter { sleepable: false }),
                 Hook::PacketSocket => matches!(section, Section::SocketFilter),
             };
             assert!(fits, "{entry} is in {section:?}");

@@ -30,6 +30,7 @@ mod namespaces;
 mod observer;
 mod on_demand;
 mod oom;
+mod order;
 mod ports;
 mod prime;
 mod probes;
@@ -119,6 +120,7 @@ pub const PER_KERNEL: &[&str] = &[
     "netns",
     "processes",
     "oom",
+    "order",
     "storm",
     "failures-first",
     "mkdir",
@@ -158,6 +160,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("groups", groups::play),
     ("contributed", contributed::play),
     ("oom", oom::play),
+    ("order", order::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
     ("exec-storm", exec_storm::play),

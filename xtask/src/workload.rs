@@ -3,6 +3,7 @@
 //! guest needs no other program than this one. They know nothing of fluoro.
 
 pub mod actor;
+pub mod burn;
 pub mod calls;
 pub mod crowd;
 pub mod datagrams;
@@ -86,6 +87,8 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("errands", "DIR PAUSE_MS", "short-lived children, until told", routine::errands),
     ("errand", "DIR PORT", "a file and a refused connection, at once over", routine::errand),
     ("reads", "PATH PAUSE_MS", "reads a file, until told", routine::reads),
+    ("burn", "THREADS MILLISECONDS", "threads that use so much of a CPU, when told", burn::play),
+    ("sleepers", "COUNT", "children that do nothing, until told", burn::sleepers),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, SocketFilter,
+    TracePoint,
 };
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -15,6 +16,7 @@ use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::ground::read_btf;
+use crate::collect::iterator;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::packets;
@@ -128,7 +130,8 @@ impl Attached {
         taps.set_filter(filter).map_err(maps)?;
         let mut sockets = Vec::new();
         let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
-        let standings = family.programs().iter().map(&mut settle).collect();
+        let standings: Vec<_> = family.programs().iter().map(&mut settle).collect();
+        taps.iterator = standings.iter().find_map(|standing| iterator_of(&bpf, standing.alternative?));
         Ok((Self { family, standings, bpf, sizes, _sockets: sockets }, taps))
     }
 
@@ -421,6 +424,7 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::SocketFilter(program)) => program.unload(),
+            Some(Program::Iter(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -429,6 +433,15 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
 fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
     let fd = bpf.program(entry)?.fd().ok()?.try_clone().ok()?;
     bpf::program_info(fd.as_fd()).ok()
+}
+
+/// What the alternative's iterator is read by, if it is one.
+fn iterator_of(bpf: &Ebpf, alternative: &Alternative) -> Option<OwnedFd> {
+    let Hook::Iterator(_) = alternative.hook else { return None };
+    let program = bpf.program(alternative.entry)?.fd().ok()?;
+    iterator::link(program.as_fd())
+        .inspect_err(|error| crate::log::line(&format!("{}: no link: {error}", alternative.entry)))
+        .ok()
 }
 
 /// The socket that the program is attached to must be kept, where it is attached to one.
@@ -467,7 +480,7 @@ fn load_and_attach(
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
     }
-    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
+    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_) | Hook::Iterator(_));
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
     }
@@ -489,6 +502,12 @@ fn load_and_attach(
         Hook::Fexit(function) => {
             let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
             program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::Iterator(of) => {
+            let program: &mut Iter = program.try_into().map_err(|e| explain(&e))?;
+            program.load(of, types.get()?).map_err(|e| explain(&e))?;
+            // Whoever reads makes a link of its own.
             program.attach().map_err(|e| explain(&e))?;
         }
         Hook::RawTracepoint(name) => {

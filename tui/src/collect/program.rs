@@ -47,6 +47,8 @@ pub enum Hook {
     Tracepoint(&'static [(&'static str, &'static str)]),
     /// Filter of a socket that sees the packets of every interface of fluoro's network namespace. It needs no kernel type.
     PacketSocket,
+    /// Visits every one of these when it is read, and does nothing else.
+    Iterator(&'static str),
 }
 
 /// Of entry points that do without the helper that reads kernel memory: what they then do not see.
@@ -94,6 +96,7 @@ impl Hook {
             Self::Kprobe(_) | Self::Kprobes(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
             Self::PacketSocket => "socket_filter",
+            Self::Iterator(_) => "iter",
         }
     }
 
@@ -103,7 +106,8 @@ impl Hook {
             Self::BtfTracepoint(name)
             | Self::RawTracepoint(name)
             | Self::Fentry(name)
-            | Self::Fexit(name) => name.to_owned(),
+            | Self::Fexit(name)
+            | Self::Iterator(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
             Self::Fentries(entries) => {
                 entries.iter().map(|&(_, function)| function).collect::<Vec<_>>().join(" + ")

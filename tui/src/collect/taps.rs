@@ -1,11 +1,17 @@
 //! The open taps of an attached family: rings, ledger and filter maps, taken out of the loaded object so that the
 //! collector can go on draining while the loader detaches.
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
+use fluoro_shared::process::ThreadUse;
+use zerocopy::FromBytes;
 
+use crate::collect::iterator;
 use crate::collect::machine;
 use crate::collect::maps::{MapSize, Maps};
 use crate::families::Family;
@@ -60,6 +66,8 @@ pub struct Taps {
     pub maps: Maps,
     /// Members of the filter in force.
     told: Vec<Member>,
+    /// What is read by an iterator, where there is one.
+    pub iterator: Option<OwnedFd>,
     /// Bytes of all the family's maps.
     pub map_bytes: u64,
 }
@@ -89,6 +97,7 @@ impl Taps {
             filter: Array::try_from(take("FILTER")?)?,
             members: HashMap::try_from(take("MEMBERS")?)?,
             told: Vec::new(),
+            iterator: None,
             maps,
             map_bytes: sizes.iter().map(|size| u64::from(size.entries) * size.entry_bytes).sum(),
         })
@@ -113,6 +122,15 @@ impl Taps {
     /// How full the rings and the maps that are read are.
     pub fn fills(&self) -> Vec<MapFill> {
         self.rings.iter().map(|ring| ring.fill).chain(self.maps.fills()).collect()
+    }
+
+    /// What every thread uses; `None`: there is no iterator.
+    pub fn threads(&self) -> io::Result<Option<Vec<ThreadUse>>> {
+        let Some(link) = &self.iterator else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(64 << 10);
+        iterator::read(link.as_fd(), &mut bytes)?;
+        let threads = bytes.chunks_exact(size_of::<ThreadUse>());
+        Ok(Some(threads.filter_map(|one| ThreadUse::read_from_bytes(one).ok()).collect()))
     }
 
     /// The books, over all CPUs.

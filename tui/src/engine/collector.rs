@@ -15,7 +15,9 @@ use crate::collect::taps::KernelFilter;
 use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};
 use crate::engine::source::{Source, Sources};
+use crate::engine::usage::Depth;
 use crate::families::Family;
+use crate::families::process::model::ProcessRow;
 use crate::model::{Ledger, MapFill, Status};
 
 /// How a family stands with the loader.
@@ -287,6 +289,14 @@ impl Collector {
                 self.core.is_broken(family);
             }
         }
+    }
+
+    /// Looks up what these processes use: by the kernel's iterator, once a tick; without one in /proc.
+    pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<ProcessRow>>, depth: Depth) {
+        if self.core.wants_reading() {
+            self.core.read(self.sources.threads());
+        }
+        self.core.look_at(rows, depth);
     }
 
     /// The same for one family.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::columns::RowId;
 use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
+use fluoro_shared::process::ThreadUse;
 
 use crate::engine::intake::Intake;
 use crate::engine::machine::{Machine, SocketPart};
@@ -355,6 +356,7 @@ impl Core {
         self.failures.tick();
         self.file.tick(interval);
         self.processes.tick(now);
+        self.usage.tick();
     }
 
     /// The figures above a table.
@@ -443,6 +445,16 @@ impl Core {
     pub fn line(&self, id: RowId) -> Option<Vec<(Outside, u64)>> {
         let line = self.processes.get(process_of(id))?.line.as_ref()?;
         Some(line.iter().map(|one| (one.comm.clone(), u64::from(one.key.tgid.0))).collect())
+    }
+
+    /// What the kernel's iterator tells of every thread has not been read since the last tick.
+    pub const fn wants_reading(&self) -> bool {
+        self.usage.wants_reading()
+    }
+
+    /// What it tells now; `None`: there is none.
+    pub fn read(&mut self, threads: Option<Vec<ThreadUse>>) {
+        self.usage.read(threads, self.machine.now());
     }
 
     /// Looks up what these processes use.

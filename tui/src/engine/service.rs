@@ -399,7 +399,7 @@ impl Console {
         let mut processes = self.collector.core.process_rows(false);
         if self.query.view == View::Processes {
             // What they use belongs to the moment: it is not to be asked for later.
-            self.collector.core.look_at(processes.iter_mut(), Depth::Brief);
+            self.collector.look_at(processes.iter_mut(), Depth::Brief);
         }
         let core = &self.collector.core;
         Picture::take(core, processes, &self.probes, self.ticks, self.interval, self.totals, events)
@@ -474,9 +474,9 @@ impl Console {
         let mut rows = picture.rows_of::<ProcessRow>(View::Processes).into_owned();
         let sort = query.order();
         let live = self.frozen.is_none();
-        let of_all = of_all(query.by_owner || ask.filter.is_some(), sort.map(|sort| sort.column));
+        let of_all = of_all(ask.filter, query.by_owner, sort.map(|sort| sort.column));
         if let Some(depth) = of_all.filter(|_| live) {
-            self.collector.core.look_at(rows.iter_mut(), depth);
+            self.collector.look_at(rows.iter_mut(), depth);
         }
         ask.sort = sort.filter(|_| !query.by_owner);
         let (mut listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
@@ -487,7 +487,7 @@ impl Console {
         }
         if live && of_all != Some(Depth::Whole) {
             let (first, shown) = query.sight;
-            self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown), Depth::Whole);
+            self.collector.look_at(listing.rows.iter_mut().skip(first).take(shown), Depth::Whole);
         }
         (Arc::new(listing), hidden)
     }

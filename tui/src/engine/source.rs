@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use aya::maps::MapError;
+use fluoro_shared::process::ThreadUse;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
@@ -50,6 +51,11 @@ pub trait Source: Send {
         Ok(None)
     }
 
+    /// What every thread uses; `None` where nothing can tell.
+    fn threads(&mut self) -> io::Result<Option<Vec<ThreadUse>>> {
+        Ok(None)
+    }
+
     /// Takes entries out of the map `name`; `keys` stand one behind the other.
     fn forget(&mut self, _name: &'static str, _keys: &[u8]) -> io::Result<()> {
         Ok(())
@@ -86,6 +92,10 @@ impl Source for Taps {
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
             Family::File => Some(Frame::File(file::probe::frame(&mut self.maps)?)),
         })
+    }
+
+    fn threads(&mut self) -> io::Result<Option<Vec<ThreadUse>>> {
+        Self::threads(self)
     }
 
     fn forget(&mut self, name: &'static str, keys: &[u8]) -> io::Result<()> {
@@ -172,6 +182,16 @@ impl Sources {
         };
         let asked = |(family, _): &(&Family, &mut Box<dyn Source>)| only.is_none_or(|only| only == **family);
         self.open.iter_mut().filter(asked).filter_map(read).collect()
+    }
+
+    /// What every thread uses. Where it cannot be read the log says so.
+    pub fn threads(&mut self) -> Option<Vec<ThreadUse>> {
+        let source = self.open.get_mut(&Family::Process)?;
+        source
+            .threads()
+            .inspect_err(|error| crate::log::line(&format!("process: cannot read its iterator: {error}")))
+            .ok()
+            .flatten()
     }
 
     /// Takes entries out of a map of the family's source, if it is open.

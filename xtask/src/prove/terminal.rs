@@ -120,9 +120,14 @@ fn counted(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<
     checks.at_least("calls a second meanwhile", A_SECOND, calls as f64 / seconds);
     session.console.stick(false);
     for (pid, calls) in made {
-        session.press(&Key::all(&format!("`/` Space `pid:{pid}` Enter `j` Enter"))?)?;
+        session.press(&[Key::Esc])?;
+        session.until("no filter", within, |text| text.contains("all calls"))?;
+        session.press(&Key::all(&format!("`/pid:{pid}` Space `syscall:getppid` Enter"))?)?;
+        session.until("its call", within, |text| text.contains(" 1 of "))?;
+        session.press(&Key::all("`j` Enter")?)?;
+        let whose = format!("({pid})");
         let total = |text: &str| {
-            let (_, pane) = text.split_once(" Details ")?;
+            let (_, pane) = text.split_once(" Details ").filter(|(_, pane)| pane.contains(&whose))?;
             let mut words = pane.split_whitespace().skip_while(|word| *word != "total");
             words.nth(1)?.replace(',', "").parse::<u64>().ok()
         };
@@ -131,7 +136,8 @@ fn counted(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<
         let counted = total(&session.text()).unwrap_or(0);
         checks.equal(format!("calls of {pid}: made, counted"), calls, counted);
         met?;
-        session.press(&Key::all("Esc Esc `/syscall:getppid` Enter")?)?;
+        session.press(&[Key::Esc])?;
+        session.until("no details", within, |text| !text.contains(" Details "))?;
     }
     actors.iter_mut().try_for_each(|(actor, _)| actor.end(within))
 }
