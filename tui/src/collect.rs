@@ -2,6 +2,7 @@
 
 pub mod attach_types;
 pub mod bpf;
+pub mod elsewhere;
 pub mod fill;
 pub mod ground;
 pub mod iterator;
@@ -11,4 +12,5 @@ pub mod maps;
 pub mod object;
 pub mod packets;
 pub mod program;
+pub mod socket_group;
 pub mod taps;
