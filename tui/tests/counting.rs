@@ -79,7 +79,7 @@ fn calls(number: u16, durations: [u64; 2]) -> (CellKey, Cell) {
         buckets: [0; BUCKETS],
     };
     for ns in durations {
-        cell.buckets[bucket(ns)] += 1;
+        *cell.buckets.get_mut(bucket(ns)).unwrap() += 1;
     }
     (key, cell)
 }

@@ -99,7 +99,7 @@ fn rows(pids: std::ops::Range<u32>) -> Vec<Arc<ProcessRow>> {
 }
 
 /// What the iterator tells at this time of processes that use half a CPU each.
-fn told(pids: std::ops::Range<u32>, now: u64) -> Option<Vec<ThreadUse>> {
+fn told(pids: std::ops::Range<u32>, now: u64) -> Vec<ThreadUse> {
     let thread = |pid| ThreadUse {
         tgid: pid,
         tid: pid,
@@ -109,7 +109,7 @@ fn told(pids: std::ops::Range<u32>, now: u64) -> Option<Vec<ThreadUse>> {
         threads: 1,
         ..ThreadUse::default()
     };
-    Some(pids.map(thread).collect())
+    pids.map(thread).collect()
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn what_the_iterator_tells_is_not_looked_up() {
         machine.now = tick * SECOND;
         looks.tick();
         assert!(looks.wants_reading());
-        looks.read(told(1..401, machine.now), BootTime(machine.now));
+        looks.read(Some(told(1..401, machine.now)), BootTime(machine.now));
         assert!(!looks.wants_reading(), "once a tick");
         looks.fill(rows.iter_mut(), Depth::Scheduled, &mut machine);
         looks.fill(rows.iter_mut().take(20), Depth::Whole, &mut machine);
