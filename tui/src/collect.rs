@@ -2,6 +2,7 @@
 
 pub mod attach_types;
 pub mod bpf;
+pub mod elsewhere;
 pub mod ground;
 pub mod iterator;
 pub mod loader;
@@ -10,4 +11,5 @@ pub mod maps;
 pub mod object;
 pub mod packets;
 pub mod program;
+pub mod socket_group;
 pub mod taps;

@@ -24,6 +24,7 @@ mod ground;
 mod groups;
 mod hostile;
 mod identity;
+mod islands;
 mod leave_no_trace;
 mod mkdir;
 mod namespaces;
@@ -128,6 +129,7 @@ pub const PER_KERNEL: &[&str] = &[
     "prime",
     "identity",
     "dns",
+    "all-netns",
     "drops",
     "udp",
     "ground",
@@ -151,6 +153,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("prime", prime::play),
     ("identity", identity::play),
     ("dns", dns::play),
+    ("all-netns", islands::play),
     ("wire", wire::play),
     ("drops", drops::play),
     ("udp", udp::play),

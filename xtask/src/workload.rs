@@ -16,6 +16,7 @@ pub mod files;
 pub mod hold;
 pub mod hostile;
 pub mod http;
+pub mod island;
 pub mod namespace;
 pub mod nft;
 pub mod routine;
@@ -66,6 +67,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
     ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
     ("wire", "COUNT", "two containers that talk over a bridge, when told", wire::play),
+    ("island", "COUNT NEAR_PORT", "questions and packets in a namespace of its own, when told", island::play),
     ("wire-end", "talk|serve NUMBER COUNT", "one of the two", wire::end),
     ("files", "DIR ROUNDS", "everything that can be done to files, when told", files::play),
     ("activity", "DIR ROUNDS", "known bytes by every call, when told", files::activity::play),

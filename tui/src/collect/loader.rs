@@ -2,10 +2,10 @@
 //! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::{Array, Map, PerCpuArray};
 use aya::programs::{
     BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, SocketFilter,
     TracePoint,
@@ -15,6 +15,7 @@ use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
+use crate::collect::elsewhere;
 use crate::collect::ground::read_btf;
 use crate::collect::iterator;
 use crate::collect::machine;
@@ -22,6 +23,7 @@ use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
+use crate::collect::socket_group;
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
 use crate::model::Status;
@@ -39,6 +41,8 @@ pub struct Ground {
     pub forced: HashMap<String, String>,
     /// Bytes that all maps of fluoro together may take.
     pub map_budget: u64,
+    /// Packet sockets in other network namespaces, too.
+    pub all_netns: bool,
     /// Tracepoints by perf event can be reached (tracefs is mounted for this process).
     pub tracefs: bool,
     /// What a refusal by this kernel most likely comes from, by kind of hook.
@@ -94,10 +98,12 @@ impl Eq for Alternative {}
 /// A family's loaded object. Dropping it detaches and unloads everything.
 pub struct Attached {
     pub family: Family,
-    pub standings: Vec<Standing>,
+    standings: Vec<Standing>,
     bpf: Ebpf,
     /// Sockets whose filters are among the programs: closed, they are detached.
     _sockets: Vec<OwnedFd>,
+    /// The same of other network namespaces.
+    elsewhere: Option<elsewhere::Guard>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -129,9 +135,32 @@ impl Attached {
         taps.set_filter(filter).map_err(maps)?;
         let mut sockets = Vec::new();
         let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
-        let standings: Vec<_> = family.programs().iter().map(&mut settle).collect();
+        let standings: Vec<Standing> = family.programs().iter().map(&mut settle).collect();
         taps.iterator = standings.iter().find_map(|standing| iterator_of(&bpf, standing.alternative?));
-        Ok((Self { family, standings, bpf, _sockets: sockets }, taps))
+        let by_socket = |standing: &&Standing| {
+            standing.alternative.is_some_and(|alternative| alternative.hook == Hook::PacketSocket)
+        };
+        let elsewhere =
+            standings.iter().find(by_socket).and_then(|standing| standing.alternative).map(|filter| {
+                let (elsewhere, guard) = look_elsewhere(&mut bpf, filter.entry, ground);
+                elsewhere.refresh();
+                taps.elsewhere = Some(elsewhere);
+                guard
+            });
+        Ok((Self { family, standings, bpf, _sockets: sockets, elsewhere }, taps))
+    }
+
+    /// How each program stands now.
+    pub fn standings(&self) -> Vec<Standing> {
+        let mut standings = self.standings.clone();
+        let unseen = self.elsewhere.as_ref().and_then(elsewhere::Guard::unseen);
+        for standing in &mut standings {
+            let by_socket = standing.alternative.is_some_and(|way| way.hook == Hook::PacketSocket);
+            if let Some(unseen) = unseen.as_ref().filter(|_| by_socket) {
+                standing.status.degrade(unseen);
+            }
+        }
+        standings
     }
 
     /// Every essential program is attached.
@@ -191,6 +220,26 @@ impl Attached {
             .map(|(_, info)| info?.recursion_misses)
             .sum()
     }
+}
+
+/// What opens packet sockets in other network namespaces, where those are wanted, all with this filter.
+fn look_elsewhere(bpf: &mut Ebpf, entry: &str, ground: &Ground) -> (elsewhere::Elsewhere, elsewhere::Guard) {
+    let mut here = || {
+        let Some(Map::ProgramArray(here)) = bpf.take_map("HERE") else {
+            return Err("no map HERE of programs".to_owned());
+        };
+        let program: &SocketFilter = bpf
+            .program(entry)
+            .ok_or("not in the object")?
+            .try_into()
+            .map_err(|error: ProgramError| error.to_string())?;
+        let program = program.fd().map_err(|error| error.to_string())?;
+        let number = program.as_fd().as_raw_fd();
+        bpf::update(here.fd().as_fd(), &0_u32.to_ne_bytes(), &number.to_ne_bytes())
+            .map_err(|error| error.to_string())?;
+        Ok(here)
+    };
+    elsewhere::Elsewhere::new(ground.all_netns.then(&mut here), ground.machine.netns)
 }
 
 /// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the
@@ -417,6 +466,7 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::SocketFilter(program)) => program.unload(),
+            Some(Program::CgroupSkb(program)) => program.unload(),
             Some(Program::Iter(program)) => program.unload(),
             _ => Ok(()),
         };
@@ -469,6 +519,10 @@ fn load_and_attach(
         program.attach(&socket).map_err(|e| explain(&e))?;
         packets::listen(&socket).map_err(|error| packets::explain(&error))?;
         return Ok(Some(socket));
+    }
+    if let Hook::SocketGroup { egress, ingress } = hook {
+        socket_group::attach(bpf, egress, ingress, explain)?;
+        return Ok(None);
     }
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
@@ -536,7 +590,7 @@ fn load_and_attach(
                 return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
             }
         }
-        Hook::PacketSocket | Hook::Fentries(_) | Hook::Kprobes(_) => {}
+        Hook::PacketSocket | Hook::SocketGroup { .. } | Hook::Fentries(_) | Hook::Kprobes(_) => {}
     }
     Ok(None)
 }

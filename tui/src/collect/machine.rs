@@ -1,6 +1,8 @@
 //! What the kernel programs must know of this machine before they are loaded: member offsets from BTF, and the
 //! facts that prune code.
 
+use std::path::Path;
+
 use fluoro_shared::inflight::Stamp;
 use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
 use zerocopy::FromBytes;
@@ -8,6 +10,7 @@ use zerocopy::FromBytes;
 use crate::collect::program::Hook;
 use crate::kernel::btf::Btf;
 use crate::kernel::drop_reasons;
+use crate::kernel::proc::Proc;
 
 /// The offsets of all wanted members, [`ABSENT`] for those that this kernel does not have.
 pub fn offsets(btf: Option<&Btf>) -> Offsets {
@@ -83,6 +86,9 @@ pub fn machine(
         text_low: text as u32,
         text_high: (text >> 32) as u32,
         skb_pkt_type: bit("pkt_type"),
+        netns: Proc::new(Path::new("/")).netns(std::process::id()).unwrap_or(0),
+        wire_all: 0,
+        all_netns: 0,
         rss_first,
         rss_stride,
         // void *ctx, sk, skb, err

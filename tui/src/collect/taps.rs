@@ -11,6 +11,7 @@ use fluoro_shared::ledger::Counts;
 use fluoro_shared::process::ThreadUse;
 use zerocopy::FromBytes;
 
+use crate::collect::elsewhere::Elsewhere;
 use crate::collect::iterator;
 use crate::collect::machine;
 use crate::collect::maps::{MapSize, Maps};
@@ -55,6 +56,8 @@ pub struct Taps {
     members: HashMap<MapData, Plain<Member>, u8>,
     /// What is counted.
     pub maps: Maps,
+    /// Sockets in other network namespaces.
+    pub elsewhere: Option<Elsewhere>,
     /// Members of the filter in force.
     told: Vec<Member>,
     /// What is read by an iterator, where there is one.
@@ -85,6 +88,7 @@ impl Taps {
             told: Vec::new(),
             iterator: None,
             maps,
+            elsewhere: None,
             map_bytes: sizes.iter().map(|size| u64::from(size.entries) * size.entry_bytes).sum(),
         })
     }

@@ -270,6 +270,11 @@ impl Collector {
         }
     }
 
+    /// Looks into what has come since: where frames are not read.
+    pub fn refresh(&mut self) {
+        self.sources.refresh();
+    }
+
     /// Looks up what these processes use: by the kernel's iterator, once a tick; without one in /proc.
     pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<ProcessRow>>, depth: Depth) {
         if self.core.wants_reading() {

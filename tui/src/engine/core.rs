@@ -272,8 +272,7 @@ impl Core {
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
                 }
                 Frame::Dns(frame) => {
-                    let netns = self.machine.netns();
-                    let gone = self.flow.pass(&frame.wires, netns, self.machine.now());
+                    let gone = self.flow.pass(&frame.wires, self.machine.now());
                     sources.forget(Family::Dns, crate::families::dns::probe::WIRES, &gone);
                 }
                 Frame::Drop(frame) => {

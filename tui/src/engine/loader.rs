@@ -109,7 +109,7 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
             }
             Command::Attach(family, filter) => match Attached::attach(family, ground, &filter) {
                 Ok((state, taps)) => {
-                    let (standings, complete) = (state.standings.clone(), state.complete());
+                    let (standings, complete) = (state.standings(), state.complete());
                     attached.insert(family, state);
                     // Parsing types takes tens of megabytes for a moment; they go back to the system.
                     trim();
@@ -124,7 +124,7 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
             }
             Command::Report => {
                 for (&family, state) in &attached {
-                    let programs = state.standings.iter().cloned().zip(state.info()).collect();
+                    let programs = state.standings().into_iter().zip(state.info()).collect();
                     let answer = Answer::Programs { family, programs, missed: state.missed() };
                     if outbox.send(answer).is_err() {
                         return;

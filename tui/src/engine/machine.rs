@@ -30,11 +30,6 @@ pub trait Machine: Lookup + Send {
 
     fn offset(&self) -> WallOffset;
 
-    /// The network namespace that fluoro is in; 0 when not known.
-    fn netns(&self) -> NetnsId {
-        NetnsId(0)
-    }
-
     /// Once a tick: the wall clock may have been set, users may have been added.
     fn refresh(&mut self);
 

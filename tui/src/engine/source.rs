@@ -51,6 +51,9 @@ pub trait Source: Send {
         Ok(None)
     }
 
+    /// Once a tick where no frame is read: what has come since may have to be looked into.
+    fn refresh(&mut self) {}
+
     /// What every thread uses; `None` where nothing can tell.
     fn threads(&mut self) -> io::Result<Option<Vec<ThreadUse>>> {
         Ok(None)
@@ -81,12 +84,18 @@ impl Source for Taps {
     fn frame(&mut self) -> io::Result<Option<Frame>> {
         Ok(match self.family {
             Family::Process => None,
-            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps)?)),
+            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps, self.elsewhere.as_ref())?)),
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
             Family::File => Some(Frame::File(file::probe::frame(&mut self.maps)?)),
         })
+    }
+
+    fn refresh(&mut self) {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.refresh();
+        }
     }
 
     fn threads(&mut self) -> io::Result<Option<Vec<ThreadUse>>> {
@@ -157,6 +166,11 @@ impl Sources {
             }
         }
         records
+    }
+
+    /// Has every open source look into what has come since.
+    pub fn refresh(&mut self) {
+        self.open.values_mut().for_each(|source| source.refresh());
     }
 
     /// What every open source counts, or only that of one family. A map that cannot be read says so in the log, and its

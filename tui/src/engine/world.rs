@@ -133,10 +133,6 @@ impl World {
 }
 
 impl Machine for World {
-    fn netns(&self) -> NetnsId {
-        NetnsId(self.own_netns.unwrap_or(0))
-    }
-
     fn now(&self) -> BootTime {
         BootTime(clock(libc::CLOCK_BOOTTIME))
     }

@@ -28,6 +28,17 @@ impl Status {
         }
     }
 
+    /// Something is not seen that is to be.
+    pub fn degrade(&mut self, because: &str) {
+        *self = match std::mem::replace(self, Self::Detached) {
+            Self::Live { hook } => Self::Degraded { hook, reason: because.to_owned() },
+            Self::Degraded { hook, reason } => {
+                Self::Degraded { hook, reason: format!("{reason}; {because}") }
+            }
+            other => other,
+        };
+    }
+
     pub fn hook(&self) -> Option<&str> {
         match self {
             Self::Live { hook } | Self::Degraded { hook, .. } => Some(hook),

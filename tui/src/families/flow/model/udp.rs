@@ -411,7 +411,8 @@ impl Flow {
 fn row_of(key: &DatagramKey, flags: u32, id: FlowId, netns: NetnsId) -> FlowRow {
     let (local, peer) = ends(key);
     let several = |ip: IpAddr| ip.is_multicast();
-    let all = |ip: IpAddr| ip == IpAddr::from([255; 4]);
+    // The loopback has no link address that would tell its broadcast.
+    let all = |ip: IpAddr| ip == IpAddr::from([255; 4]) || ip == IpAddr::from([127, 255, 255, 255]);
     let cast = if flags & FLAG_BROADCAST != 0 || all(local.ip()) || all(peer.ip()) {
         Cast::Broadcast
     } else if several(local.ip()) || several(peer.ip()) {
