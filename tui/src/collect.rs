@@ -3,6 +3,7 @@
 pub mod attach_types;
 pub mod bpf;
 pub mod elsewhere;
+pub mod fill;
 pub mod ground;
 pub mod iterator;
 pub mod loader;

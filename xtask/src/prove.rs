@@ -34,6 +34,7 @@ mod oom;
 mod order;
 mod ports;
 mod prime;
+mod probes;
 mod processes;
 pub mod pty;
 mod refusals;
@@ -103,6 +104,7 @@ const HOST_ONLY: &[&str] = &[
     "sigpipe",
     "workflows",
     "terminal",
+    "probes",
     "hostile",
     "no-privileges",
     "no-btf",
@@ -170,6 +172,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("leave-no-trace", leave_no_trace::play),
     ("workflows", workflows::play),
     ("terminal", terminal::play),
+    ("probes", probes::play),
     ("hostile", hostile::play),
     ("ground", ground::play),
     ("hooks", alternatives::play),

@@ -251,6 +251,29 @@ fn dump_by_key(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Res
     }
 }
 
+/// How many entries a hash map has, at most `room`. What comes and goes meanwhile may be counted or not.
+pub fn count_keys(map: BorrowedFd<'_>, room: u64) -> io::Result<u64> {
+    let size = map_sizes(map)?.key;
+    let (mut first, mut key, mut next) = (vec![], vec![0_u8; size], vec![0_u8; size]);
+    let mut count = 0;
+    while count < room {
+        let from = if count == 0 { std::ptr::null() } else { key.as_ptr() };
+        match element(BPF_MAP_GET_NEXT_KEY, map, from, next.as_mut_ptr()) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+            outcome => outcome?,
+        }
+        if count == 0 {
+            first.clone_from(&next);
+        } else if next == first {
+            // The key that was asked with is gone, and the kernel began anew: what was counted is near enough.
+            break;
+        }
+        count += 1;
+        std::mem::swap(&mut key, &mut next);
+    }
+    Ok(count)
+}
+
 /// Takes an entry out of a hash map; one that is not there is none.
 pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     match element(BPF_MAP_DELETE_ELEM, map, key.as_ptr(), std::ptr::null_mut()) {

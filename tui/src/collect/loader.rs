@@ -18,15 +18,15 @@ use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::elsewhere;
 use crate::collect::ground::read_btf;
 use crate::collect::iterator;
-use crate::collect::machine;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::socket_group;
 use crate::collect::taps::{KernelFilter, Taps};
+use crate::collect::{fill, machine};
 use crate::families::Family;
-use crate::model::Status;
+use crate::model::{MapFill, Status};
 
 /// What loading needs to know of the machine, gathered once.
 pub struct Ground {
@@ -100,6 +100,7 @@ pub struct Attached {
     pub family: Family,
     standings: Vec<Standing>,
     bpf: Ebpf,
+    sizes: Vec<MapSize>,
     /// Sockets whose filters are among the programs: closed, they are detached.
     _sockets: Vec<OwnedFd>,
     /// The same of other network namespaces.
@@ -147,7 +148,7 @@ impl Attached {
                 taps.elsewhere = Some(elsewhere);
                 guard
             });
-        Ok((Self { family, standings, bpf, _sockets: sockets, elsewhere }, taps))
+        Ok((Self { family, standings, bpf, sizes, _sockets: sockets, elsewhere }, taps))
     }
 
     /// How each program stands now.
@@ -202,6 +203,11 @@ impl Attached {
             Some(info)
         };
         self.standings.iter().map(|standing| of(standing.alternative?)).collect()
+    }
+
+    /// How full the maps are that the taps do not hold: counted now.
+    pub fn fills(&self) -> Vec<MapFill> {
+        fill::walk(&self.bpf, &self.sizes)
     }
 
     /// Skipped runs that the spares did.
@@ -438,7 +444,8 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
     // Before 7.0 only an interrupt comes between, which nothing but another would: one spare does what was skipped for it.
     // Each is verified anew, which takes as long as for the program.
     let needed = if is_preempted() { alternative.spares.len() } else { 1 };
-    let spares = alternative.spares.iter().take(needed);
+    // The last one among them forgets what is over: it must be there.
+    let spares = alternative.spares.iter().skip(alternative.spares.len().saturating_sub(needed));
     let mut attached = spares.map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
     if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);

@@ -18,7 +18,7 @@ use crate::engine::source::{Source, Sources};
 use crate::engine::usage::Depth;
 use crate::families::Family;
 use crate::families::process::model::ProcessRow;
-use crate::model::{Ledger, Status};
+use crate::model::{Ledger, MapFill, Status};
 
 /// How a family stands with the loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Collector {
     spent: BTreeMap<&'static str, (Instant, u64)>,
     shares: BTreeMap<&'static str, f64>,
     filters: BTreeMap<Family, KernelFilter>,
+    /// How full the maps are that no source reads, when it was last asked for.
+    fills: BTreeMap<Family, Vec<MapFill>>,
     /// Everything is being detached: what the sources hold is still wanted.
     ending: bool,
 }
@@ -78,6 +80,7 @@ impl Collector {
             spent: BTreeMap::new(),
             shares: BTreeMap::new(),
             filters: BTreeMap::new(),
+            fills: BTreeMap::new(),
             ending: false,
         })
     }
@@ -113,6 +116,16 @@ impl Collector {
         self.sources.get(family).map(Source::map_bytes)
     }
 
+    /// How full the maps of an attached family are: those that are read as of the last tick, the others as of the last
+    /// [`Self::ask_fills`].
+    pub fn fills(&self, family: Family) -> Vec<MapFill> {
+        let Some(source) = self.sources.get(family) else { return vec![] };
+        let mut fills = source.fills();
+        fills.extend(self.fills.get(&family).into_iter().flatten());
+        fills.sort_by_key(|map| std::cmp::Reverse(map.bytes));
+        fills
+    }
+
     /// Share of one CPU that a program took between the last two reports; `None` while statistics are off.
     pub fn program_share(&self, program: &str) -> Option<f64> {
         self.shares.get(program).copied()
@@ -136,6 +149,11 @@ impl Collector {
     /// Asks the loader what its programs cost and missed; the answer comes with a later [`Self::drain`].
     pub fn ask_programs(&self) {
         self.loader.report();
+    }
+
+    /// Asks the loader how full the maps are that no source reads.
+    pub fn ask_fills(&self) {
+        self.loader.fills();
     }
 
     /// Attaches `families` and waits until the loader has answered for each.
@@ -232,6 +250,9 @@ impl Collector {
                 for state in self.programs.get_mut(&family).into_iter().flatten() {
                     state.standing.status = Status::Detached;
                 }
+            }
+            Answer::Fills { family, fills } => {
+                self.fills.insert(family, fills);
             }
             Answer::Programs { family, programs, missed } => {
                 self.missed.insert(family, missed);

@@ -12,6 +12,7 @@ use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::loader::{Attached, Ground, Standing};
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
+use crate::model::MapFill;
 
 /// What the collector asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ enum Command {
     /// Keep run-time statistics on or let them go.
     Statistics(bool),
     Report,
+    /// Count what is in the maps.
+    Fills,
     Stop,
 }
 
@@ -31,6 +34,7 @@ pub enum Answer {
     Failed { family: Family, reason: String },
     Detached { family: Family, missed: Option<u64> },
     Programs { family: Family, programs: Vec<(Standing, Option<ProgramInfo>)>, missed: Option<u64> },
+    Fills { family: Family, fills: Vec<MapFill> },
 }
 
 /// The collector's end.
@@ -69,6 +73,11 @@ impl Loader {
     /// Asks for the state of every attached family's programs.
     pub fn report(&self) {
         self.send(Command::Report);
+    }
+
+    /// Asks how full the maps of every attached family are.
+    pub fn fills(&self) {
+        self.send(Command::Fills);
     }
 
     /// The next answer, if one is there.
@@ -127,6 +136,15 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
                     let programs = state.standings().into_iter().zip(state.info()).collect();
                     let answer = Answer::Programs { family, programs, missed: state.missed() };
                     if outbox.send(answer).is_err() {
+                        return;
+                    }
+                }
+                let _ = wake.write(1);
+                continue;
+            }
+            Command::Fills => {
+                for (&family, state) in &attached {
+                    if outbox.send(Answer::Fills { family, fills: state.fills() }).is_err() {
                         return;
                     }
                 }

@@ -11,7 +11,7 @@ use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
 use crate::families::dns::model::Surplus;
 use crate::families::{Family, dns, drop, file, flow, syscall};
-use crate::model::{Books, Ledger};
+use crate::model::{Books, Ledger, MapFill};
 
 /// What a family's maps hold at one moment.
 #[derive(Debug, Clone)]
@@ -66,6 +66,11 @@ pub trait Source: Send {
 
     /// Bytes of all its maps.
     fn map_bytes(&self) -> u64;
+
+    /// How full those of its maps are that it reads.
+    fn fills(&self) -> Vec<MapFill> {
+        vec![]
+    }
 }
 
 impl Source for Taps {
@@ -108,6 +113,10 @@ impl Source for Taps {
 
     fn map_bytes(&self) -> u64 {
         self.map_bytes
+    }
+
+    fn fills(&self) -> Vec<MapFill> {
+        Self::fills(self)
     }
 }
 

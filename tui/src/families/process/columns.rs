@@ -17,7 +17,7 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
             Column::new(
                 Info::new("state", Kind::Word, "running, or how it ended")
                     .keys(&["state"])
-                    .cell(Cell::left("STATE", 10, 1)),
+                    .cell(Cell::left("STATE", 10, 3)),
                 |r| Value::Word(r.state()),
             ),
             Column::new(
@@ -72,7 +72,7 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                     .json("process.resident_bytes")
                     .unit(Unit::Bytes)
                     .faces(Faces::TopOnly)
-                    .cell(Cell::right("MEM", 7, 2)),
+                    .cell(Cell::right("MEM", 7, 1)),
                 |r| used(r, |u| Some(Value::Uint(u.resident_bytes))),
             ),
             Column::new(

@@ -74,6 +74,7 @@ impl SyscallModel {
             tid: Some(record.task.tid),
             call,
             figures: None,
+            total: None,
             event: Some(Traced {
                 text: decode::whole(&name, arguments.as_ref(), record.result, error),
                 path: record.texts.first().map(|(_, text)| text.clone()).filter(|text| !text.is_empty()),
@@ -161,6 +162,7 @@ impl SyscallModel {
                 call,
                 name: call.name(),
                 figures: Some(self.interval.get(key).map(Tally::figures).unwrap_or_default()),
+                total: self.since_start.get(key).map(|tally| tally.calls),
                 event: None,
             })
         })
