@@ -22,7 +22,10 @@ fn frame(at: u64, connects: u64) -> (BootTime, Frame) {
     let key = HistogramKey { start_ns: SECOND + 5, subject: 0, tgid: 7, what: WHAT_CONNECT, bucket };
     (
         BootTime(at),
-        Frame::Flow(flow::model::Frame { histograms: vec![(key, connects)], datagrams: Vec::new() }),
+        Frame::Flow(flow::model::Frame {
+            histograms: vec![(key, connects)],
+            ..flow::model::Frame::default()
+        }),
     )
 }
 

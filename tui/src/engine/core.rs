@@ -395,6 +395,7 @@ impl Core {
             ("rx_bytes_per_s", totals.rx_bytes_per_s),
             ("opens_per_s", totals.opens_per_s),
             ("untracked", Some(totals.untracked as f64)),
+            ("untracked_datagrams", Some(totals.untracked_datagrams as f64)),
         ]
     }
 
