@@ -493,6 +493,16 @@ fn a_row_and_commands_about_it_go_to_the_clipboard_and_hold_no_name_from_outside
 }
 
 #[test]
+fn a_copied_row_has_what_a_narrow_screen_has_no_room_for() {
+    let copied = |columns| {
+        let mut console = Console::new(columns, 24);
+        console.answer(flows(0..9)).keys("jy");
+        console.copied.last().unwrap().clone()
+    };
+    assert_eq!(copied(60), copied(200));
+}
+
+#[test]
 fn columns_are_chosen_moved_and_kept() {
     let heads = |c: &Console| {
         c.text().lines().nth(3).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
