@@ -27,6 +27,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("calls", calls::play),
     ("on-demand", on_demand::play),
     ("bulk", load::bulk),
+    ("datagrams", load::datagrams),
     ("iperf", foreign::iperf),
     ("wrk", foreign::wrk),
     ("decode", decode::play),

@@ -53,6 +53,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
     ("datagrams", "COUNT", "datagrams in every way, in a namespace of its own, when told", datagrams::play),
+    ("datagram-bulk", "COUNT", "datagrams over one flow as fast as they go, when told", datagrams::bulk),
     ("dns-serve", "ADDRESS PORT", "a name server that is not always honest", dns::serve),
     ("dns-ask", "ADDRESS PORT WORD ROUNDS", "asks it everything when told, and connects", dns::ask),
     ("hold", "COUNT BYTES [apart]", "connections that stay open until told", hold::pair),

@@ -395,6 +395,7 @@ impl Core {
             ("rx_bytes_per_s", totals.rx_bytes_per_s),
             ("opens_per_s", totals.opens_per_s),
             ("untracked", Some(totals.untracked as f64)),
+            ("untracked_datagrams", Some(totals.untracked_datagrams as f64)),
         ]
     }
 
@@ -484,7 +485,10 @@ impl Core {
             let (_, what) = FILE_CHARTS.iter().find(|(known, _)| *known == kind)?;
             Some((row_id(process), Latency { what, durations }))
         });
-        flow.chain(file).collect()
+        let syscall = self.syscall.new_durations().into_iter();
+        let syscall =
+            syscall.map(|(process, durations)| (row_id(process), Latency { what: SYSCALL_CHART, durations }));
+        flow.chain(file).chain(syscall).collect()
     }
 
     /// Durations of a process since its families were attached.
@@ -498,7 +502,9 @@ impl Core {
             let durations = self.file.durations(process, *kind);
             (durations.count() > 0).then_some(Latency { what, durations })
         });
-        flow.chain(file).collect()
+        let syscall = self.syscall.durations_of(process);
+        let syscall = (syscall.count() > 0).then_some(Latency { what: SYSCALL_CHART, durations: syscall });
+        flow.chain(file).chain(syscall).collect()
     }
 
     pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
@@ -534,6 +540,9 @@ impl Core {
         self.failures.rows(of_interval, self.machine.offset())
     }
 }
+
+/// System calls of a process, all together.
+const SYSCALL_CHART: &str = "call of any kind";
 
 /// What the kernel side counts the durations of, and how people call it.
 const FLOW_CHARTS: [(u16, &str); 3] =

@@ -200,34 +200,4 @@ fn told(reading: &Reading, key: ProcKey, machine: &(impl Machine + ?Sized)) -> O
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::columns::infos;
-    use crate::filter::Keys;
-
-    fn threads(told: &[(u32, u64, u64)]) -> Vec<Scheduled> {
-        told.iter().map(|&(tid, on_cpu_ns, waited_ns)| Scheduled { tid, on_cpu_ns, waited_ns }).collect()
-    }
-
-    #[test]
-    fn a_thread_that_has_ended_takes_nothing_away_from_the_others() {
-        let before = threads(&[(7, 100, 10), (8, 5_000, 500)]);
-        let now = threads(&[(7, 160, 11), (9, 40, 4)]);
-        assert_eq!(scheduled_since(&before, &now), (100, 5));
-    }
-
-    #[test]
-    fn of_all_processes_only_what_is_asked_for_is_looked_up() {
-        let keys = Keys::of(infos::<ProcessRow>());
-        let by = |text: &str| of_all(Some(&Filter::parse(text, &keys).unwrap()), false, None);
-        assert_eq!(of_all(None, false, Some("pid")), None);
-        assert_eq!(of_all(None, true, Some("pid")), Some(Depth::Brief));
-        assert_eq!(of_all(None, false, Some("run_wait")), Some(Depth::Scheduled));
-        assert_eq!(by("pid:7 user:root"), None);
-        assert_eq!(by("cpu>10 or on_cpu>5ms"), Some(Depth::Scheduled));
-        assert_eq!(by("!fds>100 cpu>1"), Some(Depth::Whole));
-        assert_eq!(by("cwd:/srv/*"), Some(Depth::Whole));
-        assert_eq!(by("pid:7 or not nginx"), Some(Depth::Whole));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{
@@ -88,6 +88,29 @@ pub fn play(words: &mut Words) -> Result<()> {
     account.sent("held", from, to, 1, 0);
     voice::say(&json!({"flows": account.told(), "ping": ping}))?;
     voice::wait_for("end")
+}
+
+/// `datagram-bulk COUNT`: when told, sends so many, a few at a time, and takes them, all in one thread: nothing waits for
+/// another, and none is lost.
+pub fn bulk(words: &mut Words) -> Result<()> {
+    const AT_ONCE: usize = 32;
+    let count: usize = words.parse("COUNT")?;
+    let (sender, receiver) =
+        (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
+    let to = receiver.local_addr()?;
+    voice::say(&json!({"ready": true}))?;
+    voice::wait_for("go")?;
+    let begin = Instant::now();
+    let mut buffer = [7; 1000];
+    for _ in 0..count / AT_ONCE {
+        for _ in 0..AT_ONCE {
+            sender.send_to(&buffer, to).context("send")?;
+        }
+        for _ in 0..AT_ONCE {
+            receiver.recv_from(&mut buffer).context("receive")?;
+        }
+    }
+    voice::say(&json!({"datagrams": count, "elapsed_ns": begin.elapsed().as_nanos() as u64}))
 }
 
 /// A client that is connected, a server that is not; it looks before it takes.

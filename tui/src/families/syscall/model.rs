@@ -184,6 +184,24 @@ impl SyscallModel {
         }
     }
 
+    /// How long the calls of a process took since the family was attached, all kinds together.
+    pub fn durations_of(&self, process: ProcKey) -> Distribution {
+        let mut durations = Distribution::default();
+        for (_, tally) in self.since_start.iter().filter(|((whose, _), _)| *whose == process) {
+            durations.merge(&tally.durations);
+        }
+        durations
+    }
+
+    /// The same of the interval, of every process that called anything.
+    pub fn new_durations(&self) -> HashMap<ProcKey, Distribution> {
+        let mut durations: HashMap<ProcKey, Distribution> = HashMap::new();
+        for ((process, _), tally) in &self.interval {
+            durations.entry(*process).or_default().merge(&tally.durations);
+        }
+        durations
+    }
+
     /// How long the calls of one kind took since the family was attached.
     pub fn durations(&self, row: RowId) -> Option<&Distribution> {
         let is_it = |(process, call): &Key| row_id(*process, *call) == row;
