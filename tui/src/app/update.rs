@@ -58,6 +58,8 @@ const AHEAD: usize = 64;
 
 /// Applies one message.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
+    // A hand waits for what it did to be seen; time alone and news say themselves what they change.
+    state.dirty |= !matches!(msg, Msg::Tick(_) | Msg::Snapshot(_));
     let mut effects = apply(state, msg);
     // Another row under the marker, another size of the screen: other details, another number of rows.
     if state.wants_more() && !effects.iter().any(|effect| matches!(effect, Effect::Ask(_))) {
