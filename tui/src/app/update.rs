@@ -58,6 +58,8 @@ const AHEAD: usize = 64;
 
 /// Applies one message.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
+    // A hand waits for what it did to be seen; time alone and news say themselves what they change.
+    state.dirty |= !matches!(msg, Msg::Tick(_) | Msg::Snapshot(_));
     let mut effects = apply(state, msg);
     // Another row under the marker, another size of the screen: other details, another number of rows.
     if state.wants_more() && !effects.iter().any(|effect| matches!(effect, Effect::Ask(_))) {
@@ -468,7 +470,12 @@ fn copied(state: &mut State, text: String) -> Vec<Effect> {
 }
 
 fn copy_row(state: &mut State) -> Vec<Effect> {
-    let columns: Vec<&'static Info> = shown_columns(state);
+    // Those that a narrow screen has no room for, too.
+    let known = |id: &String| state.place().infos.iter().find(|info| info.id == id);
+    let columns: Vec<&'static Info> = match state.chosen_columns() {
+        Some(chosen) => chosen.iter().filter_map(known).collect(),
+        None => state.place().infos.iter().filter(|info| info.cell.is_some()).collect(),
+    };
     let Some(text) = state.row().map(|facts| copy::row(facts, &columns)) else {
         state.remark("No row is selected: j or a click selects one.");
         return vec![];

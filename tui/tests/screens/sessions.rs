@@ -493,6 +493,28 @@ fn a_row_and_commands_about_it_go_to_the_clipboard_and_hold_no_name_from_outside
 }
 
 #[test]
+fn what_a_key_did_is_drawn_without_waiting_for_news() {
+    let mut console = showing(0..9);
+    for keys in
+        ["j", "k", "<Enter>", "<Esc>", "/", "x", "<Esc>", "?", "<Esc>", "C", "<Esc>", ":", "<Esc>", "s", "3"]
+    {
+        console.state.dirty = false;
+        console.keys(keys);
+        assert!(console.state.dirty, "{keys} is seen at once");
+    }
+}
+
+#[test]
+fn a_copied_row_has_what_a_narrow_screen_has_no_room_for() {
+    let copied = |columns| {
+        let mut console = Console::new(columns, 24);
+        console.answer(flows(0..9)).keys("jy");
+        console.copied.last().unwrap().clone()
+    };
+    assert_eq!(copied(60), copied(200));
+}
+
+#[test]
 fn columns_are_chosen_moved_and_kept() {
     let heads = |c: &Console| {
         c.text().lines().nth(3).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()

@@ -1,6 +1,8 @@
 //! What fluoro says of its own measuring: how full each map is, beside how many connections there are; and a family that
 //! could not be attached is attached when the reader asks again.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
@@ -67,7 +69,9 @@ fn used(text: &str, map: &str) -> Option<u64> {
 /// A family for whose maps the process may have no descriptors fails; with descriptors it is attached by `a`.
 fn tried_again(place: &Place, checks: &mut Checks) -> Result<()> {
     let within = place.patience(20);
-    let mut session = Session::start(place, &[], 60, 200)?;
+    let log = std::env::temp_dir().join(format!("fluoro-probes-{}", std::process::id()));
+    let path = log.to_str().context("a path of text")?;
+    let mut session = Session::start(place, &["--log", path], 60, 200)?;
     session.press(&Key::all("`8`")?)?;
     session
         .until("what the view needs is attached", within, |text| state(text, "flow_state") == Some("live"))?;
@@ -83,9 +87,12 @@ fn tried_again(place: &Place, checks: &mut Checks) -> Result<()> {
     descriptors(pid, had)?;
     session.press(&Key::all("`a`")?)?;
     session.until("that it is tried", within, |text| text.contains("tried again"))?;
-    let text = session.until("the program attached", within, |text| {
+    let attached = session.until("the program attached", within, |text| {
         state(text, "syscall_enter").is_some_and(|state| !matches!(state, "failed" | "attaching"))
-    })?;
+    });
+    let told = fs::read_to_string(&log).unwrap_or_default();
+    let _ = fs::remove_file(&log);
+    let text = attached.with_context(|| format!("its log:\n{told}"))?;
     checks.that(
         "state of its programs, asked for again with descriptors enough",
         "live or degraded",
