@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Console;
 use crate::engine::collector::{Attachment, Collector};
 use crate::families::Family;
+use crate::fmt;
 use crate::model::{Coverage, Note, PanelKind, ProbeRow, Query, Status, View, fullest};
 
 impl Console {
@@ -86,8 +87,8 @@ impl Console {
             }
         }
         if self.totals.lost > 0 {
-            let text =
-                format!("{} events were lost on the way: the stream has gaps, see Probes", self.totals.lost);
+            let lost = fmt::grouped(self.totals.lost);
+            let text = format!("{lost} events were lost on the way: the stream has gaps, see Probes");
             notes.push(Note { severe: true, text });
         }
         let programs = || self.collector.programs();
