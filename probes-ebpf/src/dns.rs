@@ -1,14 +1,15 @@
 //! `dns`: questions and answers about names, off the wire. A packet socket's filter takes them in, on every interface of
-//! its network namespace, and lets none into the socket's queue. It runs where no task can be asked for, so a program on
-//! the way out of a socket notes which process made that.
+//! its network namespace, and lets none into the socket's queue. Where there is no packet socket, programs of the control
+//! group at the root see what sockets send and get. Both run where no task can be asked for, so a program on the way out of a
+//! socket notes which process made that.
 
 mod wire;
 
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes},
-    macros::{fentry, kprobe, map, raw_tracepoint, socket_filter, tracepoint},
-    maps::{LruHashMap, PerCpuArray},
+    macros::{cgroup_skb, fentry, kprobe, map, raw_tracepoint, socket_filter, tracepoint},
+    maps::{LruHashMap, PerCpuArray, ProgramArray},
     programs::{FEntryContext, ProbeContext, RawTracePointContext, SkBuffContext, TracePointContext},
 };
 use fluoro_shared::{
@@ -24,7 +25,7 @@ use crate::{
     access::{Access, Direct, Helper, Kptr},
     drop,
     filter::{self, Verdict},
-    ledger,
+    ledger, machine,
     machine::offset,
     ring, task,
 };
@@ -36,6 +37,10 @@ static SENDERS: LruHashMap<DnsEnd, DropOwner> = LruHashMap::with_max_entries(1, 
 /// Packets seen of late.
 #[map]
 static SIGHTS: LruHashMap<DnsSight, DnsPlace> = LruHashMap::with_max_entries(1, 0);
+
+/// This filter, for those in other network namespaces: each is a program that notes its namespace and goes on here.
+#[map]
+static HERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Room to build a record. Packets are seen with softirqs off, so that none comes between.
 #[map]
@@ -51,6 +56,7 @@ const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
+const PACKET_HOST: u32 = 0;
 const PACKET_OUTGOING: u32 = 4;
 
 /// A packet that is seen again elsewhere within this time is the same.
@@ -95,8 +101,60 @@ pub fn dns_owner_syscall(ctx: TracePointContext) -> u32 {
 /// Of a packet socket of the kind SOCK_DGRAM: offsets count from the network header. 0: nothing for its queue.
 #[socket_filter]
 pub fn dns_packet_filter(ctx: SkBuffContext) -> i64 {
-    on_packet(&ctx);
+    let skb = ctx.skb.skb;
+    // SAFETY: members of the context.
+    let (ifindex, way) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
+    let place = DnsPlace { at_ns: 0, ifindex, way, netns: noted(skb), pad: 0 };
+    if let Some(ends) = ends(skb) {
+        wire::count(skb, &ends, &place);
+        on_packet(skb, &ends, place);
+    }
     0
+}
+
+/// What a socket sends, before it is cut into fragments: offsets count from the network header.
+#[cgroup_skb(egress)]
+pub fn dns_packet_egress(ctx: SkBuffContext) -> i32 {
+    // It comes before `net_dev_queue`.
+    if machine::read_kernel() != 0 {
+        on_send(ctx.skb.skb as Kptr);
+    }
+    on_socket(ctx.skb.skb, PACKET_OUTGOING)
+}
+
+/// What a socket gets.
+#[cgroup_skb(ingress)]
+pub fn dns_packet_ingress(ctx: SkBuffContext) -> i32 {
+    on_socket(ctx.skb.skb, PACKET_HOST)
+}
+
+/// What a program of a control group returns, or the packet is thrown away.
+const PASS: i32 = 1;
+
+/// The packet's own words for its way do not tell these two apart on the loopback.
+#[inline(always)]
+fn on_socket(skb: *mut __sk_buff, way: u32) -> i32 {
+    let mut netns = machine::netns();
+    if machine::read_kernel() != 0 {
+        let device: Kptr = Helper::read(skb.cast(), offset!(skb_dev));
+        let net: Kptr = Helper::read(device, offset!(dev_net));
+        let there: u32 = Helper::read(net, offset!(net_inum));
+        if there != 0 && there != netns {
+            if machine::all_netns() == 0 {
+                return PASS;
+            }
+            netns = there;
+        }
+    }
+    // SAFETY: a member of the context.
+    let place = DnsPlace { at_ns: 0, ifindex: unsafe { (*skb).ifindex }, way, netns, pad: 0 };
+    if let Some(ends) = ends(skb) {
+        if machine::wire_all() != 0 {
+            wire::count(skb, &ends, &place);
+        }
+        on_packet(skb, &ends, place);
+    }
+    PASS
 }
 
 const fn is_dns(port: u16) -> bool {
@@ -131,6 +189,8 @@ fn on_send(skb: Kptr) -> i32 {
     }
     from.port = u16::from_be(Helper::read(transport, 0));
     if is_dns(from.port) || is_dns(u16::from_be(Helper::read(transport, 2))) {
+        let net: Kptr = Helper::read(sk, offset!(sock_net));
+        from.address = apart(&from.address, Helper::read(net, offset!(net_inum)));
         let _ = SENDERS.insert(&from, &drop::owner(sk), 0);
     }
     0
@@ -149,24 +209,21 @@ struct Headers {
 }
 
 #[inline(always)]
-fn on_packet(ctx: &SkBuffContext) {
-    let skb = ctx.skb.skb;
-    let Some(ends) = ends(skb) else { return };
-    wire::count(skb, &ends);
-    let Some(headers) = dissect(skb, &ends) else { return };
+fn on_packet(skb: *mut __sk_buff, ends: &Ends, place: DnsPlace) {
+    let Some(headers) = dissect(skb, ends) else { return };
     if headers.to <= headers.from {
         return;
     }
-    // SAFETY: members of the context.
-    let (ifindex, way) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
+    let DnsPlace { ifindex, way, netns, .. } = place;
     let (source, destination) = (headers.source, headers.destination);
     // SAFETY: no arguments.
     let (now, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
     let tcp = source.protocol == u16::from(IPPROTO_TCP);
     let here = headers.to - headers.from;
     let which = if tcp { headers.sequence } else { u32::from(load::<u16>(skb, headers.from).unwrap_or(0)) };
-    let sight = DnsSight { source, destination, which, len: here };
-    if seen_elsewhere(&sight, &DnsPlace { at_ns: now, ifindex, way }) {
+    let [from, to] = [source, destination].map(|end| DnsEnd { address: apart(&end.address, netns), ..end });
+    let sight = DnsSight { source: from, destination: to, which, len: here };
+    if seen_elsewhere(&sight, &DnsPlace { at_ns: now, ..place }) {
         return;
     }
     ledger::seen();
@@ -190,7 +247,7 @@ fn on_packet(ctx: &SkBuffContext) {
         ledger::error();
         return;
     }
-    let asks = if is_dns(destination.port) { &source } else { &destination };
+    let asks = if is_dns(destination.port) { &sight.source } else { &sight.destination };
     let (mut owner, mut inode) = (Task::NONE, 0);
     if let Some(known) = SENDERS.get_ptr(asks) {
         // SAFETY: the map's own memory.
@@ -217,7 +274,7 @@ fn on_packet(ctx: &SkBuffContext) {
         sequence: headers.sequence,
         payload_len: len,
         whole_len: headers.whole,
-        pad: 0,
+        netns,
     };
     // SAFETY: the map's own memory.
     unsafe { (&raw mut (*packet).record).write(record) };
@@ -239,13 +296,31 @@ fn on_packet(ctx: &SkBuffContext) {
 fn seen_elsewhere(sight: &DnsSight, place: &DnsPlace) -> bool {
     if let Some(first) = SIGHTS.get_ptr(sight) {
         // SAFETY: the map's own memory.
-        let (at_ns, ifindex, way) = unsafe { ((*first).at_ns, (*first).ifindex, (*first).way) };
-        if (ifindex, way) != (place.ifindex, place.way) && place.at_ns.wrapping_sub(at_ns) < SAME_NS {
+        let (at_ns, ifindex, way, netns) =
+            unsafe { ((*first).at_ns, (*first).ifindex, (*first).way, (*first).netns) };
+        let there = (ifindex, way, netns) == (place.ifindex, place.way, place.netns);
+        if !there && place.at_ns.wrapping_sub(at_ns) < SAME_NS {
             return true;
         }
     }
     let _ = SIGHTS.insert(sight, place, 0);
     false
+}
+
+/// The network namespace of the packet socket: noted by the program that came before, or fluoro's own.
+#[inline(always)]
+fn noted(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: a member of the context; the kernel clears it before the first program.
+    let noted = unsafe { (*skb).cb[0] };
+    if noted == 0 { machine::netns() } else { noted }
+}
+
+/// A loopback's address is told from that of another namespace by bytes that are zero in it.
+#[inline(always)]
+fn apart(address: &[u8; 16], netns: u32) -> [u8; 16] {
+    let bits = u128::from_be_bytes(*address);
+    let is_loopback = bits == 1 || bits >> 24 == 0x00ff_ff7f;
+    if is_loopback { (bits | u128::from(netns) << 96).to_be_bytes() } else { *address }
 }
 
 #[inline(always)]

@@ -31,6 +31,11 @@ pub static MACHINE: Machine = Machine {
     uring_complete: 0,
     uring_submit: 0,
     skb_pkt_type: ABSENT,
+    netns: 0,
+    wire_all: 0,
+    all_netns: 0,
+    rss_first: ABSENT,
+    rss_stride: ABSENT,
 };
 
 /// One offset by its name.
@@ -77,5 +82,10 @@ getters!(
     text_high,
     retransmit_error,
     uring_complete,
-    skb_pkt_type
+    skb_pkt_type,
+    netns,
+    wire_all,
+    all_netns,
+    rss_first,
+    rss_stride
 );

@@ -1,5 +1,7 @@
 //! `process`: fork, exec and exit. All in process context, so the current task is the subject.
 
+mod usage;
+
 use aya_ebpf::{
     helpers::{
         bpf_get_current_uid_gid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,

@@ -42,7 +42,8 @@ pub struct DnsRecord {
     pub payload_len: u32,
     /// Bytes that the packet has.
     pub whole_len: u32,
-    pub pad: u32,
+    /// Where it was seen.
+    pub netns: u32,
 }
 
 const _: () = assert!(size_of::<DnsRecord>() == 136);
@@ -80,6 +81,8 @@ pub struct DnsPlace {
     pub ifindex: u32,
     /// `PACKET_*`
     pub way: u32,
+    pub netns: u32,
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<DnsPlace>() == 16);
+const _: () = assert!(size_of::<DnsPlace>() == 24);

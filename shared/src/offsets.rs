@@ -49,6 +49,9 @@ offsets! {
     task_signal: "task_struct"."signal",
     task_exit_code: "task_struct"."exit_code",
     task_status: "task_struct"."thread_info.status",
+    task_ran: "task_struct"."se.sum_exec_runtime",
+    task_waited: "task_struct"."sched_info.run_delay",
+    signal_ended_ran: "signal_struct"."sum_sched_runtime",
     signal_live: "signal_struct"."live",
     signal_flags: "signal_struct"."flags",
     signal_threads: "signal_struct"."nr_threads",
@@ -157,6 +160,7 @@ offsets! {
     shared_gso_segs: "skb_shared_info"."gso_segs",
     skb_data: "sk_buff"."data",
     skb_network: "sk_buff"."network_header",
+    skb_mac: "sk_buff"."mac_header",
     skb_transport: "sk_buff"."transport_header",
     skb_protocol: "sk_buff"."protocol",
     skb_len: "sk_buff"."len",
@@ -165,6 +169,7 @@ offsets! {
     dev_ifindex: "net_device"."ifindex",
     dev_name: "net_device"."name",
     dev_net: "net_device"."nd_net",
+    dev_type: "net_device"."type",
 }
 
 /// Facts of the machine that prune code before it is verified.
@@ -210,6 +215,15 @@ pub struct Machine {
     pub uring_submit: u32,
     /// Where `pkt_type` of `sk_buff` is, in bits from its beginning; [`ABSENT`]: it has none.
     pub skb_pkt_type: u32,
+    /// Inode of the network namespace that fluoro is in.
+    pub netns: u32,
+    /// Not 0: no program tells of sockets, so that every packet counts, not only those that pass through.
+    pub wire_all: u32,
+    /// Not 0: packets of other network namespaces are wanted, too.
+    pub all_netns: u32,
+    /// Of `mm_struct`: where its first counter of pages is and how far the next one is from it; [`ABSENT`]: not known.
+    pub rss_first: u32,
+    pub rss_stride: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 84);
+const _: () = assert!(size_of::<Machine>() == 104);

@@ -48,3 +48,27 @@ pub struct ExitKey {
 }
 
 const _: () = assert!(size_of::<ExitKey>() == 16);
+
+/// What the iterator tells of one thread; of a process's first thread also what is counted for all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ThreadUse {
+    /// Start of the process: `CLOCK_BOOTTIME`, ns.
+    pub start_ns: u64,
+    /// Time on a CPU since the thread began.
+    pub ran_ns: u64,
+    /// Time in which it could have run and another did; [`UNKNOWN`]: this kernel does not count it.
+    pub waited_ns: u64,
+    pub tgid: u32,
+    pub tid: u32,
+    /// First thread only: time on a CPU of threads that have ended.
+    pub ended_ran_ns: u64,
+    /// First thread only: pages in memory.
+    pub resident_pages: u64,
+    /// First thread only, 0 of others: threads that there are.
+    pub threads: u64,
+}
+
+const _: () = assert!(size_of::<ThreadUse>() == 56);
+
+pub const UNKNOWN: u64 = u64::MAX;

@@ -27,6 +27,9 @@ pub struct WireWay {
     /// The place where they count: interface and `PACKET_*`.
     pub ifindex: u32,
     pub way: u32,
+    /// Its network namespace.
+    pub netns: u32,
+    pub pad: u32,
 }
 
 /// Value of the map `WIRES`.
@@ -42,4 +45,15 @@ pub struct WireCount {
     pub began_high: u64,
 }
 
-const _: () = assert!(size_of::<WireCount>() == 80);
+const _: () = assert!(size_of::<WireCount>() == 96);
+
+/// Key of the map `LOCALS`: an address of a network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LocalKey {
+    /// IPv6, or IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+    pub netns: u32,
+}
+
+const _: () = assert!(size_of::<LocalKey>() == 20);

@@ -64,6 +64,9 @@ struct Common {
     /// Memory that all maps together may take, MiB
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(2..=4096), global = true)]
     map_budget: Option<u64>,
+    /// See packets in every network namespace, not only in fluoro's own: names (dns) and what passes through
+    #[arg(long, global = true)]
+    all_netns: bool,
     /// Append diagnostics to FILE (created readable by its owner alone)
     #[arg(long, value_name = "FILE", global = true)]
     log: Option<PathBuf>,
@@ -233,6 +236,7 @@ impl Common {
             },
             hooks: self.hooks.iter().cloned().collect(),
             map_budget: self.map_budget.map(|mib| mib << 20),
+            all_netns: self.all_netns,
         }
     }
 }

@@ -2,12 +2,16 @@
 
 pub mod attach_types;
 pub mod bpf;
+pub mod elsewhere;
+pub mod fill;
 pub mod ground;
+pub mod iterator;
 pub mod loader;
 pub mod machine;
 pub mod maps;
 pub mod object;
 pub mod packets;
 pub mod program;
+pub mod socket_group;
 pub mod taps;
 mod unpreempted;

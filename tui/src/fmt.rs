@@ -98,10 +98,11 @@ fn duration(ns: f64) -> String {
     } else if seconds < 59.5 {
         format!("{} s", digits(seconds))
     } else {
-        let minutes = (seconds / 60.0) as u64;
+        let seconds = seconds.round() as u64;
+        let minutes = seconds / 60;
         let (hours, days) = (minutes / 60, minutes / 1440);
         if hours == 0 {
-            format!("{minutes}m{:02}s", seconds as u64 % 60)
+            format!("{minutes}m{:02}s", seconds % 60)
         } else if days == 0 {
             format!("{hours}h{:02}m", minutes % 60)
         } else {
@@ -221,12 +222,14 @@ mod tests {
                 23_000_000,
                 999_600_000,
                 4_000_000_000,
+                59_400_000_000,
+                59_700_000_000,
                 61_000_000_000,
                 7_980_000_000_000,
                 1_040_000_000_000_000
             ]
             .map(show),
-            ["0", "830 ns", "1.8 us", "23 ms", "1.0 s", "4.0 s", "1m01s", "2h13m", "12d00h"]
+            ["0", "830 ns", "1.8 us", "23 ms", "1.0 s", "4.0 s", "59 s", "1m00s", "1m01s", "2h13m", "12d00h"]
         );
     }
 

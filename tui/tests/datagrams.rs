@@ -68,7 +68,11 @@ fn frame(at: u64, tx: u64, rx: u64, announced: bool) -> (BootTime, Frame) {
     };
     (
         BootTime(at),
-        Frame::Flow(flow::model::Frame { histograms: Vec::new(), datagrams: vec![(key(), count)] }),
+        Frame::Flow(flow::model::Frame {
+            histograms: Vec::new(),
+            datagrams: vec![(key(), count)],
+            ..flow::model::Frame::default()
+        }),
     )
 }
 

@@ -12,13 +12,13 @@ use fluoro_shared::drop::{DropFlowKey, DropKey};
 use fluoro_shared::file::{FileCell, FileKey, Submitted};
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
-use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramSocket};
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramOther, DatagramSocket};
 use fluoro_shared::histogram::HistogramKey;
 use fluoro_shared::inflight::Stamp;
 use fluoro_shared::ledger::Counts;
 use fluoro_shared::process::ProcessRecord;
 use fluoro_shared::syscall::{Cell, CellKey, Control};
-use fluoro_shared::wire::{WireCount, WireKey};
+use fluoro_shared::wire::{LocalKey, WireCount, WireKey};
 
 fn object() -> Object {
     Object::parse(OBJECT).expect("the object is one")
@@ -53,7 +53,9 @@ fn each_entry_is_in_the_section_of_its_hook() {
                 Hook::Fexit(_) => matches!(section, Section::FExit { .. }),
                 Hook::Kprobe(_) | Hook::Kprobes(_) => matches!(section, Section::KProbe),
                 Hook::Tracepoint(_) => matches!(section, Section::TracePoint),
+                Hook::Iterator(_) => matches!(section, Section::Iter { sleepable: false }),
                 Hook::PacketSocket => matches!(section, Section::SocketFilter),
+                Hook::SocketGroup { .. } => matches!(section, Section::CgroupSkb { .. }),
             };
             assert!(fits, "{entry} is in {section:?}");
         }
@@ -73,7 +75,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("DROPS", size_of::<DropKey>(), 8),
         ("DROPPED_FLOWS", size_of::<DropFlowKey>(), 8),
         ("WIRES", size_of::<WireKey>(), size_of::<WireCount>()),
-        ("LOCALS", 16, 1),
+        ("LOCALS", size_of::<LocalKey>(), 1),
         ("MINT", 4, 8),
         ("CELLS", size_of::<CellKey>(), size_of::<Cell>()),
         ("BLANK", 4, size_of::<Cell>()),
@@ -85,7 +87,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("SPARED", 4, 4),
         ("DATAGRAMS", size_of::<DatagramKey>(), size_of::<DatagramCount>()),
         ("DATAGRAM_SOCKETS", 8, size_of::<DatagramSocket>()),
-        ("DATAGRAMS_OTHER", 4, 32),
+        ("DATAGRAMS_OTHER", 4, size_of::<DatagramOther>()),
     ];
     let rings: Vec<String> = (0..fluoro_shared::RINGS).map(|index| format!("RING{index}")).collect();
     widths.extend(rings.iter().map(|name| (name.as_str(), 0, 0)));
@@ -107,8 +109,8 @@ fn maps_are_as_wide_as_the_shared_types() {
     assert_eq!(
         others,
         BTreeSet::from([
-            "CLOSED", "EXITED", "HANDED", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH", "SENDERS",
-            "SENT", "SIGHTS"
+            "CLOSED", "EXITED", "HANDED", "HERE", "LAST", "OWNERS", "PACKET", "REFUSED", "SCRATCH",
+            "SENDERS", "SENT", "SIGHTS"
         ])
     );
 }

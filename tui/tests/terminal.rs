@@ -24,24 +24,26 @@ const SLACK: Duration = Duration::from_secs(2);
 /// A busy machine may take its time to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The demonstration console; built once by the cargo that runs the tests, because `--test` alone builds
+/// The demonstration consoles; built once by the cargo that runs the tests, because `--test` alone builds
 /// no examples.
-fn demo() -> &'static PathBuf {
-    static DEMO: OnceLock<PathBuf> = OnceLock::new();
-    DEMO.get_or_init(|| {
+fn example(name: &str) -> PathBuf {
+    static EXAMPLES: OnceLock<PathBuf> = OnceLock::new();
+    let folder = EXAMPLES.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let mut profile = std::env::current_exe().unwrap();
         profile.pop();
         profile.pop();
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "-p", "fluoro", "--example", "console_demo"]);
+        build.args(["build", "--quiet", "-p", "fluoro"]);
+        build.args(["--example", "console_demo", "--example", "console_storm"]);
         build.arg("--target-dir").arg(profile.parent().unwrap());
         if profile.ends_with("release") {
             build.arg("--release");
         }
         assert!(build.status().unwrap().success());
-        profile.join("examples/console_demo")
-    })
+        profile.join("examples")
+    });
+    folder.join(name)
 }
 
 struct Session {
@@ -55,7 +57,7 @@ struct Session {
 
 impl Session {
     /// Without a terminal of its own the process gets no SIGHUP, ctrl-C or ctrl-Z.
-    fn start(environment: &[(&str, &str)], owning: bool) -> Self {
+    fn start(program: &str, environment: &[(&str, &str)], owning: bool) -> Self {
         // A master that another test's child inherits keeps the terminal from ever going away.
         static FORKING: Mutex<()> = Mutex::new(());
         let _alone = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +68,7 @@ impl Session {
         }
         let before = tcgetattr(&slave).unwrap();
         let stdio = || Stdio::from(slave.try_clone().unwrap());
-        let mut command = Command::new(demo());
+        let mut command = Command::new(example(program));
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         command.env("TERM", "xterm").env("LANG", "C.UTF-8").env_remove("LC_ALL").env_remove("NO_COLOR");
         command.envs(environment.iter().copied());
@@ -90,7 +92,7 @@ impl Session {
     }
 
     fn shown_as(environment: &[(&str, &str)], owning: bool) -> Self {
-        let mut session = Self::start(environment, owning);
+        let mut session = Self::start("console_demo", environment, owning);
         session.until("1,204 flows");
         session
     }
@@ -236,7 +238,7 @@ fn a_panic_of_any_thread_gives_the_terminal_back_before_its_message() {
 
 #[test]
 fn the_shipped_console_panics_when_a_test_asks_for_it_and_leaves_the_terminal_clean() {
-    let mut session = Session::start(&[("FLUORO_TEST_PANIC", "1")], true);
+    let mut session = Session::start("console_demo", &[("FLUORO_TEST_PANIC", "1")], true);
     let (status, _) = session.end(true);
     assert_eq!(status.code(), Some(101));
     session.assert_restored();
@@ -247,7 +249,7 @@ fn the_shipped_console_panics_when_a_test_asks_for_it_and_leaves_the_terminal_cl
 
 #[test]
 fn a_filter_given_at_the_start_is_shown_and_asked() {
-    let mut session = Session::start(&[("FLUORO_DEMO_FILTER", "proc:nginx")], true);
+    let mut session = Session::start("console_demo", &[("FLUORO_DEMO_FILTER", "proc:nginx")], true);
     session.until("proc:nginx");
     session.until("3 of 1,204");
     session.keys("q");
@@ -301,6 +303,42 @@ fn a_terminal_that_reads_nothing_delays_nobody() {
         session.read();
     }
     session.assert_restored();
+}
+
+#[test]
+fn a_terminal_that_reads_nothing_costs_no_event_of_two_hundred_thousand_a_second() {
+    let told = std::env::temp_dir().join(format!("fluoro-storm-{}", std::process::id()));
+    let _ = std::fs::remove_file(&told);
+    let mut session = Session::start("console_storm", &[("FLUORO_STORM_TOLD", told.to_str().unwrap())], true);
+    session.until("fluoro");
+    session.fill();
+    // Opens Events, and with it the storm.
+    session.keys("6");
+    let began = Instant::now();
+    while !told.exists() {
+        assert!(began.elapsed() < PATIENCE, "the storm does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let text = std::fs::read_to_string(&told).unwrap();
+    std::fs::remove_file(&told).unwrap();
+    let figure = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse().unwrap()
+    };
+    assert_eq!(figure("seen"), 800_000, "{text}");
+    assert_eq!(figure("seen"), figure("submitted") + figure("lost"), "{text}");
+    assert_eq!((figure("told"), figure("error")), (figure("submitted"), 0), "what was let through: {text}");
+    assert!(figure("told") > 10 * figure("ring"), "the ring was emptied all the time: {text}");
+    assert!(figure("kib_most") - figure("kib_before") < 200 << 10, "memory is bounded: {text}");
+    kill(session.pid(), Signal::SIGTERM).unwrap();
+    let (status, took) = session.end(false);
+    assert!(status.success(), "{status:?}");
+    assert_prompt(took);
+    for _ in 0..50 {
+        session.read();
+    }
+    session.assert_restored();
+    println!("{text}");
 }
 
 #[test]

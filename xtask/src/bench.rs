@@ -9,6 +9,7 @@ mod files;
 mod foreign;
 mod load;
 mod median;
+mod on_demand;
 mod scale;
 
 use std::fs;
@@ -24,7 +25,9 @@ type Benchmark = fn(&Place, &mut Report) -> Result<()>;
 const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("storm", load::storm),
     ("calls", calls::play),
+    ("on-demand", on_demand::play),
     ("bulk", load::bulk),
+    ("datagrams", load::datagrams),
     ("iperf", foreign::iperf),
     ("wrk", foreign::wrk),
     ("decode", decode::play),

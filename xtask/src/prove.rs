@@ -24,14 +24,17 @@ mod ground;
 mod groups;
 mod hostile;
 mod identity;
+mod islands;
 mod leave_no_trace;
 mod mkdir;
 mod namespaces;
 mod observer;
 mod on_demand;
 mod oom;
+mod order;
 mod ports;
 mod prime;
+mod probes;
 mod processes;
 pub mod pty;
 mod refusals;
@@ -101,6 +104,7 @@ const HOST_ONLY: &[&str] = &[
     "sigpipe",
     "workflows",
     "terminal",
+    "probes",
     "hostile",
     "no-privileges",
     "no-btf",
@@ -117,6 +121,7 @@ pub const PER_KERNEL: &[&str] = &[
     "netns",
     "processes",
     "oom",
+    "order",
     "storm",
     "failures-first",
     "mkdir",
@@ -126,6 +131,7 @@ pub const PER_KERNEL: &[&str] = &[
     "prime",
     "identity",
     "dns",
+    "all-netns",
     "drops",
     "udp",
     "ground",
@@ -149,6 +155,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("prime", prime::play),
     ("identity", identity::play),
     ("dns", dns::play),
+    ("all-netns", islands::play),
     ("wire", wire::play),
     ("drops", drops::play),
     ("udp", udp::play),
@@ -156,6 +163,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("groups", groups::play),
     ("contributed", contributed::play),
     ("oom", oom::play),
+    ("order", order::play),
     ("syscalls", syscalls::play),
     ("on-demand", on_demand::play),
     ("exec-storm", exec_storm::play),
@@ -164,6 +172,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("leave-no-trace", leave_no_trace::play),
     ("workflows", workflows::play),
     ("terminal", terminal::play),
+    ("probes", probes::play),
     ("hostile", hostile::play),
     ("ground", ground::play),
     ("hooks", alternatives::play),

@@ -3,6 +3,7 @@
 //! guest needs no other program than this one. They know nothing of fluoro.
 
 pub mod actor;
+pub mod burn;
 pub mod calls;
 pub mod crowd;
 pub mod datagrams;
@@ -15,6 +16,7 @@ pub mod files;
 pub mod hold;
 pub mod hostile;
 pub mod http;
+pub mod island;
 pub mod namespace;
 pub mod nft;
 pub mod routine;
@@ -51,12 +53,14 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("connect-failing", "REFUSED TIMED-OUT CANCELLED", "connections that never come about", failing::play),
     ("drops", "COUNT", "packets that never arrive, for known reasons", drops::play),
     ("datagrams", "COUNT", "datagrams in every way, in a namespace of its own, when told", datagrams::play),
+    ("datagram-bulk", "COUNT", "datagrams over one flow as fast as they go, when told", datagrams::bulk),
     ("dns-serve", "ADDRESS PORT", "a name server that is not always honest", dns::serve),
     ("dns-ask", "ADDRESS PORT WORD ROUNDS", "asks it everything when told, and connects", dns::ask),
     ("hold", "COUNT BYTES [apart]", "connections that stay open until told", hold::pair),
     ("hold-serve", "COUNT BYTES PORT", "the accepting side of held connections", hold::serve),
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),
     ("calls", "THREADS COUNT", "known calls into the kernel, each time it is told", calls::play),
+    ("parents", "SECONDS", "one known call as fast as it goes, when told", calls::parents),
     ("wait", "THREADS MILLISECONDS", "threads that block in read, all for as long", calls::wait),
     ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
@@ -65,6 +69,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("trouble", "COUNT", "everything that goes wrong, in a namespace of its own", trouble::play),
     ("ways", "WAY BYTES COUNT", "transfers by write, sendfile, splice, zerocopy or io_uring", ways::play),
     ("wire", "COUNT", "two containers that talk over a bridge, when told", wire::play),
+    ("island", "COUNT NEAR_PORT", "questions and packets in a namespace of its own, when told", island::play),
     ("wire-end", "talk|serve NUMBER COUNT", "one of the two", wire::end),
     ("files", "DIR ROUNDS", "everything that can be done to files, when told", files::play),
     ("activity", "DIR ROUNDS", "known bytes by every call, when told", files::activity::play),
@@ -85,6 +90,8 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("errands", "DIR PAUSE_MS", "short-lived children, until told", routine::errands),
     ("errand", "DIR PORT", "a file and a refused connection, at once over", routine::errand),
     ("reads", "PATH PAUSE_MS", "reads a file, until told", routine::reads),
+    ("burn", "THREADS MILLISECONDS", "threads that use so much of a CPU, when told", burn::play),
+    ("sleepers", "COUNT", "children that do nothing, until told", burn::sleepers),
     ("sleep", "[UID]", "waits to be told to end, as another user if told", spawner::sleep),
 ];
 

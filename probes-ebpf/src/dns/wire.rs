@@ -1,23 +1,25 @@
 //! Packets that pass through the namespace and belong to no socket of it: those of containers behind a bridge, or what this
 //! machine routes. Neither end is an address of the namespace, and neither is all or many. A packet is seen on every
 //! interface that it crosses; it counts where its direction was seen first.
+//!
+//! Where no program tells of sockets, everything counts.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_boot_ns, macros::map, maps::HashMap};
 use fluoro_shared::{
-    dns::DnsEnd,
-    wire::{WireCount, WireKey, WireWay},
+    dns::{DnsEnd, DnsPlace},
+    wire::{LocalKey, WireCount, WireKey, WireWay},
 };
 
-use super::Ends;
-use crate::ledger;
+use super::{Ends, apart};
+use crate::{ledger, machine};
 
 /// Conversations that have passed.
 #[map]
 static WIRES: HashMap<WireKey, WireCount> = HashMap::with_max_entries(1, 0);
 
-/// Addresses of the namespace. The unspecified one is among them once all are.
+/// Addresses of each namespace. The unspecified one is among them once all are.
 #[map]
-static LOCALS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(4096, 0);
+static LOCALS: HashMap<LocalKey, u8> = HashMap::with_max_entries(4096, 0);
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -25,9 +27,9 @@ const BPF_NOEXIST: u64 = 1;
 const QUIET_NS: u64 = 2_000_000_000;
 
 #[inline(always)]
-fn is_local(address: &[u8; 16]) -> bool {
+fn is_local(address: &[u8; 16], netns: u32) -> bool {
     // SAFETY: presence alone is asked.
-    unsafe { LOCALS.get(address) }.is_some()
+    unsafe { LOCALS.get(&LocalKey { address: *address, netns }) }.is_some()
 }
 
 /// To all or to many: 224.0.0.0/3, which has the limited broadcast in it, and ff00::/8. Or on no wire: 127.0.0.0/8.
@@ -37,18 +39,25 @@ const fn is_no_peer(address: &[u8; 16]) -> bool {
     address[0] == 0xff || (mapped && (address[12] >= 224 || address[12] == 127))
 }
 
-/// Counts a packet, if it passes through and is not seen elsewhere.
+/// Whether a packet passes through.
 #[inline(always)]
-pub fn count(skb: *mut __sk_buff, ends: &Ends) {
-    let Ends { source, destination, len, headers, .. } = *ends;
-    if !is_local(&[0; 16])
-        || is_no_peer(&source.address)
-        || is_no_peer(&destination.address)
-        || is_local(&source.address)
-        || is_local(&destination.address)
-    {
+fn passes(ends: &Ends, netns: u32) -> bool {
+    is_local(&[0; 16], netns)
+        && !is_no_peer(&ends.source.address)
+        && !is_no_peer(&ends.destination.address)
+        && !is_local(&ends.source.address, netns)
+        && !is_local(&ends.destination.address, netns)
+}
+
+/// Counts a packet, if it is to be counted and is not seen elsewhere.
+#[inline(always)]
+pub fn count(skb: *mut __sk_buff, ends: &Ends, place: &DnsPlace) {
+    let DnsPlace { ifindex, way, netns, .. } = *place;
+    if machine::wire_all() == 0 && !passes(ends, netns) {
         return;
     }
+    let [source, destination] =
+        [ends.source, ends.destination].map(|end| DnsEnd { address: apart(&end.address, netns), ..end });
     let up = is_below(&source, &destination);
     let key = if up {
         WireKey { low: source, high: destination }
@@ -57,11 +66,11 @@ pub fn count(skb: *mut __sk_buff, ends: &Ends) {
     };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: members of the context.
-    let (ifindex, way, segments) = unsafe { ((*skb).ifindex, (*skb).pkt_type, (*skb).gso_segs) };
+    // SAFETY: a member of the context.
+    let segments = unsafe { (*skb).gso_segs };
     let mut count = WIRES.get_ptr_mut(&key);
     if count.is_none() {
-        let none = WireWay { packets: 0, bytes: 0, last_ns: 0, ifindex: 0, way: 0 };
+        let none = WireWay { packets: 0, bytes: 0, last_ns: 0, ifindex: 0, way: 0, netns: 0, pad: 0 };
         let new = WireCount { up: none, down: none, first_ns: now, began_high: u64::from(!up) };
         // Another CPU may be first.
         let _ = WIRES.insert(&key, &new, BPF_NOEXIST);
@@ -75,19 +84,22 @@ pub fn count(skb: *mut __sk_buff, ends: &Ends) {
     // SAFETY: the map's own memory.
     unsafe {
         let one = if up { &raw mut (*count).up } else { &raw mut (*count).down };
-        let (last, there) = ((*one).last_ns, ((*one).ifindex, (*one).way));
-        if there != (ifindex, way) {
+        let (last, there) = ((*one).last_ns, ((*one).ifindex, (*one).way, (*one).netns));
+        if there != (ifindex, way, netns) {
             if last != 0 && now.wrapping_sub(last) < QUIET_NS {
                 return;
             }
-            ((*one).ifindex, (*one).way) = (ifindex, way);
+            ((*one).ifindex, (*one).way, (*one).netns) = (ifindex, way, netns);
         }
         (*one).last_ns = now;
         let packets = if segments > 1 { segments } else { 1 };
         ledger::aggregate_seen();
         ledger::counted();
         ledger::add(&raw mut (*one).packets, u64::from(packets));
-        ledger::add(&raw mut (*one).bytes, u64::from(len) + u64::from(packets - 1) * u64::from(headers));
+        ledger::add(
+            &raw mut (*one).bytes,
+            u64::from(ends.len) + u64::from(packets - 1) * u64::from(ends.headers),
+        );
     }
 }
 

@@ -11,8 +11,8 @@ use aya_ebpf::{
 };
 use fluoro_shared::{
     flow::udp::{
-        DatagramCount, DatagramKey, DatagramRecord, DatagramSocket, FLAG_ANNOUNCED, FLAG_ESTIMATED,
-        FLAG_INBOUND, KIND_DATAGRAM_OPEN, KIND_SOCKET_CLOSED, protocol,
+        DatagramCount, DatagramKey, DatagramOther, DatagramRecord, DatagramSocket, FLAG_ANNOUNCED,
+        FLAG_BROADCAST, FLAG_ESTIMATED, FLAG_INBOUND, KIND_DATAGRAM_OPEN, KIND_SOCKET_CLOSED, protocol,
     },
     record::{Header, Task},
 };
@@ -37,19 +37,11 @@ static DATAGRAM_SOCKETS: LruHashMap<u64, DatagramSocket> = LruHashMap::with_max_
 
 /// Datagrams of flows that found no room.
 #[map]
-static DATAGRAMS_OTHER: PerCpuArray<Other> = PerCpuArray::with_max_entries(1, 0);
+static DATAGRAMS_OTHER: PerCpuArray<DatagramOther> = PerCpuArray::with_max_entries(1, 0);
 
 /// The packet that was handed to an interface last on this CPU.
 #[map]
 static HANDED: PerCpuArray<Handed> = PerCpuArray::with_max_entries(1, 0);
-
-#[repr(C)]
-struct Other {
-    tx_packets: u64,
-    tx_bytes: u64,
-    rx_packets: u64,
-    rx_bytes: u64,
-}
 
 #[repr(C)]
 struct Handed {
@@ -149,7 +141,7 @@ fn on_transmit<A: Access>(skb: Kptr) -> i32 {
     // socket is believed to be in its call.
     let owner = unsafe { (*socket).owner.tgid };
     let trusted = owner != 0 && owner == (tgid >> 32) as u32;
-    let made = count::<A>(sk, &key, &packet, Way::Out, socket).filter(|held| held.is_new);
+    let made = count::<A>(sk, &key, &packet, Some(skb), socket).filter(|held| held.is_new);
     call::sent(tgid as u32, if made.is_some() && !trusted { Some(&key) } else { None });
     if trusted && let Some(held) = made {
         announce::<A>(socket, &key, held.count, cookie);
@@ -199,7 +191,7 @@ fn on_take<A: Access>(sk: Kptr, key: &mut DatagramKey, packet: &mut Packet, byte
     let Some(socket) = socket_of(sk, cookie) else { return };
     // SAFETY: the map's own memory.
     key.socket = unsafe { (*socket).id };
-    let Some(held) = count::<A>(sk, key, packet, Way::In, socket) else { return };
+    let Some(held) = count::<A>(sk, key, packet, None, socket) else { return };
     if held.is_new {
         announce::<A>(socket, key, held.count, cookie);
     }
@@ -232,19 +224,20 @@ struct Held {
     is_new: bool,
 }
 
-/// Adds to a flow; `None`: there is no room for it.
+/// Adds to a flow what is sent in a packet, or without one what is received; `None`: there is no room for it.
 #[inline(always)]
 fn count<A: Access>(
     sk: Kptr,
     key: &DatagramKey,
     packet: &Packet,
-    way: Way,
+    sent: Option<Kptr>,
     socket: *const DatagramSocket,
 ) -> Option<Held> {
     let mut is_new = false;
     let mut held = DATAGRAMS.get_ptr_mut(key);
     if held.is_none() {
         let net: Kptr = A::read(sk, offset!(sock_net));
+        let to_all = sent.is_some_and(packet::is_to_all::<A>);
         let count = DatagramCount {
             id: 0,
             cookie: 0,
@@ -255,7 +248,7 @@ fn count<A: Access>(
             // SAFETY: no arguments.
             opened_ns: unsafe { bpf_ktime_get_boot_ns() },
             netns: A::read(net, offset!(net_inum)),
-            flags: packet.flags,
+            flags: packet.flags | if to_all { FLAG_BROADCAST } else { 0 },
             // SAFETY: the map's own memory.
             owner: unsafe { (*socket).owner },
         };
@@ -269,9 +262,9 @@ fn count<A: Access>(
         if let Some(other) = DATAGRAMS_OTHER.get_ptr_mut(0) {
             // SAFETY: the map's own memory.
             unsafe {
-                match way {
-                    Way::Out => add(&raw mut (*other).tx_packets, &raw mut (*other).tx_bytes, packet),
-                    Way::In => add(&raw mut (*other).rx_packets, &raw mut (*other).rx_bytes, packet),
+                match sent {
+                    Some(_) => add(&raw mut (*other).tx_packets, &raw mut (*other).tx_bytes, packet),
+                    None => add(&raw mut (*other).rx_packets, &raw mut (*other).rx_bytes, packet),
                 }
             }
         }
@@ -279,9 +272,9 @@ fn count<A: Access>(
     };
     // SAFETY: the map's own memory.
     unsafe {
-        match way {
-            Way::Out => add(&raw mut (*count).tx_packets, &raw mut (*count).tx_bytes, packet),
-            Way::In => add(&raw mut (*count).rx_packets, &raw mut (*count).rx_bytes, packet),
+        match sent {
+            Some(_) => add(&raw mut (*count).tx_packets, &raw mut (*count).tx_bytes, packet),
+            None => add(&raw mut (*count).rx_packets, &raw mut (*count).rx_bytes, packet),
         }
         if packet.flags & FLAG_ESTIMATED != 0 && (*count).flags & FLAG_ESTIMATED == 0 {
             (*count).flags |= FLAG_ESTIMATED;

@@ -17,7 +17,7 @@ pub const FLAG_ESTIMATED: u32 = 1 << 1;
 pub const FLAG_INBOUND: u32 = 1 << 2;
 /// The first datagram was one of QUIC: by a port of it and the first bytes.
 pub const FLAG_QUIC: u32 = 1 << 3;
-/// The first datagram came as a broadcast.
+/// The first datagram came as a broadcast, or was sent as one over Ethernet.
 pub const FLAG_BROADCAST: u32 = 1 << 4;
 
 /// `IPPROTO_*`
@@ -69,6 +69,18 @@ pub struct DatagramCount {
 }
 
 const _: () = assert!(size_of::<DatagramCount>() == 112);
+
+/// Datagrams of flows that found no room: value of the map `DATAGRAMS_OTHER`, of each CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DatagramOther {
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+}
+
+const _: () = assert!(size_of::<DatagramOther>() == 32);
 
 /// What the kernel side remembers of a socket, keyed by its address (which never leaves).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -257,7 +257,7 @@ fn table() -> Vec<Action> {
             Act::Hand,
             &[c('a')],
             "attach or detach",
-            "In Probes: attach or detach the family of the row by hand; again, and views decide",
+            "In Probes: attach or detach the family of the row by hand (one that failed: try again); again, and views decide",
         ),
         action(M, Act::Mouse, &[c('m')], "mouse", "Take the mouse, or leave it to the terminal"),
         action(M, Act::Palette, &[c(':')], "palette", "Find an action or a column by name"),

@@ -54,7 +54,7 @@ pub fn draw(state: &State, theme: Theme) -> Picture {
     } else if !matches!(state.layers.last(), Some(Layer::Palette { .. })) {
         draw_scope(state, layout.scope, &mut cells);
     }
-    draw_note(state, layout.note, &mut cells);
+    draw_notes(state, layout.note, &mut cells);
     draw_footer(state, layout.footer, &mut cells);
     theme.settle(&mut cells);
     Picture { cells, cursor }
@@ -78,16 +78,35 @@ fn draw_tabs(state: &State, area: Rect, cells: &mut Buffer) {
     }
 }
 
-fn draw_note(state: &State, area: Rect, cells: &mut Buffer) {
-    let Some(said) = state.note() else { return };
+/// As many notes as there is room for, whole; how many there are beside them, and where they are read.
+fn draw_notes(state: &State, area: Rect, cells: &mut Buffer) {
+    let notes = state.notes();
     let mut area = indent(Rect { width: area.width.saturating_sub(1), ..area }, 2);
-    let text = Line::new().own(&said.text, if said.grave { Role::Bad } else { Role::Warn });
-    if said.more || text.width() > area.width {
-        let more = Line::new().own("?", Role::Key).own(" says all", Role::Quiet);
-        more.draw_right(area, cells);
-        area.width = area.width.saturating_sub(more.width() + 2);
+    let hint = |others: usize| {
+        let line =
+            if others > 0 { Line::new().own(&format!("{others} more: "), Role::Quiet) } else { Line::new() };
+        line.own("?", Role::Key).own(" says all", Role::Quiet)
+    };
+    let mut shown = Line::new();
+    for (at, note) in notes.iter().enumerate() {
+        let role = if note.severe { Role::Bad } else { Role::Warn };
+        let before = if at > 0 { shown.clone().own(" · ", Role::Quiet) } else { Line::new() };
+        let line = before.own(&note.text, role);
+        let others = notes.len() - at - 1;
+        let beside = if others > 0 { hint(others).width() + 2 } else { 0 };
+        if line.width() + beside <= area.width {
+            shown = line;
+            continue;
+        }
+        // The first is there in any case, if only in part.
+        let (line, others) = if at == 0 { (line, others) } else { (shown, others + 1) };
+        let hint = hint(others);
+        hint.draw_right(area, cells);
+        area.width = area.width.saturating_sub(hint.width() + 2);
+        let _ = line.draw(area, cells);
+        return;
     }
-    let _ = text.draw(area, cells);
+    let _ = shown.draw(area, cells);
 }
 
 /// The line that says what part of everything is shown.
@@ -147,7 +166,12 @@ fn scope_right(state: &State, room: u16) -> Line {
         if state.view == View::Overview {
             // It says itself how much it shows.
         } else if shown == total {
-            add(2, &format!("{} {noun}", grouped(total as u64)), Role::Quiet);
+            // The header counts what lives.
+            let ended = match snapshot.ended {
+                0 => String::new(),
+                some => format!(", {} ended", grouped(some as u64)),
+            };
+            add(2, &format!("{} {noun}{ended}", grouped(total as u64)), Role::Quiet);
         } else {
             add(2, &format!("{} of {}", grouped(shown as u64), grouped(total as u64)), Role::Text);
         }

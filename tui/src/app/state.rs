@@ -13,7 +13,7 @@ use crate::columns::{Facts, Info, RowId, Sheet};
 use crate::families::Family;
 use crate::families::file::row::group::By;
 use crate::filter::Filter;
-use crate::model::{Query, Scope, Snapshot, Sort, View};
+use crate::model::{Note, Query, Scope, Snapshot, Sort, View};
 use crate::records::WallTime;
 use crate::views::{self, Grid};
 
@@ -81,15 +81,6 @@ pub struct Selected {
     pub index: usize,
 }
 
-/// One line beside the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    pub grave: bool,
-    pub text: String,
-    /// The help says more.
-    pub more: bool,
-}
-
 /// What is asked for beside the rows of the view.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Wanted {
@@ -134,6 +125,8 @@ pub struct State {
     pub names: bool,
     /// Families that the reader attached or detached, whatever views need.
     pub hand: BTreeMap<Family, bool>,
+    /// The family that the reader wants tried again, and how often anything was.
+    pub again: Option<(Family, u64)>,
     pub mouse: bool,
     /// Keys about rows that have not come yet.
     pub(super) ahead: Vec<Chord>,
@@ -170,6 +163,7 @@ impl State {
             files_by: None,
             names: true,
             hand: BTreeMap::new(),
+            again: None,
             mouse,
             ahead: vec![],
             dirty: true,
@@ -203,7 +197,7 @@ impl State {
     }
 
     pub fn layout(&self) -> Layout {
-        Layout::of(self.size, self.note().is_some(), self.details().is_some())
+        Layout::of(self.size, !self.notes().is_empty(), self.details().is_some())
     }
 
     /// Scroll position of the details pane, if it is open.
@@ -227,24 +221,27 @@ impl State {
         }
     }
 
-    /// What must be said beside the table.
-    pub fn note(&self) -> Option<Said> {
+    /// What must be said beside the table, the gravest first.
+    pub fn notes(&self) -> Vec<Note> {
         if self.stale {
             let secs = STALE.as_secs();
             let text = format!("No news from the engine for more than {secs} s: these numbers are old.");
-            return Some(Said { grave: true, text, more: false });
+            return vec![Note { severe: true, text }];
         }
         if let Some((text, _)) = &self.remark {
-            return Some(Said { grave: false, text: text.clone(), more: false });
+            return vec![Note { severe: false, text: text.clone() }];
         }
-        let notes = &self.newest.as_ref()?.notes;
-        let first = notes.first()?;
-        Some(Said { grave: first.severe, text: first.text.clone(), more: notes.len() > 1 })
+        self.newest.as_ref().map_or_else(Vec::new, |newest| newest.notes.to_vec())
     }
 
     pub fn remark(&mut self, text: &str) {
         self.remark = Some((text.to_owned(), self.now + REMARK));
         self.dirty = true;
+    }
+
+    /// What was said of something that is over.
+    pub fn unsay(&mut self) {
+        self.remark = None;
     }
 
     /// The question that this state stands for, under a new serial number.
@@ -269,6 +266,7 @@ impl State {
             sight,
             own: self.own,
             hand: self.hand.clone(),
+            again: self.again,
         }
     }
 

@@ -92,6 +92,7 @@ pub fn keep(state: &mut State) {
         return;
     }
     state.layers.pop();
+    state.unsay();
     let text = state.place().filter_text;
     if !text.is_empty() {
         state.filters.retain(|known| *known != text);
@@ -104,6 +105,7 @@ pub fn keep(state: &mut State) {
 /// Goes back to the filter from before.
 pub fn restore(state: &mut State) -> Vec<Effect> {
     let Some(Layer::Filter(edit)) = state.layers.pop() else { return vec![] };
+    state.unsay();
     let place = state.place_mut();
     let unchanged = place.filter_text == edit.before.0;
     (place.filter_text, place.filter) = edit.before;

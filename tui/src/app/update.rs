@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::{KeyEvent, KeyEventKind, MouseEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent};
 
 use crate::app::actions::{Act, Step, bound};
 use crate::app::chord::Chord;
@@ -103,6 +103,12 @@ pub fn ask(state: &mut State) -> Vec<Effect> {
 
 fn press(state: &mut State, chord: Chord) -> Vec<Effect> {
     let action = bound(state.keys, chord, state.modes());
+    if chord.alt && action.is_none() {
+        // Escape and a key that arrive together, as on a slow line, read as one key with Alt.
+        let mut effects = press(state, Chord::key(KeyCode::Esc));
+        effects.extend(press(state, Chord { alt: false, ..chord }));
+        return effects;
+    }
     let leaves = action.is_some_and(|a| matches!(a.act, Act::Quit | Act::QuitNow | Act::Suspend));
     if state.layers.is_empty() && state.awaits_rows() && !leaves {
         // What follows a key that waits may be meant for what that key opens: it waits as well.
@@ -253,15 +259,24 @@ fn by_hand(state: &mut State) -> Vec<Effect> {
         return vec![];
     }
     let chosen = state.row().and_then(|row| match (row.named("family"), row.named("state")) {
-        (Value::Word(family), Value::Word(word)) => Some((Family::from_stem(family)?, word != "detached")),
+        (Value::Word(family), Value::Word(word)) => Some((Family::from_stem(family)?, word.to_owned())),
         _ => None,
     });
-    let Some((family, attached)) = chosen else {
+    let Some((family, state_word)) = chosen else {
         state.remark("No program is selected: j or a click selects one.");
         return vec![];
     };
     let name = family.stem();
-    let text = if state.hand.remove(&family).is_some() {
+    if state_word == "attaching" {
+        state.remark(&format!("{name} is being attached."));
+        return vec![];
+    }
+    let attached = state_word != "detached";
+    let text = if state_word == "failed" {
+        state.hand.insert(family, true);
+        state.again = Some((family, state.again.map_or(0, |(_, times)| times + 1)));
+        format!("{name} is tried again.")
+    } else if state.hand.remove(&family).is_some() {
         format!("{name} is attached again while a view needs it, and no longer.")
     } else {
         state.hand.insert(family, !attached);
@@ -455,7 +470,12 @@ fn copied(state: &mut State, text: String) -> Vec<Effect> {
 }
 
 fn copy_row(state: &mut State) -> Vec<Effect> {
-    let columns: Vec<&'static Info> = shown_columns(state);
+    // Those that a narrow screen has no room for, too.
+    let known = |id: &String| state.place().infos.iter().find(|info| info.id == id);
+    let columns: Vec<&'static Info> = match state.chosen_columns() {
+        Some(chosen) => chosen.iter().filter_map(known).collect(),
+        None => state.place().infos.iter().filter(|info| info.cell.is_some()).collect(),
+    };
     let Some(text) = state.row().map(|facts| copy::row(facts, &columns)) else {
         state.remark("No row is selected: j or a click selects one.");
         return vec![];

@@ -41,7 +41,7 @@ pub fn run(options: &Doctor, common: &Common) -> ExitCode {
 fn stand(family: Family, ground: &Ground) -> Result<Vec<Standing>, String> {
     // Attached for as long as it takes to say so.
     Attached::attach(family, ground, &KernelFilter::default())
-        .map(|(attached, _)| attached.standings.clone())
+        .map(|(attached, _)| attached.standings())
         .map_err(|e| e.to_string())
 }
 

@@ -158,6 +158,7 @@ impl Stream<'_> {
                 if self.families.contains(&Family::Flow) {
                     collector.count_only(Family::Flow);
                 }
+                collector.refresh();
                 collector.core.tick(ticked.elapsed());
                 ticked = Instant::now();
             }

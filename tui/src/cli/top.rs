@@ -97,6 +97,10 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     let mut printed = 0;
     let mut previous = Instant::now();
     collector.core.tick(std::time::Duration::ZERO);
+    if options.table == Table::Processes {
+        // What the first interval is compared with.
+        collector.look_at(std::iter::empty(), Depth::Brief);
+    }
     while options.count.is_none_or(|count| printed < count) {
         if wait_out(&mut collector, &signals, previous + options.interval) {
             break;
@@ -138,9 +142,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
             }
             Table::Processes => {
                 let mut rows = collector.core.process_rows(true);
-                let of_all = of_all(by.is_some() || filter.is_some(), sort.map(|sort| sort.column));
+                let of_all = of_all(filter.as_ref(), by.is_some(), sort.map(|sort| sort.column));
                 if let Some(depth) = of_all {
-                    collector.core.look_at(rows.iter_mut(), depth);
+                    collector.look_at(rows.iter_mut(), depth);
                 }
                 let mut listing = list(rows, filter.as_ref(), sort.filter(|_| by.is_none()), own_hidden).0;
                 if by.is_some() {
@@ -148,7 +152,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
                 } else {
                     if of_all != Some(Depth::Whole) {
                         let shown = options.rows.unwrap_or(usize::MAX);
-                        collector.core.look_at(listing.rows.iter_mut().take(shown), Depth::Whole);
+                        collector.look_at(listing.rows.iter_mut().take(shown), Depth::Whole);
                     }
                     Box::new(listing)
                 }

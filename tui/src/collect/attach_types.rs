@@ -1,9 +1,11 @@
 //! Which kinds of hooks this kernel allows, tried with a program that returns at once.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::collect::bpf::{self, Empty};
+use crate::collect::iterator;
 use crate::kernel::btf::Btf;
 
 /// One kind of hook.
@@ -40,6 +42,13 @@ pub fn check(btf: Option<&[u8]>) -> Vec<Checked> {
         bpf::load_empty(Empty { prog_type, attach_type, btf_id })
             .and_then(|program| bpf::open_raw_tracepoint(&program, None).map(drop))
     };
+    let iterated = || {
+        let btf_id =
+            id("bpf_iter_task").ok_or_else(|| io::Error::other("no bpf_iter_task in the kernel's BTF"))?;
+        let program =
+            bpf::load_empty(Empty { prog_type: TRACING, attach_type: iterator::TRACE_ITER, btf_id })?;
+        iterator::link(program.as_fd()).map(drop)
+    };
     let dynamic = |prog_type, source: &str| {
         if Path::new("/sys/bus/event_source/devices").join(source).exists() {
             plain(prog_type)
@@ -65,6 +74,7 @@ pub fn check(btf: Option<&[u8]>) -> Vec<Checked> {
         ("tc", plain(SCHED_CLS)),
         ("cgroup", plain(CGROUP_SKB)),
         ("socket_filter", plain(SOCKET_FILTER)),
+        ("iter", iterated()),
     ]
     .into_iter()
     .map(|(name, outcome)| Checked {

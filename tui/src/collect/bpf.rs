@@ -254,6 +254,29 @@ fn dump_by_key(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Res
     }
 }
 
+/// How many entries a hash map has, at most `room`. What comes and goes meanwhile may be counted or not.
+pub fn count_keys(map: BorrowedFd<'_>, room: u64) -> io::Result<u64> {
+    let size = map_sizes(map)?.key;
+    let (mut first, mut key, mut next) = (vec![], vec![0_u8; size], vec![0_u8; size]);
+    let mut count = 0;
+    while count < room {
+        let from = if count == 0 { std::ptr::null() } else { key.as_ptr() };
+        match element(BPF_MAP_GET_NEXT_KEY, map, from, next.as_mut_ptr()) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+            outcome => outcome?,
+        }
+        if count == 0 {
+            first.clone_from(&next);
+        } else if next == first {
+            // The key that was asked with is gone, and the kernel began anew: what was counted is near enough.
+            break;
+        }
+        count += 1;
+        std::mem::swap(&mut key, &mut next);
+    }
+    Ok(count)
+}
+
 /// Takes an entry out of a hash map; one that is not there is none.
 pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     match element(BPF_MAP_DELETE_ELEM, map, key.as_ptr(), std::ptr::null_mut()) {
@@ -295,11 +318,39 @@ pub struct Empty {
 
 /// Loads an empty program.
 pub fn load_empty(empty: Empty) -> io::Result<OwnedFd> {
+    // mov64 r0, 0; exit
+    load_program(empty, &[0xb7, 0x95])
+}
+
+/// Loads a socket filter that notes a number where the next program finds it, and goes on with the first one of `next`.
+pub fn load_noting(number: u32, next: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const SOCKET_FILTER: u32 = 1;
+    /// `cb[0]` of `struct __sk_buff`.
+    const NOTE: u64 = 48;
+    const TAIL_CALL: u64 = 12;
+    let with = |op: u64, destination: u64, source: u64, offset: u64, immediate: u32| {
+        op | destination << 8 | source << 12 | offset << 16 | u64::from(immediate) << 32
+    };
+    let program = [
+        // mov r2, number; *(u32 *)(r1 + 48) = r2: from a register, for before 6.4 no constant may be put there.
+        with(0xb7, 2, 0, 0, number),
+        with(0x63, 1, 2, NOTE, 0),
+        // r2 = map; r3 = 0; tail call
+        with(0x18, 2, 1, 0, next.as_raw_fd().cast_unsigned()),
+        0,
+        with(0xb7, 3, 0, 0, 0),
+        with(0x85, 0, 0, 0, TAIL_CALL as u32),
+        // Nothing for the queue.
+        0xb7,
+        0x95,
+    ];
+    load_program(Empty { prog_type: SOCKET_FILTER, ..Empty::default() }, &program)
+}
+
+fn load_program(kind: Empty, instructions: &[u64]) -> io::Result<OwnedFd> {
     const BPF_PROG_LOAD: libc::c_long = 5;
     /// `union bpf_attr` up to `attach_btf_id`, as far as 5.10 knows it.
     const ATTR_LEN: usize = 120;
-    // mov64 r0, 0; exit
-    let instructions: [u64; 2] = [0xb7, 0x95];
     let licence = c"GPL";
     let mut attr = [0u8; ATTR_LEN];
     let mut put = |at: usize, bytes: &[u8]| {
@@ -307,12 +358,12 @@ pub fn load_empty(empty: Empty) -> io::Result<OwnedFd> {
             place.copy_from_slice(bytes);
         }
     };
-    put(0, &empty.prog_type.to_ne_bytes());
+    put(0, &kind.prog_type.to_ne_bytes());
     put(4, &(instructions.len() as u32).to_ne_bytes());
     put(8, &(instructions.as_ptr() as u64).to_ne_bytes());
     put(16, &(licence.as_ptr() as u64).to_ne_bytes());
-    put(68, &empty.attach_type.to_ne_bytes());
-    put(108, &empty.btf_id.to_ne_bytes());
+    put(68, &kind.attach_type.to_ne_bytes());
+    put(108, &kind.btf_id.to_ne_bytes());
     // SAFETY: attr is laid out as the kernel expects; what it points to lives until the call returns.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, attr.as_ptr(), attr.len()) };
     if fd < 0 {

@@ -34,6 +34,8 @@ pub struct Choices {
     pub hooks: HashMap<String, String>,
     /// `--map-budget`, bytes; by default it follows the possible CPUs.
     pub map_budget: Option<u64>,
+    /// `--all-netns`: packet sockets in other network namespaces, too.
+    pub all_netns: bool,
 }
 
 const MIB: u64 = 1 << 20;
@@ -99,8 +101,9 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let stamps = machine::stamps(facts.pid_max, map_budget);
     let read_kernel = refusals.read_kernel.is_none();
     let text = kallsyms::base(Path::new("/"));
-    let machine =
+    let mut machine =
         machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel, text.unwrap_or(0));
+    machine.all_netns = u32::from(choices.all_netns);
     let drop_reasons = parsed.as_ref().map(drop_reasons::read).unwrap_or_default();
     if text.is_none() {
         crate::log::line(kallsyms::HIDDEN);
@@ -115,6 +118,7 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         possible_cpus,
         forced: choices.hooks.clone(),
         map_budget,
+        all_netns: choices.all_netns,
         tracefs,
         refusals,
         drop_reasons,

@@ -2,27 +2,31 @@
 //! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::{Array, Map, PerCpuArray};
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, SocketFilter, TracePoint,
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, SocketFilter,
+    TracePoint,
 };
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
 
 use crate::collect::bpf::{self, ProgramInfo};
+use crate::collect::elsewhere;
 use crate::collect::ground::read_btf;
-use crate::collect::machine;
+use crate::collect::iterator;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
 use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
+use crate::collect::socket_group;
 use crate::collect::taps::{KernelFilter, Taps};
+use crate::collect::{fill, machine};
 use crate::families::Family;
-use crate::model::Status;
+use crate::model::{MapFill, Status};
 
 /// What loading needs to know of the machine, gathered once.
 pub struct Ground {
@@ -37,6 +41,8 @@ pub struct Ground {
     pub forced: HashMap<String, String>,
     /// Bytes that all maps of fluoro together may take.
     pub map_budget: u64,
+    /// Packet sockets in other network namespaces, too.
+    pub all_netns: bool,
     /// Tracepoints by perf event can be reached (tracefs is mounted for this process).
     pub tracefs: bool,
     /// What a refusal by this kernel most likely comes from, by kind of hook.
@@ -92,10 +98,13 @@ impl Eq for Alternative {}
 /// A family's loaded object. Dropping it detaches and unloads everything.
 pub struct Attached {
     pub family: Family,
-    pub standings: Vec<Standing>,
+    standings: Vec<Standing>,
     bpf: Ebpf,
+    sizes: Vec<MapSize>,
     /// Sockets whose filters are among the programs: closed, they are detached.
     _sockets: Vec<OwnedFd>,
+    /// The same of other network namespaces.
+    elsewhere: Option<elsewhere::Guard>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +136,32 @@ impl Attached {
         taps.set_filter(filter).map_err(maps)?;
         let mut sockets = Vec::new();
         let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
-        let standings = family.programs().iter().map(&mut settle).collect();
-        Ok((Self { family, standings, bpf, _sockets: sockets }, taps))
+        let standings: Vec<Standing> = family.programs().iter().map(&mut settle).collect();
+        taps.iterator = standings.iter().find_map(|standing| iterator_of(&bpf, standing.alternative?));
+        let by_socket = |standing: &&Standing| {
+            standing.alternative.is_some_and(|alternative| alternative.hook == Hook::PacketSocket)
+        };
+        let elsewhere =
+            standings.iter().find(by_socket).and_then(|standing| standing.alternative).map(|filter| {
+                let (elsewhere, guard) = look_elsewhere(&mut bpf, filter.entry, ground);
+                elsewhere.refresh();
+                taps.elsewhere = Some(elsewhere);
+                guard
+            });
+        Ok((Self { family, standings, bpf, sizes, _sockets: sockets, elsewhere }, taps))
+    }
+
+    /// How each program stands now.
+    pub fn standings(&self) -> Vec<Standing> {
+        let mut standings = self.standings.clone();
+        let unseen = self.elsewhere.as_ref().and_then(elsewhere::Guard::unseen);
+        for standing in &mut standings {
+            let by_socket = standing.alternative.is_some_and(|way| way.hook == Hook::PacketSocket);
+            if let Some(unseen) = unseen.as_ref().filter(|_| by_socket) {
+                standing.status.degrade(unseen);
+            }
+        }
+        standings
     }
 
     /// Every essential program is attached.
@@ -172,6 +205,11 @@ impl Attached {
         self.standings.iter().map(|standing| of(standing.alternative?)).collect()
     }
 
+    /// How full the maps are that the taps do not hold: counted now.
+    pub fn fills(&self) -> Vec<MapFill> {
+        fill::walk(&self.bpf, &self.sizes)
+    }
+
     /// Skipped runs that the spares did.
     fn recovered(&self) -> Option<u64> {
         let map: PerCpuArray<_, u64> = self.bpf.map("RECOVERED")?.try_into().ok()?;
@@ -188,6 +226,26 @@ impl Attached {
             .map(|(_, info)| info?.recursion_misses)
             .sum()
     }
+}
+
+/// What opens packet sockets in other network namespaces, where those are wanted, all with this filter.
+fn look_elsewhere(bpf: &mut Ebpf, entry: &str, ground: &Ground) -> (elsewhere::Elsewhere, elsewhere::Guard) {
+    let mut here = || {
+        let Some(Map::ProgramArray(here)) = bpf.take_map("HERE") else {
+            return Err("no map HERE of programs".to_owned());
+        };
+        let program: &SocketFilter = bpf
+            .program(entry)
+            .ok_or("not in the object")?
+            .try_into()
+            .map_err(|error: ProgramError| error.to_string())?;
+        let program = program.fd().map_err(|error| error.to_string())?;
+        let number = program.as_fd().as_raw_fd();
+        bpf::update(here.fd().as_fd(), &0_u32.to_ne_bytes(), &number.to_ne_bytes())
+            .map_err(|error| error.to_string())?;
+        Ok(here)
+    };
+    elsewhere::Elsewhere::new(ground.all_netns.then(&mut here), ground.machine.netns)
 }
 
 /// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the
@@ -422,6 +480,8 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::SocketFilter(program)) => program.unload(),
+            Some(Program::CgroupSkb(program)) => program.unload(),
+            Some(Program::Iter(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -430,6 +490,15 @@ fn unload(bpf: &mut Ebpf, entries: impl Iterator<Item = &'static str>) {
 fn info(bpf: &Ebpf, entry: &str) -> Option<ProgramInfo> {
     let fd = bpf.program(entry)?.fd().ok()?.try_clone().ok()?;
     bpf::program_info(fd.as_fd()).ok()
+}
+
+/// What the alternative's iterator is read by, if it is one.
+fn iterator_of(bpf: &Ebpf, alternative: &Alternative) -> Option<OwnedFd> {
+    let Hook::Iterator(_) = alternative.hook else { return None };
+    let program = bpf.program(alternative.entry)?.fd().ok()?;
+    iterator::link(program.as_fd())
+        .inspect_err(|error| crate::log::line(&format!("{}: no link: {error}", alternative.entry)))
+        .ok()
 }
 
 /// The socket that the program is attached to must be kept, where it is attached to one.
@@ -465,10 +534,14 @@ fn load_and_attach(
         packets::listen(&socket).map_err(|error| packets::explain(&error))?;
         return Ok(Some(socket));
     }
+    if let Hook::SocketGroup { egress, ingress } = hook {
+        socket_group::attach(bpf, egress, ingress, explain)?;
+        return Ok(None);
+    }
     if ground.btf.is_none() {
         return Err(ground.btf_reason.clone());
     }
-    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_));
+    let direct = matches!(hook, Hook::BtfTracepoint(_) | Hook::Fentry(_) | Hook::Iterator(_));
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
     }
@@ -490,6 +563,12 @@ fn load_and_attach(
         Hook::Fexit(function) => {
             let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
             program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }
+        Hook::Iterator(of) => {
+            let program: &mut Iter = program.try_into().map_err(|e| explain(&e))?;
+            program.load(of, types.get()?).map_err(|e| explain(&e))?;
+            // Whoever reads makes a link of its own.
             program.attach().map_err(|e| explain(&e))?;
         }
         Hook::RawTracepoint(name) => {
@@ -525,7 +604,7 @@ fn load_and_attach(
                 return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
             }
         }
-        Hook::PacketSocket | Hook::Fentries(_) | Hook::Kprobes(_) => {}
+        Hook::PacketSocket | Hook::SocketGroup { .. } | Hook::Fentries(_) | Hook::Kprobes(_) => {}
     }
     Ok(None)
 }

@@ -1,6 +1,8 @@
 //! What the kernel programs must know of this machine before they are loaded: member offsets from BTF, and the
 //! facts that prune code.
 
+use std::path::Path;
+
 use fluoro_shared::inflight::Stamp;
 use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
 use zerocopy::FromBytes;
@@ -8,6 +10,7 @@ use zerocopy::FromBytes;
 use crate::collect::program::Hook;
 use crate::kernel::btf::Btf;
 use crate::kernel::drop_reasons;
+use crate::kernel::proc::Proc;
 
 /// The offsets of all wanted members, [`ABSENT`] for those that this kernel does not have.
 pub fn offsets(btf: Option<&Btf>) -> Offsets {
@@ -58,6 +61,8 @@ pub fn machine(
         btf.and_then(|b| b.member_offset("sk_buff", member))
             .map_or(ABSENT, |at| at.byte_offset * 8 + at.bit_offset)
     };
+    let (rss_first, rss_stride) =
+        btf.and_then(|btf| page_counters(btf, read_kernel)).unwrap_or((ABSENT, ABSENT));
     Machine {
         cgroup_subsys: subsys.unwrap_or(ABSENT),
         ring_mask: rings(possible_cpus) as u32 - 1,
@@ -81,9 +86,25 @@ pub fn machine(
         text_low: text as u32,
         text_high: (text >> 32) as u32,
         skb_pkt_type: bit("pkt_type"),
+        netns: Proc::new(Path::new("/")).netns(std::process::id()).unwrap_or(0),
+        wire_all: 0,
+        all_netns: 0,
+        rss_first,
+        rss_stride,
         // void *ctx, sk, skb, err
         retransmit_error: if proto_args("btf_trace_tcp_retransmit_skb") == Some(4) { 2 } else { ABSENT },
     }
+}
+
+/// Where `mm_struct` counts its pages, and how far apart: four numbers, which only the helper that reads kernel memory
+/// reaches, from 6.2 on four counters that are kept by CPU.
+fn page_counters(btf: &Btf, read_kernel: bool) -> Option<(u32, u32)> {
+    if let Some(numbers) = btf.member_offset("mm_struct", "rss_stat.count") {
+        return read_kernel.then_some((numbers.byte_offset, size_of::<u64>() as u32));
+    }
+    let counters = btf.member_offset("mm_struct", "rss_stat")?;
+    let count = btf.member_offset("percpu_counter", "count")?;
+    Some((counters.byte_offset.checked_add(count.byte_offset)?, btf.size_of("percpu_counter")?))
 }
 
 /// Which arguments io_uring_complete has: its prototype changed in 5.19 and 6.13.
@@ -110,6 +131,9 @@ fn uring_submit(btf: &Btf) -> u32 {
 
 /// Why a hook is of no use on this machine although it could be attached.
 pub fn unfit(hook: Hook, machine: &Machine) -> Option<&'static str> {
+    if hook == Hook::Iterator("task") && machine.rss_first == ABSENT {
+        return Some("it cannot read how much memory this kernel counts for a process");
+    }
     let (Hook::BtfTracepoint(name) | Hook::RawTracepoint(name)) = hook else { return None };
     let useless = match name {
         "io_uring_complete" => machine.uring_complete == 0,

@@ -10,6 +10,7 @@ use zerocopy::FromBytes;
 
 use crate::collect::bpf::{self, Dump, EntrySize};
 use crate::collect::unpreempted::Unpreempted;
+use crate::model::{MapFill, MapKind};
 
 /// How large a map is made where that depends on the machine; every other one is as the object says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub struct MapSize {
 }
 
 impl MapSize {
+    /// The map, with nothing said of what is in use.
+    pub const fn fill(&self, kind: MapKind) -> MapFill {
+        let (entries, bytes) = (self.entries as u64, self.entries as u64 * self.entry_bytes);
+        MapFill { name: self.name, kind, used: None, walked: false, room: entries, bytes }
+    }
+
     /// Room in which records with paths are built: two a CPU, for a program that is preempted keeps one.
     pub const fn scratch(budget: &Budget) -> Self {
         Self {
@@ -56,8 +63,9 @@ pub const ELEMENT: u64 = 48;
 
 struct Held {
     map: MapData,
-    entries: usize,
     size: EntrySize,
+    /// With what the last reading found.
+    fill: MapFill,
 }
 
 /// The maps that the collector reads.
@@ -71,27 +79,36 @@ impl Maps {
     /// Takes the counted ones of `sizes` out of a loaded object.
     pub fn take(sizes: &[MapSize], possible_cpus: usize, bpf: &mut Ebpf) -> Result<Self, MapError> {
         let mut by_name = BTreeMap::new();
-        for MapSize { name, entries, .. } in sizes.iter().filter(|size| size.counted) {
-            let missing = || MapError::InvalidName { name: (*name).to_owned() };
-            let (map, cpus) = match bpf.take_map(name).ok_or_else(missing)? {
-                Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map) => (map, None),
-                Map::PerCpuHashMap(map) | Map::PerCpuLruHashMap(map) | Map::PerCpuArray(map) => {
-                    (map, Some(possible_cpus))
-                }
+        for size in sizes.iter().filter(|size| size.counted) {
+            let name = size.name;
+            let missing = || MapError::InvalidName { name: name.to_owned() };
+            let every = Some(possible_cpus);
+            let (map, kind, cpus) = match bpf.take_map(name).ok_or_else(missing)? {
+                Map::HashMap(map) => (map, MapKind::Hash, None),
+                Map::LruHashMap(map) => (map, MapKind::Lru, None),
+                Map::Array(map) => (map, MapKind::Array, None),
+                Map::PerCpuHashMap(map) => (map, MapKind::Hash, every),
+                Map::PerCpuLruHashMap(map) => (map, MapKind::Lru, every),
+                Map::PerCpuArray(map) => (map, MapKind::Array, every),
                 _ => return Err(missing()),
             };
             let told = bpf::map_sizes(map.fd().as_fd()).map_err(MapError::IoError)?;
             // The kernel pads each CPU's value to 8 bytes.
             let value = cpus.map_or(told.value, |cpus| told.value.next_multiple_of(8) * cpus);
-            by_name
-                .insert(*name, Held { map, entries: *entries as usize, size: EntrySize { value, ..told } });
+            let told = EntrySize { value, ..told };
+            by_name.insert(name, Held { map, size: told, fill: size.fill(kind) });
         }
         Ok(Self { by_name, dump: Dump::default() })
     }
 
+    /// How full each was when it was read last.
+    pub fn fills(&self) -> impl Iterator<Item = MapFill> {
+        self.by_name.values().map(|held| held.fill)
+    }
+
     /// Entries that the map `name` has room for.
     pub fn entries(&self, name: &str) -> usize {
-        self.by_name.get(name).map_or(0, |held| held.entries)
+        self.by_name.get(name).map_or(0, |held| held.fill.room as usize)
     }
 
     /// Every entry of the map `name`; of a per-CPU map `V` is one CPU's value, and `fold` adds them up.
@@ -100,8 +117,11 @@ impl Maps {
         name: &str,
         fold: impl Fn(V, V) -> V,
     ) -> io::Result<Vec<(K, V)>> {
-        let Some(held) = self.by_name.get(name) else { return Ok(Vec::new()) };
+        let Some(held) = self.by_name.get_mut(name) else { return Ok(Vec::new()) };
         bpf::dump(held.fd(), held.size, &mut self.dump)?;
+        if held.fill.kind != MapKind::Array {
+            held.fill.used = Some((self.dump.keys.len() / held.size.key.max(1)) as u64);
+        }
         let each = size_of::<V>().next_multiple_of(if held.size.value > size_of::<V>() { 8 } else { 1 });
         let keys = self.dump.keys.chunks_exact(held.size.key);
         let values = self.dump.values.chunks_exact(held.size.value);

@@ -13,6 +13,16 @@ pub fn socket() -> io::Result<OwnedFd> {
     Ok(nix::sys::socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)?)
 }
 
+/// Has a filter decide what gets into the queue.
+pub fn attach(socket: &OwnedFd, filter: &OwnedFd) -> io::Result<()> {
+    let number = filter.as_raw_fd();
+    let len = size_of_val(&number) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_BPF);
+    // SAFETY: the number is as long as is said.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const number).cast(), len) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// From now on every packet, coming and going, is shown to it.
 pub fn listen(socket: &OwnedFd) -> io::Result<()> {
     // Any other protocol shows what comes in only.

@@ -47,6 +47,14 @@ pub enum Hook {
     Tracepoint(&'static [(&'static str, &'static str)]),
     /// Filter of a socket that sees the packets of every interface of fluoro's network namespace. It needs no kernel type.
     PacketSocket,
+    /// What the sockets of every process send, and what they get, by an entry point each: programs of the control group at
+    /// the root of the unified hierarchy. They need no kernel type.
+    SocketGroup {
+        egress: &'static str,
+        ingress: &'static str,
+    },
+    /// Visits every one of these when it is read, and does nothing else.
+    Iterator(&'static str),
 }
 
 /// Of entry points that do without the helper that reads kernel memory: what they then do not see.
@@ -72,8 +80,15 @@ impl Alternative {
             _ => (&[], &[]),
         };
         let entry = self.entry;
+        let ingress = match self.hook {
+            Hook::SocketGroup { ingress, .. } => Some(ingress),
+            _ => None,
+        };
         let fentries = fentries.iter().map(|&(entry, _)| entry);
-        fentries.chain(kprobes.iter().map(|&(entry, _)| entry)).filter(move |&other| other != entry)
+        fentries
+            .chain(kprobes.iter().map(|&(entry, _)| entry))
+            .chain(ingress)
+            .filter(move |&other| other != entry)
     }
 
     /// The kernel does not preempt its program, from 7.0 on alone of the hooks on system calls: elsewhere what the next
@@ -94,6 +109,8 @@ impl Hook {
             Self::Kprobe(_) | Self::Kprobes(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
             Self::PacketSocket => "socket_filter",
+            Self::SocketGroup { .. } => "cgroup",
+            Self::Iterator(_) => "iter",
         }
     }
 
@@ -103,7 +120,8 @@ impl Hook {
             Self::BtfTracepoint(name)
             | Self::RawTracepoint(name)
             | Self::Fentry(name)
-            | Self::Fexit(name) => name.to_owned(),
+            | Self::Fexit(name)
+            | Self::Iterator(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
             Self::Fentries(entries) => {
                 entries.iter().map(|&(_, function)| function).collect::<Vec<_>>().join(" + ")
@@ -117,6 +135,7 @@ impl Hook {
                 .collect::<Vec<_>>()
                 .join(" + "),
             Self::PacketSocket => "AF_PACKET".to_owned(),
+            Self::SocketGroup { .. } => "inet_egress + inet_ingress".to_owned(),
         };
         format!("{} {target}", self.kind())
     }

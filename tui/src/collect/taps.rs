@@ -1,15 +1,22 @@
 //! The open taps of an attached family: rings, ledger and filter maps, taken out of the loaded object so that the
 //! collector can go on draining while the loader detaches.
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
+use fluoro_shared::process::ThreadUse;
+use zerocopy::FromBytes;
 
+use crate::collect::elsewhere::Elsewhere;
+use crate::collect::iterator;
 use crate::collect::machine;
 use crate::collect::maps::{MapSize, Maps};
 use crate::families::Family;
-use crate::model::{Aggregates, Books, Ledger};
+use crate::model::{Aggregates, Books, Ledger, MapFill, MapKind};
 
 /// `Counts` as aya reads it from a map.
 #[derive(Clone, Copy)]
@@ -40,17 +47,30 @@ pub struct KernelFilter {
     pub muted: bool,
 }
 
+/// A ring, and the most bytes that were found waiting in it.
+struct Ring {
+    buffer: RingBuf<MapData>,
+    fill: MapFill,
+}
+
+/// What the kernel keeps for a record in a ring beside it (`BPF_RINGBUF_HDR_SZ`); records are padded to as much.
+const RECORD_HEAD: u64 = 8;
+
 /// The taps of one family.
 pub struct Taps {
     pub family: Family,
-    rings: Vec<RingBuf<MapData>>,
+    rings: Vec<Ring>,
     ledger: PerCpuArray<MapData, Plain<Counts>>,
     filter: Array<MapData, Plain<Config>>,
     members: HashMap<MapData, Plain<Member>, u8>,
     /// What is counted.
     pub maps: Maps,
+    /// Sockets in other network namespaces.
+    pub elsewhere: Option<Elsewhere>,
     /// Members of the filter in force.
     told: Vec<Member>,
+    /// What is read by an iterator, where there is one.
+    pub iterator: Option<OwnedFd>,
     /// Bytes of all the family's maps.
     pub map_bytes: u64,
 }
@@ -69,13 +89,20 @@ impl Taps {
         Ok(Self {
             family,
             rings: (0..machine::rings(possible_cpus))
-                .map(|index| RingBuf::try_from(take(&format!("RING{index}"))?))
-                .collect::<Result<_, _>>()?,
+                .map(|index| {
+                    let name = format!("RING{index}");
+                    let buffer = RingBuf::try_from(take(&name)?)?;
+                    let size = sizes.iter().find(|size| size.name == name).ok_or_else(|| missing(&name))?;
+                    Ok(Ring { buffer, fill: MapFill { used: Some(0), ..size.fill(MapKind::Ring) } })
+                })
+                .collect::<Result<_, aya::maps::MapError>>()?,
             ledger: PerCpuArray::try_from(take("LEDGER")?)?,
             filter: Array::try_from(take("FILTER")?)?,
             members: HashMap::try_from(take("MEMBERS")?)?,
             told: Vec::new(),
+            iterator: None,
             maps,
+            elsewhere: None,
             map_bytes: sizes.iter().map(|size| u64::from(size.entries) * size.entry_bytes).sum(),
         })
     }
@@ -84,12 +111,30 @@ impl Taps {
     pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> usize {
         let mut records = 0;
         for ring in &mut self.rings {
-            while let Some(record) = ring.next() {
+            let mut bytes = 0;
+            while let Some(record) = ring.buffer.next() {
+                bytes += (record.len() as u64).next_multiple_of(RECORD_HEAD) + RECORD_HEAD;
                 sink(&record);
                 records += 1;
             }
+            // Records that come while others are taken out make it more than was there at once.
+            ring.fill.used = ring.fill.used.max(Some(bytes.min(ring.fill.room)));
         }
         records
+    }
+
+    /// How full the rings and the maps that are read are.
+    pub fn fills(&self) -> Vec<MapFill> {
+        self.rings.iter().map(|ring| ring.fill).chain(self.maps.fills()).collect()
+    }
+
+    /// What every thread uses; `None`: there is no iterator.
+    pub fn threads(&self) -> io::Result<Option<Vec<ThreadUse>>> {
+        let Some(link) = &self.iterator else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(64 << 10);
+        iterator::read(link.as_fd(), &mut bytes)?;
+        let threads = bytes.chunks_exact(size_of::<ThreadUse>());
+        Ok(Some(threads.filter_map(|one| ThreadUse::read_from_bytes(one).ok()).collect()))
     }
 
     /// The books, over all CPUs.

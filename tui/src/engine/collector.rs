@@ -15,8 +15,10 @@ use crate::collect::taps::KernelFilter;
 use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};
 use crate::engine::source::{Source, Sources};
+use crate::engine::usage::Depth;
 use crate::families::Family;
-use crate::model::{Ledger, Status};
+use crate::families::process::model::ProcessRow;
+use crate::model::{Ledger, MapFill, Status};
 
 /// How a family stands with the loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Collector {
     spent: BTreeMap<&'static str, (Instant, u64)>,
     shares: BTreeMap<&'static str, f64>,
     filters: BTreeMap<Family, KernelFilter>,
+    /// How full the maps are that no source reads, when it was last asked for.
+    fills: BTreeMap<Family, Vec<MapFill>>,
     /// Everything is being detached: what the sources hold is still wanted.
     ending: bool,
 }
@@ -76,6 +80,7 @@ impl Collector {
             spent: BTreeMap::new(),
             shares: BTreeMap::new(),
             filters: BTreeMap::new(),
+            fills: BTreeMap::new(),
             ending: false,
         })
     }
@@ -111,6 +116,16 @@ impl Collector {
         self.sources.get(family).map(Source::map_bytes)
     }
 
+    /// How full the maps of an attached family are: those that are read as of the last tick, the others as of the last
+    /// [`Self::ask_fills`].
+    pub fn fills(&self, family: Family) -> Vec<MapFill> {
+        let Some(source) = self.sources.get(family) else { return vec![] };
+        let mut fills = source.fills();
+        fills.extend(self.fills.get(&family).into_iter().flatten());
+        fills.sort_by_key(|map| std::cmp::Reverse(map.bytes));
+        fills
+    }
+
     /// Share of one CPU that a program took between the last two reports; `None` while statistics are off.
     pub fn program_share(&self, program: &str) -> Option<f64> {
         self.shares.get(program).copied()
@@ -134,6 +149,11 @@ impl Collector {
     /// Asks the loader what its programs cost and missed; the answer comes with a later [`Self::drain`].
     pub fn ask_programs(&self) {
         self.loader.report();
+    }
+
+    /// Asks the loader how full the maps are that no source reads.
+    pub fn ask_fills(&self) {
+        self.loader.fills();
     }
 
     /// Attaches `families` and waits until the loader has answered for each.
@@ -231,6 +251,9 @@ impl Collector {
                     state.standing.status = Status::Detached;
                 }
             }
+            Answer::Fills { family, fills } => {
+                self.fills.insert(family, fills);
+            }
             Answer::Programs { family, programs, missed } => {
                 self.missed.insert(family, missed);
                 self.take_costs(&programs);
@@ -266,6 +289,19 @@ impl Collector {
                 self.core.is_broken(family);
             }
         }
+    }
+
+    /// Looks into what has come since: where frames are not read.
+    pub fn refresh(&mut self) {
+        self.sources.refresh();
+    }
+
+    /// Looks up what these processes use: by the kernel's iterator, once a tick; without one in /proc.
+    pub fn look_at<'a>(&mut self, rows: impl Iterator<Item = &'a mut Arc<ProcessRow>>, depth: Depth) {
+        if self.core.wants_reading() {
+            self.core.read(self.sources.threads());
+        }
+        self.core.look_at(rows, depth);
     }
 
     /// The same for one family.

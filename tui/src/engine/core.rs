@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::columns::RowId;
 use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
+use fluoro_shared::process::ThreadUse;
 
 use crate::engine::intake::Intake;
 use crate::engine::machine::{Machine, SocketPart};
@@ -271,8 +272,7 @@ impl Core {
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
                 }
                 Frame::Dns(frame) => {
-                    let netns = self.machine.netns();
-                    let gone = self.flow.pass(&frame.wires, netns, self.machine.now());
+                    let gone = self.flow.pass(&frame.wires, self.machine.now());
                     sources.forget(Family::Dns, crate::families::dns::probe::WIRES, &gone);
                 }
                 Frame::Drop(frame) => {
@@ -355,6 +355,7 @@ impl Core {
         self.failures.tick();
         self.file.tick(interval);
         self.processes.tick(now);
+        self.usage.tick();
     }
 
     /// The figures above a table.
@@ -394,6 +395,7 @@ impl Core {
             ("rx_bytes_per_s", totals.rx_bytes_per_s),
             ("opens_per_s", totals.opens_per_s),
             ("untracked", Some(totals.untracked as f64)),
+            ("untracked_datagrams", Some(totals.untracked_datagrams as f64)),
         ]
     }
 
@@ -445,6 +447,16 @@ impl Core {
         Some(line.iter().map(|one| (one.comm.clone(), u64::from(one.key.tgid.0))).collect())
     }
 
+    /// What the kernel's iterator tells of every thread has not been read since the last tick.
+    pub const fn wants_reading(&self) -> bool {
+        self.usage.wants_reading()
+    }
+
+    /// What it tells now; `None`: there is none.
+    pub fn read(&mut self, threads: Option<Vec<ThreadUse>>) {
+        self.usage.read(threads, self.machine.now());
+    }
+
     /// Looks up what these processes use.
     pub fn look_at<'a>(
         &mut self,
@@ -473,7 +485,10 @@ impl Core {
             let (_, what) = FILE_CHARTS.iter().find(|(known, _)| *known == kind)?;
             Some((row_id(process), Latency { what, durations }))
         });
-        flow.chain(file).collect()
+        let syscall = self.syscall.new_durations().into_iter();
+        let syscall =
+            syscall.map(|(process, durations)| (row_id(process), Latency { what: SYSCALL_CHART, durations }));
+        flow.chain(file).chain(syscall).collect()
     }
 
     /// Durations of a process since its families were attached.
@@ -487,7 +502,9 @@ impl Core {
             let durations = self.file.durations(process, *kind);
             (durations.count() > 0).then_some(Latency { what, durations })
         });
-        flow.chain(file).collect()
+        let syscall = self.syscall.durations_of(process);
+        let syscall = (syscall.count() > 0).then_some(Latency { what: SYSCALL_CHART, durations: syscall });
+        flow.chain(file).chain(syscall).collect()
     }
 
     pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {
@@ -523,6 +540,9 @@ impl Core {
         self.failures.rows(of_interval, self.machine.offset())
     }
 }
+
+/// System calls of a process, all together.
+const SYSCALL_CHART: &str = "call of any kind";
 
 /// What the kernel side counts the durations of, and how people call it.
 const FLOW_CHARTS: [(u16, &str); 3] =

@@ -12,6 +12,7 @@ use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::loader::{Attached, Ground, Standing};
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
+use crate::model::MapFill;
 
 /// What the collector asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ enum Command {
     /// Keep run-time statistics on or let them go.
     Statistics(bool),
     Report,
+    /// Count what is in the maps.
+    Fills,
     Stop,
 }
 
@@ -31,6 +34,7 @@ pub enum Answer {
     Failed { family: Family, reason: String },
     Detached { family: Family, missed: Option<u64> },
     Programs { family: Family, programs: Vec<(Standing, Option<ProgramInfo>)>, missed: Option<u64> },
+    Fills { family: Family, fills: Vec<MapFill> },
 }
 
 /// The collector's end.
@@ -71,6 +75,11 @@ impl Loader {
         self.send(Command::Report);
     }
 
+    /// Asks how full the maps of every attached family are.
+    pub fn fills(&self) {
+        self.send(Command::Fills);
+    }
+
     /// The next answer, if one is there.
     pub fn answer(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
@@ -109,7 +118,7 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
             }
             Command::Attach(family, filter) => match Attached::attach(family, ground, &filter) {
                 Ok((state, taps)) => {
-                    let (standings, complete) = (state.standings.clone(), state.complete());
+                    let (standings, complete) = (state.standings(), state.complete());
                     attached.insert(family, state);
                     // Parsing types takes tens of megabytes for a moment; they go back to the system.
                     trim();
@@ -124,9 +133,18 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
             }
             Command::Report => {
                 for (&family, state) in &attached {
-                    let programs = state.standings.iter().cloned().zip(state.info()).collect();
+                    let programs = state.standings().into_iter().zip(state.info()).collect();
                     let answer = Answer::Programs { family, programs, missed: state.missed() };
                     if outbox.send(answer).is_err() {
+                        return;
+                    }
+                }
+                let _ = wake.write(1);
+                continue;
+            }
+            Command::Fills => {
+                for (&family, state) in &attached {
+                    if outbox.send(Answer::Fills { family, fills: state.fills() }).is_err() {
                         return;
                     }
                 }

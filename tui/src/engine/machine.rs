@@ -16,12 +16,10 @@ pub struct Used {
     pub threads: u64,
 }
 
-/// The rest, which takes a file or two a thread and a directory.
+/// What only /proc knows: a directory and a link.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Held {
     pub fds: Option<u64>,
-    /// By thread, where the kernel says.
-    pub scheduled: Option<Vec<Scheduled>>,
     pub working_directory: Option<Outside>,
 }
 
@@ -31,11 +29,6 @@ pub trait Machine: Lookup + Send {
     fn now(&self) -> BootTime;
 
     fn offset(&self) -> WallOffset;
-
-    /// The network namespace that fluoro is in; 0 when not known.
-    fn netns(&self) -> NetnsId {
-        NetnsId(0)
-    }
 
     /// Once a tick: the wall clock may have been set, users may have been added.
     fn refresh(&mut self);
@@ -51,9 +44,19 @@ pub trait Machine: Lookup + Send {
         None
     }
 
-    /// What else is to be known of one that has so many threads.
-    fn held(&mut self, _process: ProcKey, _threads: u64) -> Held {
+    /// What the scheduler says of each thread of a process that has so many; `None`: it does not say.
+    fn scheduled(&mut self, _process: ProcKey, _threads: u64) -> Option<Vec<Scheduled>> {
+        None
+    }
+
+    /// What else is to be known of it.
+    fn held(&mut self, _process: ProcKey) -> Held {
         Held::default()
+    }
+
+    /// Bytes of a page of memory.
+    fn page_bytes(&self) -> u64 {
+        4096
     }
 
     /// Where a process stands.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::collect::bpf::ProgramInfo;
 use crate::collect::loader::Ground;
 use crate::collect::taps::KernelFilter;
-use crate::columns::{Facts, Listing, RowId, Sheet, Value};
+use crate::columns::{Facts, Listing, Row, RowId, Sheet, Value};
 use crate::engine::collector::{Attachment, Collector};
 use crate::engine::core::Core;
 use crate::engine::details;
@@ -47,6 +47,9 @@ const LINGER: Duration = Duration::from_secs(10);
 
 /// Events kept for the view of that name.
 const EVENTS_MAX: usize = 5_000;
+
+/// While Probes is open the maps that nobody reads are counted once in so many ticks.
+const FILLS_EVERY: u64 = 5;
 
 /// Run-time statistics cost every program a little: one second in ten, or all the time while Probes is open.
 const STATISTICS_EVERY: u64 = 10;
@@ -212,8 +215,18 @@ impl Console {
             });
             self.frozen = Some(picture);
         }
+        if let Some((family, _)) = query.again.filter(|again| self.query.again != Some(*again))
+            && matches!(self.collector.attachment(family), Attachment::Failed(_))
+        {
+            self.collector.attach(family, self.kernel_filter(family));
+            self.primed.remove(&family);
+        }
+        let opened = query.view == View::Probes && self.query.view != View::Probes;
         self.query = query;
         self.collector.statistics(self.query.view == View::Probes);
+        if opened {
+            self.collector.ask_fills();
+        }
         self.attach_what_is_needed();
         for &family in Family::ALL.iter().filter(|family| family.on_demand()) {
             self.collector.set_filter(family, self.kernel_filter(family));
@@ -273,19 +286,24 @@ impl Console {
     /// What is known of the open row beyond its columns.
     fn more(&self) -> Option<Arc<More>> {
         let row = self.query.open?;
-        let facts = match self.query.view {
+        let (mut facts, mut maps) = (vec![], vec![]);
+        match self.query.view {
             View::Syscalls => {
                 let trace = self.events.iter().rev().map(|event| event.event());
-                details::syscall(row, trace)
+                facts = details::syscall(row, trace);
             }
             View::Processes => {
                 let key = ProcKey { tgid: Tgid(row.0 as u32), start: StartTime(row.1) };
                 let identity = self.collector.core.processes.get(key)?;
-                details::process(identity, self.collector.core.working_directory(key.tgid))
+                facts = details::process(identity, self.collector.core.working_directory(key.tgid));
+            }
+            View::Probes => {
+                let family = self.probes.iter().find(|probe| probe.id() == row)?.family;
+                maps = self.collector.fills(Family::from_stem(family)?).into_iter().map(Arc::new).collect();
             }
             _ => return None,
-        };
-        Some(Arc::new(More { row, facts }))
+        }
+        Some(Arc::new(More { row, facts, maps }))
     }
 
     fn prime_what_is_new(&mut self) -> bool {
@@ -323,6 +341,8 @@ impl Console {
         // One whole second of statistics in ten, unless they are on all the time.
         if self.query.view != View::Probes {
             self.collector.statistics(self.ticks.is_multiple_of(STATISTICS_EVERY));
+        } else if self.ticks.is_multiple_of(FILLS_EVERY) {
+            self.collector.ask_fills();
         }
         self.collector.ask_programs();
         self.measure_cost();
@@ -379,7 +399,7 @@ impl Console {
         let mut processes = self.collector.core.process_rows(false);
         if self.query.view == View::Processes {
             // What they use belongs to the moment: it is not to be asked for later.
-            self.collector.core.look_at(processes.iter_mut(), Depth::Brief);
+            self.collector.look_at(processes.iter_mut(), Depth::Brief);
         }
         let core = &self.collector.core;
         Picture::take(core, processes, &self.probes, self.ticks, self.interval, self.totals, events)
@@ -426,6 +446,7 @@ impl Console {
         };
         self.ranks.insert(query.view, ranks);
         let detail = query.subject.as_ref().and_then(|subject| self.detail(subject, &picture, &hides));
+        let ended = (0..sheet.len()).filter(|&row| sheet.ended(row)).count();
         let snapshot = Snapshot {
             seq: self.seq,
             taken: self.held_of(&picture).map_or(picture.taken, |held| held.at),
@@ -443,6 +464,7 @@ impl Console {
             notes: Arc::new(self.notes()),
             more: self.more(),
             own_hidden,
+            ended,
         };
         self.service.publish(Arc::new(snapshot));
     }
@@ -452,9 +474,9 @@ impl Console {
         let mut rows = picture.rows_of::<ProcessRow>(View::Processes).into_owned();
         let sort = query.order();
         let live = self.frozen.is_none();
-        let of_all = of_all(query.by_owner || ask.filter.is_some(), sort.map(|sort| sort.column));
+        let of_all = of_all(ask.filter, query.by_owner, sort.map(|sort| sort.column));
         if let Some(depth) = of_all.filter(|_| live) {
-            self.collector.core.look_at(rows.iter_mut(), depth);
+            self.collector.look_at(rows.iter_mut(), depth);
         }
         ask.sort = sort.filter(|_| !query.by_owner);
         let (mut listing, hidden) = answer(&rows, ask, |row, filter| filter.matches(row, None));
@@ -465,7 +487,7 @@ impl Console {
         }
         if live && of_all != Some(Depth::Whole) {
             let (first, shown) = query.sight;
-            self.collector.core.look_at(listing.rows.iter_mut().skip(first).take(shown), Depth::Whole);
+            self.collector.look_at(listing.rows.iter_mut().skip(first).take(shown), Depth::Whole);
         }
         (Arc::new(listing), hidden)
     }

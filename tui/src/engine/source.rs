@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::io;
 
 use aya::maps::MapError;
+use fluoro_shared::process::ThreadUse;
 
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::engine::intake::{Inlet, Intake};
 use crate::families::dns::model::Surplus;
 use crate::families::{Family, dns, drop, file, flow, syscall};
-use crate::model::{Books, Ledger};
+use crate::model::{Books, Ledger, MapFill};
 
 /// What a family's maps hold at one moment.
 #[derive(Debug, Clone)]
@@ -50,6 +51,14 @@ pub trait Source: Send {
         Ok(None)
     }
 
+    /// Once a tick where no frame is read: what has come since may have to be looked into.
+    fn refresh(&mut self) {}
+
+    /// What every thread uses; `None` where nothing can tell.
+    fn threads(&mut self) -> io::Result<Option<Vec<ThreadUse>>> {
+        Ok(None)
+    }
+
     /// Takes entries out of the map `name`; `keys` stand one behind the other.
     fn forget(&mut self, _name: &'static str, _keys: &[u8]) -> io::Result<()> {
         Ok(())
@@ -57,6 +66,11 @@ pub trait Source: Send {
 
     /// Bytes of all its maps.
     fn map_bytes(&self) -> u64;
+
+    /// How full those of its maps are that it reads.
+    fn fills(&self) -> Vec<MapFill> {
+        vec![]
+    }
 }
 
 impl Source for Taps {
@@ -75,12 +89,22 @@ impl Source for Taps {
     fn frame(&mut self) -> io::Result<Option<Frame>> {
         Ok(match self.family {
             Family::Process => None,
-            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps)?)),
+            Family::Dns => Some(Frame::Dns(dns::probe::frame(&mut self.maps, self.elsewhere.as_ref())?)),
             Family::Flow => Some(Frame::Flow(flow::probe::frame(&mut self.maps)?)),
             Family::Syscall => Some(Frame::Syscall(syscall::probe::frame(&mut self.maps)?)),
             Family::Drop => Some(Frame::Drop(drop::probe::frame(&mut self.maps)?)),
             Family::File => Some(Frame::File(file::probe::frame(&mut self.maps)?)),
         })
+    }
+
+    fn refresh(&mut self) {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.refresh();
+        }
+    }
+
+    fn threads(&mut self) -> io::Result<Option<Vec<ThreadUse>>> {
+        Self::threads(self)
     }
 
     fn forget(&mut self, name: &'static str, keys: &[u8]) -> io::Result<()> {
@@ -89,6 +113,10 @@ impl Source for Taps {
 
     fn map_bytes(&self) -> u64 {
         self.map_bytes
+    }
+
+    fn fills(&self) -> Vec<MapFill> {
+        Self::fills(self)
     }
 }
 
@@ -149,6 +177,11 @@ impl Sources {
         records
     }
 
+    /// Has every open source look into what has come since.
+    pub fn refresh(&mut self) {
+        self.open.values_mut().for_each(|source| source.refresh());
+    }
+
     /// What every open source counts, or only that of one family. A map that cannot be read says so in the log, and its
     /// numbers stand still.
     pub fn frames(&mut self, only: Option<Family>) -> Vec<Frame> {
@@ -163,6 +196,16 @@ impl Sources {
         };
         let asked = |(family, _): &(&Family, &mut Box<dyn Source>)| only.is_none_or(|only| only == **family);
         self.open.iter_mut().filter(asked).filter_map(read).collect()
+    }
+
+    /// What every thread uses. Where it cannot be read the log says so.
+    pub fn threads(&mut self) -> Option<Vec<ThreadUse>> {
+        let source = self.open.get_mut(&Family::Process)?;
+        source
+            .threads()
+            .inspect_err(|error| crate::log::line(&format!("process: cannot read its iterator: {error}")))
+            .ok()
+            .flatten()
     }
 
     /// Takes entries out of a map of the family's source, if it is open.

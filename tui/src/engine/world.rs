@@ -16,7 +16,7 @@ use crate::kernel::cgroup::{Hierarchy, Paths};
 use crate::kernel::kallsyms::Symbols;
 use crate::kernel::mounts;
 use crate::kernel::owner;
-use crate::kernel::proc::{Proc, Process};
+use crate::kernel::proc::{Proc, Process, Scheduled};
 use crate::kernel::sock_diag;
 use crate::kernel::users::Users;
 use crate::model::{Container, Lookup, Owner, ProcFacts};
@@ -133,10 +133,6 @@ impl World {
 }
 
 impl Machine for World {
-    fn netns(&self) -> NetnsId {
-        NetnsId(self.own_netns.unwrap_or(0))
-    }
-
     fn now(&self) -> BootTime {
         BootTime(clock(libc::CLOCK_BOOTTIME))
     }
@@ -173,10 +169,17 @@ impl Machine for World {
         })
     }
 
-    fn held(&mut self, process: ProcKey, threads: u64) -> Held {
+    fn scheduled(&mut self, process: ProcKey, threads: u64) -> Option<Vec<Scheduled>> {
+        self.proc.scheduled(process.tgid.0, threads)
+    }
+
+    fn page_bytes(&self) -> u64 {
+        page_bytes()
+    }
+
+    fn held(&mut self, process: ProcKey) -> Held {
         Held {
             fds: self.proc.descriptors(process.tgid.0),
-            scheduled: self.proc.scheduled(process.tgid.0, threads),
             working_directory: self.working_directory(process.tgid),
         }
     }

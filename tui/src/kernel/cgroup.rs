@@ -36,6 +36,16 @@ pub struct Hierarchy {
     controller: Option<(String, u32)>,
 }
 
+/// Where the unified hierarchy is mounted, below `root`.
+pub fn unified(root: &Path) -> Option<PathBuf> {
+    let mounts = fs::read_to_string(root.join("proc/mounts")).ok()?;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (at, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| root.join(at.trim_start_matches('/')))
+    })
+}
+
 /// Directories looked at in one scan: a machine with more is mapped in part.
 const SCAN_MAX: usize = 50_000;
 

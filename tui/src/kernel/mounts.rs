@@ -1,4 +1,4 @@
-//! Where file systems are mounted, by device: /proc/PID/mountinfo.
+//! Where file systems are mounted: /proc/PID/mountinfo.
 
 use std::collections::HashMap;
 
@@ -16,6 +16,16 @@ pub fn by_device(mountinfo: &[u8]) -> HashMap<u32, Vec<u8>> {
         }
     }
     found.into_iter().map(|(device, (_, point))| (device, point)).collect()
+}
+
+/// Network namespaces that are held by a mount, by inode, and where.
+pub fn namespaces(mountinfo: &[u8]) -> HashMap<u32, Vec<u8>> {
+    let one = |line: &[u8]| {
+        let mut fields = line.split(|&byte| byte == b' ').skip(3);
+        let inode = fields.next()?.strip_prefix(b"net:[")?.strip_suffix(b"]")?;
+        Some((std::str::from_utf8(inode).ok()?.parse().ok()?, plain(fields.next()?)))
+    };
+    mountinfo.split(|&byte| byte == b'\n').filter_map(one).collect()
 }
 
 /// Device, whether it is a part of the file system only, and mount point of a line such as
@@ -51,6 +61,13 @@ fn plain(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_namespace_is_held_by_its_mount() {
+        let text = b"25 21 0:4 mnt:[4026531841] /run/m rw - nsfs nsfs rw\n\
+            26 21 0:4 net:[4026532008] /run/netns/a\\040b rw shared:9 - nsfs nsfs rw\n";
+        assert_eq!(namespaces(text), HashMap::from([(4_026_532_008, b"/run/netns/a b".to_vec())]));
+    }
 
     #[test]
     fn the_whole_goes_before_a_part_and_then_the_shortest() {

@@ -1,11 +1,13 @@
 //! Processes as /proc shows them. A process may vanish between any two reads: then it is simply not there.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+use crate::kernel::mounts;
 
 /// What /proc tells of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +163,17 @@ impl Proc {
             }
         }
         found
+    }
+
+    /// Network namespaces that a process is in or that are held mounted (`ip netns`), each with a file that leads to it.
+    pub fn namespace_files(&self) -> BTreeMap<u32, PathBuf> {
+        let mountinfo = fs::read(self.root.join("proc/self/mountinfo")).unwrap_or_default();
+        let mounted = mounts::namespaces(&mountinfo).into_iter();
+        let mounted = mounted.map(|(netns, point)| (netns, PathBuf::from(OsString::from_vec(point))));
+        // A mount may be hidden below another: processes go first.
+        mounted
+            .chain(self.namespaces().into_iter().map(|(netns, pid)| (netns, self.netns_file(pid))))
+            .collect()
     }
 
     /// The file of a process's network namespace.

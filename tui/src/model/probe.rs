@@ -10,35 +10,54 @@ use crate::model::Ledger;
 pub enum Status {
     /// Not asked for.
     Detached,
+    /// Asked for a moment ago.
+    Attaching,
     /// By its first choice.
     Live { hook: String },
     /// By a later choice; `reason` says why not by an earlier one.
     Degraded { hook: String, reason: String },
     /// By none.
     Unsupported { reason: String },
+    /// Its family could not be loaded at all: nothing of it was tried.
+    Failed { reason: String },
 }
 
 impl Status {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Detached => "detached",
+            Self::Attaching => "attaching",
             Self::Live { .. } => "live",
             Self::Degraded { .. } => "degraded",
             Self::Unsupported { .. } => "unsupported",
+            Self::Failed { .. } => "failed",
         }
+    }
+
+    /// Something is not seen that is to be.
+    pub fn degrade(&mut self, because: &str) {
+        *self = match std::mem::replace(self, Self::Detached) {
+            Self::Live { hook } => Self::Degraded { hook, reason: because.to_owned() },
+            Self::Degraded { hook, reason } => {
+                Self::Degraded { hook, reason: format!("{reason}; {because}") }
+            }
+            other => other,
+        };
     }
 
     pub fn hook(&self) -> Option<&str> {
         match self {
             Self::Live { hook } | Self::Degraded { hook, .. } => Some(hook),
-            Self::Detached | Self::Unsupported { .. } => None,
+            Self::Detached | Self::Attaching | Self::Unsupported { .. } | Self::Failed { .. } => None,
         }
     }
 
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Degraded { reason, .. } | Self::Unsupported { reason } => Some(reason),
-            Self::Detached | Self::Live { .. } => None,
+            Self::Degraded { reason, .. } | Self::Unsupported { reason } | Self::Failed { reason } => {
+                Some(reason)
+            }
+            Self::Detached | Self::Attaching | Self::Live { .. } => None,
         }
     }
 }
@@ -64,6 +83,8 @@ pub struct ProbeRow {
     pub ledger: Option<Ledger>,
     /// Bytes of the family's maps.
     pub map_bytes: Option<u64>,
+    /// How full the fullest of them is that has no room for more when it is full; `None` while nobody looks.
+    pub fill: Option<f64>,
 }
 
 fn opt_uint(v: Option<u64>) -> Value<'static> {
@@ -100,20 +121,20 @@ impl Row for ProbeRow {
                 Column::new(
                     Info::new("family", Kind::Word, "The family that the program serves")
                         .json("family")
-                        .cell(Cell::left("FAMILY", 8, 2)),
+                        .cell(Cell::left("FAMILY", 8, 4)),
                     |r| Value::Word(r.family),
                 ),
                 Column::new(
                     Info::new("program", Kind::Word, "Name of the program, as --hook takes it")
                         .json("program")
-                        .cell(Cell::left("PROGRAM", 14, 0)),
+                        .cell(Cell::left("PROGRAM", 19, 0)),
                     |r| Value::Word(r.program),
                 ),
                 Column::new(
                     Info::new(
                         "state",
                         Kind::Word,
-                        "live, degraded (by a later choice), unsupported, detached",
+                        "live, degraded (by a later choice), unsupported, failed (its family could not be loaded), attaching, detached",
                     )
                     .keys(&["state"])
                     .json("state")
@@ -123,7 +144,7 @@ impl Row for ProbeRow {
                 Column::new(
                     Info::new("hook", Kind::Word, "The alternative in use")
                         .json("hook")
-                        .cell(Cell::left("HOOK", 26, 1).growing()),
+                        .cell(Cell::left("HOOK", 22, 1).growing()),
                     |r| opt_word(r.status.hook()),
                 ),
                 Column::new(
@@ -187,6 +208,13 @@ impl Row for ProbeRow {
                         .unit(Unit::Bytes)
                         .cell(Cell::right("MAPS", 8, 4)),
                     |r| opt_uint(r.map_bytes),
+                ),
+                Column::new(
+                    Info::new("fill", Kind::Number, "How full the family's fullest map is that can be full")
+                        .keys(&["fill"])
+                        .unit(Unit::Share)
+                        .cell(Cell::right("FULL", 6, 4)),
+                    |r| opt_real(r.fill),
                 ),
                 Column::new(
                     Info::new("reason", Kind::Word, "Why not by an earlier choice, and the remedy")

@@ -48,7 +48,7 @@ impl View {
 
     /// More is known of its rows than columns say, and looked up for the one whose details are open.
     pub const fn has_more(self) -> bool {
-        matches!(self, Self::Syscalls | Self::Processes)
+        matches!(self, Self::Syscalls | Self::Processes | Self::Probes)
     }
 
     /// The family is attached while it is open: it shows it, or its rows or the header name what the family knows.
@@ -105,6 +105,8 @@ pub struct Query {
     pub own: bool,
     /// Families that are attached or detached by hand, whatever the view needs.
     pub hand: BTreeMap<Family, bool>,
+    /// A family that could not be attached and is to be tried again; the number says which time it was asked.
+    pub again: Option<(Family, u64)>,
 }
 
 impl Query {

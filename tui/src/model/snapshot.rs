@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::columns::{RowId, Sheet};
-use crate::model::{Detail, Overview, ProbeRow, Query};
+use crate::model::{Detail, MapFill, Overview, ProbeRow, Query};
 use crate::records::{BootTime, Outside, WallOffset};
 
 /// One answer to one [`Query`], with the header's figures of the same moment.
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub more: Option<Arc<More>>,
     /// Rows of fluoro's own hidden from this sheet.
     pub own_hidden: usize,
+    /// Rows shown that have ended.
+    pub ended: usize,
 }
 
 /// Where the moment shown lies among those that can be looked at.
@@ -49,6 +51,8 @@ pub struct Reach {
 pub struct More {
     pub row: RowId,
     pub facts: Vec<MoreFact>,
+    /// Of a program: the maps of its family, the largest first.
+    pub maps: Vec<Arc<MapFill>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use fluoro_shared::dns::{
 };
 use zerocopy::FromBytes;
 
-use super::{BootTime, Malformed, TaskFacts};
+use super::{BootTime, Malformed, NetnsId, TaskFacts};
 
 /// A packet that carries (part of) a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Record {
     /// Bytes that the packet had, of which there may be more than are told.
     pub whole: u32,
     pub silence: Option<Silence>,
+    /// Where it was seen.
+    pub netns: NetnsId,
 }
 
 /// A message's header is as long: what is shorter is no message.
@@ -42,6 +44,11 @@ pub enum Silence {
 }
 
 impl Record {
+    /// The namespace whose loopback it is on.
+    pub fn of_loopback(&self) -> Option<NetnsId> {
+        (self.source.ip().is_loopback() || self.destination.ip().is_loopback()).then_some(self.netns)
+    }
+
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let size = || Malformed::Size(bytes.len());
         let (raw, payload) = DnsRecord::read_from_prefix(bytes).map_err(|_| size())?;
@@ -70,6 +77,7 @@ impl Record {
             sequence: tcp.then_some(raw.sequence),
             payload: payload.to_vec(),
             whole: raw.whole_len.max(raw.payload_len),
+            netns: NetnsId(raw.netns),
             silence: match flags & (FLAG_FILTERED | FLAG_MUTED) {
                 0 => None,
                 FLAG_FILTERED => Some(Silence::Filtered),

@@ -1,7 +1,7 @@
 //! The details of one row: where it comes from, every column that has a value, whole, how long things took it, and
 //! what it does in the other views.
 
-use crate::columns::{ESTIMATED, Facts, Sheet, Unit, Value};
+use crate::columns::{ESTIMATED, Facts, Listing, Sheet, Unit, Value};
 use crate::fmt;
 use crate::model::{Detail, Latency, More};
 use crate::records::Shown;
@@ -37,6 +37,7 @@ pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, 
     }
     let entries = entries(facts);
     lines.extend(Card { entries: &entries }.lines(room));
+    let maps = more.map(|more| more.maps.clone()).filter(|maps| !maps.is_empty());
     let more = more.iter().flat_map(|more| &more.facts);
     let more: Vec<Entry> =
         more.map(|fact| Entry { label: fact.label, value: fact.text.shown(), role: Role::Text }).collect();
@@ -49,6 +50,13 @@ pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, 
         lines.push(Line::new());
         lines.extend(Card { entries: &more }.list(room));
     }
+    if let Some(maps) = maps {
+        lines.push(Line::new());
+        let count = format!("  {} of the family", grouped(maps.len() as u64));
+        lines.push(Line::new().own("Maps", Role::Title).own(&count, Role::Quiet));
+        let sheet = Listing { total: maps.len(), rows: maps };
+        lines.extend(listed(&sheet, room, usize::MAX));
+    }
     let Some(detail) = detail else { return lines };
     for (view, sheet) in &detail.lists {
         lines.push(Line::new());
@@ -59,7 +67,7 @@ pub fn details(facts: &dyn Facts, more: Option<&More>, detail: Option<&Detail>, 
                 .own(face.title, Role::Title)
                 .own(&format!("  {count} of {}", detail.subject.label()), Role::Quiet),
         );
-        lines.extend(listed(sheet.as_ref(), room));
+        lines.extend(listed(sheet.as_ref(), room, LISTED));
     }
     lines
 }
@@ -114,11 +122,16 @@ fn glance<'a>(charts: impl Iterator<Item = &'a Latency> + Clone, room: u16) -> V
         let line = Line::new().own(&what, Role::Strong).gap(usize::from(gap));
         let figures = figures(chart);
         let count = Line::new().own(&grouped(chart.durations.count()), Role::Quiet);
-        let counted = line.width() + figures.width() + count.width() <= room;
-        if counted { line.and(figures).and(count) } else { line.and(figures) }
+        let gap = FIGURES.saturating_sub(figures.width()).max(1);
+        let counted = line.width() + figures.width() + gap + count.width() <= room;
+        let line = line.and(figures);
+        if counted { line.gap(usize::from(gap)).and(count) } else { line }
     };
     charts.map(line).collect()
 }
+
+/// Cells of four figures with what stands between them.
+const FIGURES: u16 = 52;
 
 /// `p50 ~83 us`, and so on: read off buckets, the longest as the upper end of its own.
 fn figures(chart: &Latency) -> Line {
@@ -128,7 +141,11 @@ fn figures(chart: &Latency) -> Line {
         Line::new(),
         |line, (label, ns)| {
             let text = format!("{ESTIMATED}{}", fmt::value(&Value::Uint(ns), Unit::Nanos));
-            line.own(&format!("{label} "), Role::Quiet).own(&format!("{text:<9}"), Role::Text)
+            let label = if line.is_empty() { label.to_owned() } else { format!(" {label}") };
+            // Nothing behind the last one: it may stand at the edge.
+            let pad = usize::from(9_u16.saturating_sub(width(&text)));
+            let line = line.own(&format!("{label} "), Role::Quiet).own(&text, Role::Text);
+            if label.ends_with("max") { line } else { line.gap(pad.saturating_sub(1)) }
         },
     )
 }
@@ -190,13 +207,13 @@ fn octaves(chart: &Latency) -> Vec<(u64, u64)> {
 }
 
 /// The first rows of a table, without a marker.
-fn listed(sheet: &dyn Sheet, room: u16) -> Vec<Line> {
+fn listed(sheet: &dyn Sheet, room: u16, most: usize) -> Vec<Line> {
     let infos = sheet.infos().iter().filter(|info| info.cell.is_some() && !ALIKE.contains(&info.id));
     let columns: Vec<String> = infos.map(|info| info.id.to_owned()).collect();
     let columns = Some(columns.as_slice());
     let table = Table { sheet, sort: None, selected: None, offset: 0, columns, names: true, signal: &signal };
-    let mut lines: Vec<Line> = table.lines(room, LISTED);
-    let more = sheet.len().saturating_sub(LISTED);
+    let mut lines: Vec<Line> = table.lines(room, most);
+    let more = sheet.len().saturating_sub(most);
     if more > 0 {
         lines.push(Line::new().own(&format!("and {} more: press o", grouped(more as u64)), Role::Quiet));
     }

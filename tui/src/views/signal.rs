@@ -8,6 +8,8 @@ pub fn signal(info: &Info, value: &Value<'_>) -> Role {
     match (info.id, value) {
         ("lost" | "missed", Value::Uint(n)) if *n > 0 => Role::Bad,
         ("retransmits" | "retr", Value::Uint(n)) if *n > 0 => Role::Warn,
+        // What finds no room is counted as untracked.
+        ("fill", Value::Real(share)) if *share >= 0.9 => Role::Warn,
         ("state", Value::Word("live")) => Role::Good,
         ("state", Value::Word("degraded")) => Role::Warn,
         ("state", Value::Word("unsupported" | "failed")) | ("error", Value::Word(_)) => Role::Bad,

@@ -186,6 +186,7 @@ pub fn full_syscalls() -> [SyscallRow; 2] {
     };
     let call = Call { abi: Abi::I386, number: 5 };
     let row = SyscallRow {
+        total: None,
         identity: identity(),
         tid: None,
         call,

@@ -109,6 +109,9 @@ fn named(name: &str) -> KeyEvent {
         "BS" => (KeyCode::Backspace, KeyModifiers::NONE),
         "lt" => (KeyCode::Char('<'), KeyModifiers::NONE),
         "C-Left" => (KeyCode::Left, KeyModifiers::CONTROL),
+        other if let Some(c) = other.strip_prefix("A-").and_then(|c| c.chars().next()) => {
+            (KeyCode::Char(c), KeyModifiers::ALT)
+        }
         other => {
             let c = other.strip_prefix("C-").and_then(|c| c.chars().next());
             (KeyCode::Char(c.unwrap_or_else(|| panic!("no key is called <{other}>"))), KeyModifiers::CONTROL)

@@ -13,8 +13,8 @@ use fluoro::families::process::model::{Activity, ProcessRow};
 use fluoro::families::syscall::row::{self as syscall, SyscallRow};
 use fluoro::model::{
     Coverage, Detail, Distribution, Event, EventRow, Executable, HostFacts, Identity, Latency, Ledger,
-    Measure, Note, Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query, Reach, Scope, Snapshot,
-    Status, Subject, Totals, Trace, View,
+    MapFill, MapKind, Measure, More, Note, Overview, OverviewRow, Owner, PANELS, Panel, ProbeRow, Query,
+    Reach, Scope, Snapshot, Status, Subject, Totals, Trace, View,
 };
 use fluoro::records::file::{FileId, FileKind};
 use fluoro::records::process::Exit;
@@ -217,6 +217,7 @@ pub fn probes() -> Vec<ProbeRow> {
         lost: Some(if index == 2 { 12 } else { 0 }),
         ledger: Some(Ledger { submitted: 48_199, ..Ledger::default() }),
         map_bytes: Some(4_194_304),
+        fill: Some(0.012),
     };
     let none = |mut row: ProbeRow| {
         (row.runs, row.ns_per_run, row.cpu_share, row.missed) = (None, None, None, None);
@@ -250,6 +251,18 @@ pub fn probes() -> Vec<ProbeRow> {
     ]
 }
 
+/// One of each kind, of which one is full.
+fn maps() -> Vec<MapFill> {
+    let map = |name, kind, used, room| MapFill { name, kind, used, walked: false, room, bytes: room * 184 };
+    vec![
+        MapFill { walked: true, ..map("FLOWS", MapKind::Hash, Some(48_211), 91_180) },
+        map("DATAGRAMS", MapKind::Hash, Some(65_536), 65_536),
+        map("DATAGRAM_SOCKETS", MapKind::Lru, Some(7), 32_768),
+        MapFill { bytes: 1 << 20, ..map("RING0", MapKind::Ring, Some(12_345), 1 << 20) },
+        map("STAMPS", MapKind::Array, None, 65_536),
+    ]
+}
+
 pub struct Scene {
     pub sheet: Arc<dyn Sheet>,
     pub coverage: Coverage,
@@ -280,6 +293,7 @@ impl Scene {
     }
 
     pub fn answer(self, query: &Query) -> Arc<Snapshot> {
+        let ended = (0..self.sheet.len()).filter(|&row| self.sheet.ended(row)).count();
         Arc::new(Snapshot {
             seq: query.serial,
             taken: BootTime(7_200_000_000_000),
@@ -304,8 +318,11 @@ impl Scene {
             reach: self.reach,
             coverage: self.coverage,
             notes: Arc::new(self.notes),
-            more: None,
+            more: query.open.filter(|_| query.view == View::Probes).map(|row| {
+                Arc::new(More { row, facts: vec![], maps: maps().into_iter().map(Arc::new).collect() })
+            }),
             own_hidden: self.own_hidden,
+            ended,
         })
     }
 }
@@ -398,7 +415,15 @@ pub fn syscall(n: u64) -> SyscallRow {
 fn made_call(n: u64, identity: Arc<Identity>, figures: syscall::Figures) -> SyscallRow {
     const NUMBERS: [u32; 6] = [0, 1, 202, 232, 257, 435];
     let call = syscall::Call { abi: Abi::X86_64, number: NUMBERS[n as usize % NUMBERS.len()] };
-    SyscallRow { identity, tid: None, call, name: call.name(), figures: Some(figures), event: None }
+    SyscallRow {
+        identity,
+        tid: None,
+        call,
+        name: call.name(),
+        total: Some(figures.calls.saturating_mul(60)),
+        figures: Some(figures),
+        event: None,
+    }
 }
 
 pub fn huge_files() -> Vec<FileRow> {

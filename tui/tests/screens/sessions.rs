@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossterm::event::MouseEventKind;
 use fluoro::app::Msg;
 use fluoro::families::Family;
-use fluoro::model::{Query, Sort, Status, View};
+use fluoro::model::{Note, Query, Sort, Status, View};
 
 use crate::console::Console;
 use crate::rows::{self, Flow, Scene};
@@ -399,6 +399,73 @@ fn a_family_is_detached_and_attached_by_hand_in_probes_only() {
 }
 
 #[test]
+fn a_family_that_failed_is_tried_again_each_time() {
+    let failed = || {
+        let mut rows = rows::probes();
+        for row in rows.iter_mut().filter(|row| row.family == "flow") {
+            row.status =
+                Status::Failed { reason: "cannot load the flow programs: too many open files".into() };
+        }
+        Scene::of(rows, 4)
+    };
+    let asked = |c: &Console| {
+        let asked = c.asked.last().unwrap();
+        (asked.again, asked.hand.get(&Family::Flow).copied())
+    };
+    let mut console = showing(0..3);
+    console.keys("8").answer(failed()).keys("j");
+    assert_eq!(asked(&console).0, None);
+    console.keys("a").answer(failed());
+    assert_eq!(asked(&console), (Some((Family::Flow, 0)), Some(true)));
+    assert!(console.text().contains("flow is tried again"), "{}", console.text());
+    console.keys("a");
+    assert_eq!(asked(&console), (Some((Family::Flow, 1)), Some(true)), "and not detached");
+}
+
+#[test]
+fn what_could_be_typed_is_not_listed_any_longer_than_it_can_be() {
+    let mut console = showing(0..9);
+    console.keys("/r<Tab>");
+    let listed = |c: &Console| c.text().lines().nth(22).unwrap().contains("rx");
+    assert!(listed(&console), "{}", console.text());
+    console.keys("<Esc>");
+    assert!(!listed(&console), "{}", console.text());
+}
+
+#[test]
+fn escape_and_a_key_that_come_as_one_are_both_obeyed() {
+    let mut console = showing(0..9);
+    console.keys("j<Enter>");
+    assert!(console.text().contains("Details"), "{}", console.text());
+    console.keys("<A-3>");
+    assert!(!console.text().contains("Details"), "{}", console.text());
+    assert_eq!(console.asked.last().unwrap().view, View::Files);
+}
+
+#[test]
+fn notes_stand_side_by_side_where_there_is_room_and_are_counted_where_not() {
+    let two = || {
+        let note = |severe, text: &str| Note { severe, text: text.to_owned() };
+        let notes = vec![note(true, "12 events were lost on the way"), note(false, "by a later choice: b")];
+        Scene { notes, ..Scene::of(vec![rows::flow(1)], 1) }
+    };
+    let bottom = |columns| {
+        let mut console = Console::new(columns, 24);
+        console.answer(two());
+        console.text().lines().nth(22).unwrap().trim().to_owned()
+    };
+    assert_eq!(bottom(80), "12 events were lost on the way · by a later choice: b");
+    let narrow = bottom(54);
+    let (first, hint) = narrow.split_once("   ").unwrap();
+    assert_eq!((first, hint.trim()), ("12 events were lost on the way", "1 more: ? says all"));
+    let mut console = Console::new(80, 24);
+    console.answer(two()).keys("?");
+    for text in ["12 events were lost on the way", "by a later choice: b"] {
+        assert!(console.text().contains(text), "{}", console.text());
+    }
+}
+
+#[test]
 fn earlier_filters_come_back_by_the_arrows() {
     let mut console = showing(0..9);
     console.keys("/nginx<Enter>/<C-u>curl<Enter>/<Up><Up>");
@@ -423,6 +490,28 @@ fn a_row_and_commands_about_it_go_to_the_clipboard_and_hold_no_name_from_outside
         command.starts_with("ss ") && command.chars().all(|c| c.is_ascii_graphic() || c == ' '),
         "{command}"
     );
+}
+
+#[test]
+fn what_a_key_did_is_drawn_without_waiting_for_news() {
+    let mut console = showing(0..9);
+    for keys in
+        ["j", "k", "<Enter>", "<Esc>", "/", "x", "<Esc>", "?", "<Esc>", "C", "<Esc>", ":", "<Esc>", "s", "3"]
+    {
+        console.state.dirty = false;
+        console.keys(keys);
+        assert!(console.state.dirty, "{keys} is seen at once");
+    }
+}
+
+#[test]
+fn a_copied_row_has_what_a_narrow_screen_has_no_room_for() {
+    let copied = |columns| {
+        let mut console = Console::new(columns, 24);
+        console.answer(flows(0..9)).keys("jy");
+        console.copied.last().unwrap().clone()
+    };
+    assert_eq!(copied(60), copied(200));
 }
 
 #[test]

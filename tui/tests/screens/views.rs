@@ -67,6 +67,7 @@ fn scene(view: View, which: Rows) -> Scene {
                     probe.seen = Some(u64::MAX);
                     probe.lost = Some(u64::MAX);
                     probe.map_bytes = Some(u64::MAX);
+                    probe.fill = Some(1.0);
                 }),
                 Rows::Many | Rows::Hostile => {}
             }
@@ -204,6 +205,9 @@ fn details_of_each_kind_of_row() {
             pages_of(&format!("{name}-details-{state}"), view, |c| {
                 answer(c, || scene(view, which));
                 c.keys("j<Enter>");
+                if view == View::Probes {
+                    answer(c, || scene(view, which));
+                }
             });
         }
     }

@@ -170,6 +170,8 @@ pub fn keys(place: &Place, report: &mut Report) -> Result<()> {
     console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
     console.press(b"2").context("choose the view Flows")?;
     storm.tell("go")?;
+    // The first press only marks a row: in the midst of the table each key after it moves the marker.
+    console.press(&[b'j'; 30])?;
     // Where the marker is painted the key was heard: a tick that only changes figures does not paint it.
     paint(report, "fluoro", &what, &mut console, [b"j", b"k"], "▸".as_bytes())?;
     drop(console);
@@ -193,8 +195,11 @@ fn paint(
     const PRESSES: usize = 100;
     /// What has not been answered by then never will be.
     const PATIENCE: Duration = Duration::from_secs(3);
+    /// So many may have none, of all of them; they are told.
+    const UNANSWERED: usize = 5;
     thread::sleep(Duration::from_secs(3));
     let (mut medians, mut worst) = (Vec::new(), Vec::new());
+    let mut unanswered = 0;
     for _ in 0..ROUNDS {
         let mut took = Vec::new();
         for turn in 0..PRESSES {
@@ -212,14 +217,22 @@ fn paint(
                 })
             };
             if console.wait_until("an answer", PATIENCE, |console| painted(console).is_some()).is_err() {
-                println!("{who}: no answer to a key");
-                return Ok(());
+                // Where the table has moved the marked row to its edge, the key has nowhere to go.
+                unanswered += 1;
+                if unanswered > UNANSWERED {
+                    println!("{who}: no answer to {unanswered} keys");
+                    return Ok(());
+                }
+                continue;
             }
             took.extend(painted(console).map(|after| after.saturating_sub(pressed).as_secs_f64() * 1e3));
         }
         took.sort_by(f64::total_cmp);
         medians.extend(took.get(took.len() / 2));
         worst.extend(took.get(took.len() * 99 / 100));
+    }
+    if unanswered > 0 {
+        println!("{who}: no answer to {unanswered} of {} keys", ROUNDS * PRESSES);
     }
     report.add(who, format!("{what}, median"), "ms", &medians, None);
     report.add(who, format!("{what}, p99"), "ms", &worst, None);

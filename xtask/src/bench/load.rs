@@ -77,6 +77,16 @@ pub fn bulk(place: &Place, report: &mut Report) -> Result<()> {
     side_by_side(place, report, "4 GB over one connection", Some(1.03), None, once)
 }
 
+pub fn datagrams(place: &Place, report: &mut Report) -> Result<()> {
+    let once = || -> Result<Duration> {
+        let mut actor = Actor::start(&place.xtask, &["datagram-bulk", "400000"])?;
+        actor.hear(LIMIT)?;
+        actor.tell("go")?;
+        elapsed(&actor.conclusion(LIMIT)?)
+    };
+    side_by_side(place, report, "400,000 datagrams sent and taken", Some(1.10), None, once)
+}
+
 fn elapsed(account: &Value) -> Result<Duration> {
     Ok(Duration::from_nanos(account.get("elapsed_ns").and_then(Value::as_u64).context("no elapsed_ns")?))
 }

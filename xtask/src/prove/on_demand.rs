@@ -137,7 +137,7 @@ fn held(console: &Console, kind: BpfKind) -> BTreeSet<u32> {
         .collect()
 }
 
-fn getppid() {
+pub fn getppid() {
     // SAFETY: no arguments.
     unsafe { libc::syscall(libc::SYS_getppid) };
 }

@@ -10,13 +10,17 @@ use serde_json::Value;
 
 use super::checks::Checks;
 use super::session::{Key, Session};
-use super::{Place, run};
+use super::{Place, on_demand, run};
 use crate::workload::actor::Actor;
 
 const ROWS: u16 = 40;
 const COLUMNS: u16 = 100;
 /// How long the terminal reads nothing.
 const STUCK: u64 = 10;
+/// The same while files are opened.
+const STUCK_OPENS: u64 = 5;
+/// Events that arrive in each second of it.
+const A_SECOND: f64 = 200_000.0;
 const PROMISED: Duration = Duration::from_secs(1);
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
@@ -34,6 +38,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 
     let opens = stuck(place, checks, &mut session)?;
     balances(place, checks, &mut session, opens)?;
+    counted(place, checks, &mut session)?;
     resized(place, checks, &mut session)?;
 
     // Busy and stuck again, and told to go.
@@ -65,21 +70,76 @@ fn storm(place: &Place, seconds: u64) -> Result<Actor> {
 /// Opens as fast as they go while nothing is read from the terminal; how many there were.
 fn stuck(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<u64> {
     session.console.stick(true);
-    let mut actors = [storm(place, STUCK)?, storm(place, STUCK)?];
+    let mut actors = [storm(place, STUCK_OPENS)?, storm(place, STUCK_OPENS)?];
     let begin = Instant::now();
     for actor in &mut actors {
         actor.tell("go")?;
     }
     let mut opens = 0;
     for actor in actors {
-        let told = actor.conclusion(place.patience(STUCK + 20))?;
+        let told = actor.conclusion(place.patience(STUCK_OPENS + 20))?;
         opens += told.get("opens").and_then(Value::as_u64).context("no opens")?;
     }
     let seconds = begin.elapsed().as_secs_f64();
     checks.note(format!("{opens} opens in {seconds:.1} s: {:.0} a second", opens as f64 / seconds));
-    checks.at_least("seconds that the terminal read nothing", STUCK as f64, seconds);
+    checks.at_least("seconds that the terminal read nothing", STUCK_OPENS as f64, seconds);
     session.console.stick(false);
     Ok(opens)
+}
+
+/// Two processes make one call as fast as it goes while nothing is read from the terminal, and know how often; then
+/// the details of that call of each of them say the same.
+fn counted(place: &Place, checks: &mut Checks, session: &mut Session) -> Result<()> {
+    let within = place.patience(20);
+    session.press(&Key::all("`4` `/syscall:getppid` Enter")?)?;
+    let caller = format!("({})", std::process::id());
+    session.until("that calls are counted", within, |text| {
+        // Again with each picture: the table may be older than the programs.
+        on_demand::getppid();
+        text.lines().any(|line| line.contains(&caller) && line.contains("getppid"))
+    })?;
+    let mut actors = Vec::new();
+    for _ in 0..2 {
+        let actor = Actor::start(&place.xtask, &["parents", &STUCK.to_string()])?;
+        let pid = actor.hear(within)?.get("pid").and_then(Value::as_u64).context("no pid")?;
+        actors.push((actor, pid));
+    }
+    session.console.stick(true);
+    let begin = Instant::now();
+    for (actor, _) in &mut actors {
+        actor.tell("go")?;
+    }
+    let mut made = Vec::new();
+    for (actor, pid) in &actors {
+        let told = actor.hear(place.patience(STUCK + 20))?;
+        made.push((*pid, told.get("calls").and_then(Value::as_u64).context("no calls")?));
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let calls: u64 = made.iter().map(|(_, calls)| calls).sum();
+    checks.at_least("seconds that the terminal read nothing, calls", STUCK as f64, seconds);
+    checks.at_least("calls a second meanwhile", A_SECOND, calls as f64 / seconds);
+    session.console.stick(false);
+    for (pid, calls) in made {
+        session.press(&[Key::Esc])?;
+        session.until("no filter", within, |text| text.contains("all calls"))?;
+        session.press(&Key::all(&format!("`/pid:{pid}` Space `syscall:getppid` Enter"))?)?;
+        session.until("its call", within, |text| text.contains(" 1 of "))?;
+        session.press(&Key::all("`j` Enter")?)?;
+        let whose = format!("({pid})");
+        let total = |text: &str| {
+            let (_, pane) = text.split_once(" Details ").filter(|(_, pane)| pane.contains(&whose))?;
+            let mut words = pane.split_whitespace().skip_while(|word| *word != "total");
+            words.nth(1)?.replace(',', "").parse::<u64>().ok()
+        };
+        // What was counted last comes with the next tick.
+        let met = session.until("every call of it", within, |text| total(text) >= Some(calls));
+        let counted = total(&session.text()).unwrap_or(0);
+        checks.equal(format!("calls of {pid}: made, counted"), calls, counted);
+        met?;
+        session.press(&[Key::Esc])?;
+        session.until("no details", within, |text| !text.contains(" Details "))?;
+    }
+    actors.iter_mut().try_for_each(|(actor, _)| actor.end(within))
 }
 
 /// The books of `file`, off the details of one of its programs.

@@ -37,6 +37,11 @@ impl Top {
         Ok(Self { child, heard, complaints, patience: place.patience(40) })
     }
 
+    /// Of fluoro.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The object of the next interval.
     pub fn next(&self) -> Result<Value> {
         let line = self.heard.recv_timeout(self.patience).with_context(|| {

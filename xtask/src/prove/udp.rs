@@ -62,6 +62,13 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         let of_port = |line: &&&Value| {
             line.pointer("/network/local/port").and_then(Value::as_u64) == Some(u64::from(ends.0.port()))
         };
+        let lines = opened.iter().chain(&closed);
+        let due = text("case")?.split(' ').next().filter(|word| word.ends_with("cast")).unwrap_or("unicast");
+        case.strangers.extend(
+            lines
+                .filter(|line| line.pointer("/flow/cast").and_then(Value::as_str) != Some(due))
+                .map(ToString::to_string),
+        );
         let unnamed: Vec<&Value> = estimated.iter().filter(of_port).copied().collect();
         if unnamed.is_empty() {
             case.judge(flow, &opened, &closed, pid);
@@ -72,6 +79,10 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     for (name, case) in &by_case {
         checks.equal(format!("{name}: flows told once, with their process"), case.flows, case.told);
         checks.none(format!("{name}: counts that are not the program's"), &case.wrong());
+        checks.none(
+            format!("{name}: flows that are not told as what they are: to one, several or all"),
+            &case.strangers,
+        );
     }
     let named = |line: &&&Value| line.pointer("/network/peer/port").and_then(Value::as_u64) != Some(0);
     let foreign: Vec<String> =
@@ -122,6 +133,7 @@ struct Case {
     flows: u64,
     told: u64,
     wrong: Vec<String>,
+    strangers: Vec<String>,
     /// Bytes taken at a port, and those told of it.
     sums: BTreeMap<u64, (u64, u64)>,
 }

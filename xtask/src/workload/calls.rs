@@ -36,6 +36,26 @@ pub fn play(words: &mut Words) -> Result<()> {
     }
 }
 
+/// Asks for its parent as fast as that goes for so many SECONDS when told `go`, until told `end`. Says
+/// `{"pid":..}`, and `{"calls":..}` of which each is known.
+pub fn parents(words: &mut Words) -> Result<()> {
+    /// Asked before the clock is looked at again.
+    const ROUND: u64 = 1_000;
+    let seconds = words.parse("SECONDS")?;
+    voice::say(&json!({"pid": std::process::id()}))?;
+    voice::wait_for("go")?;
+    let (until, mut calls) = (Instant::now() + Duration::from_secs(seconds), 0_u64);
+    while Instant::now() < until {
+        for _ in 0..ROUND {
+            // SAFETY: no arguments.
+            unsafe { libc::syscall(libc::SYS_getppid) };
+        }
+        calls += ROUND;
+    }
+    voice::say(&json!({"calls": calls}))?;
+    voice::wait_for("end")
+}
+
 fn round(count: u64) -> Result<()> {
     let (reader, _writer) = io::pipe().context("pipe")?;
     let pipe = std::os::fd::AsRawFd::as_raw_fd(&reader);

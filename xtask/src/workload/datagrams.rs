@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{
@@ -76,6 +77,9 @@ pub fn play(words: &mut Words) -> Result<()> {
     segments(&mut account, false, count)?;
     segments(&mut account, true, count)?;
     quic(&mut account)?;
+    multicast(&mut account, count)?;
+    multicast_v6(&mut account, count)?;
+    broadcast(&mut account, count)?;
     let ping = if pings { Some(ping(count.min(20))?) } else { None };
     let held = UdpSocket::bind(four).context("bind")?;
     let sink = UdpSocket::bind(four).context("bind")?;
@@ -84,6 +88,29 @@ pub fn play(words: &mut Words) -> Result<()> {
     account.sent("held", from, to, 1, 0);
     voice::say(&json!({"flows": account.told(), "ping": ping}))?;
     voice::wait_for("end")
+}
+
+/// `datagram-bulk COUNT`: when told, sends so many, a few at a time, and takes them, all in one thread: nothing waits for
+/// another, and none is lost.
+pub fn bulk(words: &mut Words) -> Result<()> {
+    const AT_ONCE: usize = 32;
+    let count: usize = words.parse("COUNT")?;
+    let (sender, receiver) =
+        (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
+    let to = receiver.local_addr()?;
+    voice::say(&json!({"ready": true}))?;
+    voice::wait_for("go")?;
+    let begin = Instant::now();
+    let mut buffer = [7; 1000];
+    for _ in 0..count / AT_ONCE {
+        for _ in 0..AT_ONCE {
+            sender.send_to(&buffer, to).context("send")?;
+        }
+        for _ in 0..AT_ONCE {
+            receiver.recv_from(&mut buffer).context("receive")?;
+        }
+    }
+    voice::say(&json!({"datagrams": count, "elapsed_ns": begin.elapsed().as_nanos() as u64}))
 }
 
 /// A client that is connected, a server that is not; it looks before it takes.
@@ -251,6 +278,69 @@ fn quic(account: &mut Account) -> Result<()> {
     server.recv(&mut [0; 1500]).context("receive")?;
     account.sent("quic", near, far, 1, initial.len());
     account.taken("quic", far, near, 1, initial.len());
+    Ok(())
+}
+
+/// To a group of IPv4 that one socket has joined, on the loopback.
+fn multicast(account: &mut Account, count: usize) -> Result<()> {
+    let group = Ipv4Addr::new(224, 0, 0, 77);
+    let receiver = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
+    receiver.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).context("join a group")?;
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind")?;
+    let by = libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() };
+    // SAFETY: the address is as long as is said.
+    nix::errno::Errno::result(unsafe {
+        let len = size_of_val(&by) as libc::socklen_t;
+        libc::setsockopt(
+            sender.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MULTICAST_IF,
+            (&raw const by).cast(),
+            len,
+        )
+    })
+    .context("IP_MULTICAST_IF")?;
+    to_many(account, "multicast", &sender, &receiver, (group, receiver.local_addr()?.port()).into(), count)
+}
+
+fn multicast_v6(account: &mut Account, count: usize) -> Result<()> {
+    const LOOPBACK: u32 = 1;
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x77);
+    namespace::route_here(group, LOOPBACK)?;
+    let receiver = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).context("bind")?;
+    receiver.join_multicast_v6(&group, LOOPBACK).context("join a group of IPv6")?;
+    let sender = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).context("bind")?;
+    let to = SocketAddrV6::new(group, receiver.local_addr()?.port(), 0, LOOPBACK);
+    to_many(account, "multicast v6", &sender, &receiver, to.into(), count)
+}
+
+/// To the loopback's own broadcast address.
+fn broadcast(account: &mut Account, count: usize) -> Result<()> {
+    let receiver = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind")?;
+    sender.set_broadcast(true).context("SO_BROADCAST")?;
+    let to = (Ipv4Addr::new(127, 255, 255, 255), receiver.local_addr()?.port()).into();
+    to_many(account, "broadcast", &sender, &receiver, to, count)
+}
+
+fn to_many(
+    account: &mut Account,
+    case: &str,
+    sender: &UdpSocket,
+    receiver: &UdpSocket,
+    to: SocketAddr,
+    count: usize,
+) -> Result<()> {
+    receiver.set_read_timeout(Some(Duration::from_secs(10))).context("SO_RCVTIMEO")?;
+    let near = sender.local_addr()?;
+    let far = SocketAddr::new(to.ip(), to.port());
+    for _ in 0..count {
+        sender.send_to(&[6; 70], to).with_context(|| format!("send to {to}"))?;
+        let (got, from) = receiver.recv_from(&mut [0; 100]).with_context(|| format!("take from {to}"))?;
+        ensure!((got, from) == (70, near), "{got} bytes from {from}");
+        account.sent(case, near, far, 1, 70);
+        account.taken(case, far, near, 1, 70);
+    }
     Ok(())
 }
 

@@ -88,7 +88,7 @@ fn receive(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 }
 
 /// What is answered to a question, by how its name begins.
-fn answer(question: &[u8]) -> Option<Vec<u8>> {
+pub fn answer(question: &[u8]) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     /// A pointer at the name that is asked for.
     const ASKED: &[u8] = &[0xc0, 12];
@@ -195,7 +195,7 @@ fn one(server: SocketAddr, name: &str, qtype: u16, id: u16, stream: bool, connec
     }))
 }
 
-fn question(name: &str, qtype: u16, id: u16) -> Vec<u8> {
+pub fn question(name: &str, qtype: u16, id: u16) -> Vec<u8> {
     let mut message = id.to_be_bytes().to_vec();
     message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in name.split('.') {

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -16,13 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const UDP_PORT: u16 = 7000;
 const TCP_PORT: u16 = 7001;
+/// Of what is sent to all.
+pub const CALL_PORT: u16 = 7002;
+pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
 
 /// Bytes of a datagram that is sent, and of the one that is sent back.
 pub const DATAGRAMS: (usize, usize) = (100, 300);
 /// Bytes sent in a stream, and back.
 pub const STREAM: (usize, usize) = (1_000_000, 5_000);
 
-/// `wire COUNT`: builds all that; when told, the two exchange so many datagrams and one stream.
+/// `wire COUNT`: builds all that; when told, the two exchange so many datagrams and one stream, then one of them ends.
 pub fn play(words: &mut Words) -> Result<()> {
     let count = words.text("COUNT")?;
     namespace::enter_own()?;
@@ -39,14 +42,24 @@ pub fn play(words: &mut Words) -> Result<()> {
         end.tell("up")?;
         ends.push(end);
     }
-    let [talker, server] = ends.as_mut_slice() else { bail!("not two ends") };
+    let Ok([mut talker, mut server]) = <[Actor; 2]>::try_from(ends) else { bail!("not two ends") };
     server.hear(PATIENCE).context("the server's readiness")?;
     talker.hear(PATIENCE).context("the talker's readiness")?;
-    voice::say(&json!({"ready": true}))?;
+    voice::say(&json!({"netns": namespace::inode()?}))?;
     voice::wait_for("go")?;
     talker.tell("go")?;
     voice::say(&talker.hear(PATIENCE)?)?;
-    voice::wait_for("end")
+    voice::wait_for("part")?;
+    talker.end(PATIENCE)?;
+    // With its last process a namespace is gone, and with that its end of the wire: if nobody else holds it.
+    let deadline = Instant::now() + PATIENCE;
+    while nix::net::if_::if_nametoindex("v1").is_ok() {
+        ensure!(Instant::now() < deadline, "somebody holds the namespace of a process that has ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    voice::say(&json!({"gone": true}))?;
+    voice::wait_for("end")?;
+    server.end(PATIENCE)
 }
 
 /// `wire-end talk|serve NUMBER COUNT`: one of the two.
@@ -74,7 +87,9 @@ pub fn end(words: &mut Words) -> Result<()> {
 fn serve(count: usize) -> Result<()> {
     let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, UDP_PORT)).context("bind")?;
     let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, TCP_PORT)).context("listen")?;
+    let called = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CALL_PORT)).context("bind")?;
     voice::say(&json!({"up": true}))?;
+    called.recv(&mut [0; 16]).context("hear what is sent to all")?;
     for _ in 0..count {
         let (len, from) = udp.recv_from(&mut [0; 2048]).context("receive")?;
         ensure!(len == DATAGRAMS.0, "a datagram of {len} bytes");
@@ -91,6 +106,9 @@ fn serve(count: usize) -> Result<()> {
 fn talk(count: usize) -> Result<Value> {
     let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
     udp.set_read_timeout(Some(PATIENCE)).context("SO_RCVTIMEO")?;
+    let caller = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
+    caller.set_broadcast(true).context("SO_BROADCAST")?;
+    caller.send_to(b"all", (BROADCAST, CALL_PORT)).context("send to all")?;
     for _ in 0..count {
         udp.send_to(&[b's'; DATAGRAMS.0], (SERVER, UDP_PORT)).context("send")?;
         let len = udp.recv(&mut [0; 2048]).context("hear back")?;
@@ -101,6 +119,7 @@ fn talk(count: usize) -> Result<Value> {
     stream.read_exact(&mut [0; STREAM.1]).context("read")?;
     Ok(json!({
         "datagrams": count,
+        "netns": namespace::inode()?,
         "udp": udp.local_addr().context("getsockname")?.port(),
         "tcp": stream.local_addr().context("getsockname")?.port(),
     }))

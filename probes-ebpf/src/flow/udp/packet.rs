@@ -137,6 +137,22 @@ pub fn dissect<A: Access>(skb: Kptr, way: Way, key: &mut DatagramKey) -> Packet 
     packet
 }
 
+/// Whether a packet that is handed to an interface goes to all who are at its wire, as the link's header says: of
+/// Ethernet, the address of a subnet's broadcast being known to routes alone.
+#[inline(always)]
+pub fn is_to_all<A: Access>(skb: Kptr) -> bool {
+    const ETHERNET: u16 = 1;
+    const HEADER: u16 = 14;
+    let device: Kptr = A::read(skb, offset!(skb_dev));
+    let (mac, network): (u16, u16) = (A::read(skb, offset!(skb_mac)), A::read(skb, offset!(skb_network)));
+    if A::read::<u16>(device, offset!(dev_type)) != ETHERNET || network.wrapping_sub(mac) != HEADER {
+        return false;
+    }
+    let head: Kptr = A::read(skb, offset!(skb_head));
+    let to: [u16; 3] = Helper::read(head.wrapping_add(usize::from(mac)), 0);
+    to[0] & to[1] & to[2] == 0xffff
+}
+
 #[inline(always)]
 const fn is_counted(carried: u8) -> bool {
     matches!(carried, protocol::UDP | protocol::ICMP | protocol::ICMPV6)

@@ -1,13 +1,22 @@
 //! What the console says of its own measuring: which programs there are, what is not measured, and why.
 
+use std::collections::BTreeMap;
+
 use super::Console;
 use crate::engine::collector::{Attachment, Collector};
 use crate::families::Family;
-use crate::model::{Coverage, Note, PanelKind, ProbeRow, Query, Status, View};
+use crate::fmt;
+use crate::model::{Coverage, Note, PanelKind, ProbeRow, Query, Status, View, fullest};
 
 impl Console {
     /// Every program there is: those of families that were never attached can be attached by hand.
     pub(super) fn probe_rows(&self) -> Vec<ProbeRow> {
+        // Counted while somebody looks.
+        let full: BTreeMap<Family, f64> = Family::ALL
+            .iter()
+            .filter(|_| self.query.view == View::Probes)
+            .filter_map(|&family| Some((family, fullest(self.collector.fills(family).iter())?)))
+            .collect();
         let all =
             Family::ALL.iter().flat_map(|&family| family.programs().iter().map(move |one| (family, one)));
         (0..)
@@ -15,21 +24,29 @@ impl Console {
             .map(|(index, (family, program))| {
                 let state =
                     self.collector.programs().find(|state| state.standing.program.name == program.name);
-                let ledger = self.collector.ledger(family);
+                let status = match (state, self.collector.attachment(family)) {
+                    (_, Attachment::Failed(reason)) => Status::Failed { reason },
+                    (_, Attachment::Attaching) => Status::Attaching,
+                    (Some(state), _) => state.standing.status.clone(),
+                    (None, _) => Status::Detached,
+                };
+                // What was never attached has seen nothing, which is not the same as that nothing happened.
+                let ledger = state.map(|_| self.collector.ledger(family));
                 let info = state.and_then(|state| state.info).filter(|info| info.runs > 0);
                 ProbeRow {
                     index,
                     family: family.stem(),
                     program: program.name,
-                    status: state.map_or(Status::Detached, |state| state.standing.status.clone()),
+                    status,
                     runs: info.map(|info| info.runs),
                     ns_per_run: info.map(|info| info.run_time_ns as f64 / info.runs as f64),
                     cpu_share: self.collector.program_share(program.name),
                     missed: state.and_then(|state| state.info).and_then(|info| info.recursion_misses),
-                    seen: Some(ledger.seen),
-                    lost: Some(ledger.lost),
-                    ledger: Some(ledger),
+                    seen: ledger.map(|ledger| ledger.seen),
+                    lost: ledger.map(|ledger| ledger.lost),
+                    ledger,
                     map_bytes: self.collector.map_bytes(family),
+                    fill: full.get(&family).copied(),
                 }
             })
             .collect()
@@ -70,8 +87,8 @@ impl Console {
             }
         }
         if self.totals.lost > 0 {
-            let text =
-                format!("{} events were lost on the way: the stream has gaps, see Probes", self.totals.lost);
+            let lost = fmt::grouped(self.totals.lost);
+            let text = format!("{lost} events were lost on the way: the stream has gaps, see Probes");
             notes.push(Note { severe: true, text });
         }
         let programs = || self.collector.programs();

@@ -124,6 +124,12 @@ fn network() -> Vec<Column<DnsRow>> {
             Value::Word(if r.local.is_ipv4() { "ipv4" } else { "ipv6" })
         }),
         Column::new(
+            Info::new("netns", Kind::Number, "Inode of the network namespace in which it was seen (ext.)")
+                .keys(&["netns"])
+                .json("network.namespace.inode"),
+            |r| if r.netns.0 == 0 { Value::Missing } else { Value::Uint(u64::from(r.netns.0)) },
+        ),
+        Column::new(
             Info::new("dir", Kind::Word, "receive: this side got it; transmit: it sent it")
                 .json("network.io.direction"),
             |r| Value::Word(if r.received { "receive" } else { "transmit" }),

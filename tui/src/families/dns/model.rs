@@ -16,7 +16,7 @@ use super::row::{DnsRow, items};
 use crate::families::flow::row::Attribution;
 use crate::model::{EventDraft, Identity, Lookup, Processes};
 use crate::records::dns::{Record, Silence};
-use crate::records::{BootTime, Outside, Tid};
+use crate::records::{BootTime, NetnsId, Outside, Tid};
 use streams::Streams;
 
 /// How long a question waits for its answer.
@@ -59,6 +59,8 @@ pub struct DnsModel {
 /// What an answer has in common with its question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Asked {
+    /// Of a loopback, which others have, too.
+    netns: Option<NetnsId>,
     tcp: bool,
     by: SocketAddr,
     /// Of who is asked: a question to many is answered by one of them.
@@ -139,7 +141,13 @@ impl DnsModel {
     ) -> DnsRow {
         let who = who(record, processes, lookup);
         let tcp = record.sequence.is_some();
-        let asked = Asked { tcp, by: record.source, port: record.destination.port(), id: message.id };
+        let asked = Asked {
+            netns: record.of_loopback(),
+            tcp,
+            by: record.source,
+            port: record.destination.port(),
+            id: message.id,
+        };
         let mut pending = Pending {
             at: record.at,
             who: who.clone(),
@@ -171,7 +179,13 @@ impl DnsModel {
         lookup: &mut dyn Lookup,
     ) -> DnsRow {
         let tcp = record.sequence.is_some();
-        let asked = Asked { tcp, by: record.destination, port: record.source.port(), id: message.id };
+        let asked = Asked {
+            netns: record.of_loopback(),
+            tcp,
+            by: record.destination,
+            port: record.source.port(),
+            id: message.id,
+        };
         let pending =
             self.pending.get_mut(&asked).filter(|pending| record.at.since(pending.at) < PATIENCE_NS);
         // Over the loopback the one packet both leaves and comes in: it is told from the side that asks.
@@ -299,6 +313,7 @@ fn row(
         tid: who.tid,
         attribution: who.attribution,
         tcp: record.sequence.is_some(),
+        netns: record.netns,
         local,
         peer,
         received,

@@ -11,7 +11,7 @@ use crate::columns::{Column, Row, RowId};
 use crate::families::flow::row::Attribution;
 use crate::families::identity::HasIdentity;
 use crate::model::Identity;
-use crate::records::{Outside, Tid};
+use crate::records::{NetnsId, Outside, Tid};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct DnsRow {
@@ -22,6 +22,8 @@ pub struct DnsRow {
     pub tid: Option<Tid>,
     pub attribution: Attribution,
     pub tcp: bool,
+    /// Where it was seen.
+    pub netns: NetnsId,
     pub local: SocketAddr,
     pub peer: SocketAddr,
     /// Of this side: it came in. Over the loopback, whether the side that asks got it.

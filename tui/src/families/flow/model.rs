@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fluoro_shared::flow::udp::{DatagramCount, DatagramKey};
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramOther};
 use fluoro_shared::histogram::HistogramKey;
 
 pub use super::row::{Attribution, FlowRow, Live, Queue, Rates, State};
@@ -35,6 +35,8 @@ pub use udp::Tally;
 pub struct Frame {
     pub histograms: Vec<(HistogramKey, u64)>,
     pub datagrams: Vec<(DatagramKey, DatagramCount)>,
+    /// Of flows that found no room, since the program was attached.
+    pub other_datagrams: DatagramOther,
 }
 
 /// How long an opening waits for its acceptor.
@@ -130,6 +132,7 @@ impl FlowModel {
     /// Takes in what the kernel side counts.
     pub fn count(&mut self, frame: &Frame) {
         self.histograms.take(&frame.histograms);
+        self.datagrams.take_other(&frame.other_datagrams);
     }
 
     pub const fn histograms(&mut self) -> &mut Histograms {

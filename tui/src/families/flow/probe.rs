@@ -3,7 +3,7 @@
 mod udp;
 
 use fluoro_shared::flow::FlowEntry;
-use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramSocket};
+use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramOther, DatagramSocket};
 use fluoro_shared::histogram::HistogramKey;
 
 use super::model::Frame;
@@ -40,10 +40,17 @@ pub fn maps(budget: &Budget) -> Vec<MapSize> {
             entry_bytes: socket,
             counted: false,
         },
+        MapSize {
+            name: DATAGRAMS_OTHER,
+            entries: 1,
+            entry_bytes: (size_of::<DatagramOther>() * budget.possible_cpus) as u64,
+            counted: true,
+        },
     ]
 }
 
 const DATAGRAMS: &str = "DATAGRAMS";
+const DATAGRAMS_OTHER: &str = "DATAGRAMS_OTHER";
 
 const HISTOGRAMS: &str = "HISTOGRAMS";
 
@@ -52,6 +59,17 @@ pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
     Ok(Frame {
         histograms: maps.read(HISTOGRAMS, |a: u64, b| a + b)?,
         datagrams: maps.read(DATAGRAMS, |a: DatagramCount, _| a)?,
+        other_datagrams: maps
+            .read(DATAGRAMS_OTHER, |a: DatagramOther, b: DatagramOther| DatagramOther {
+                tx_packets: a.tx_packets + b.tx_packets,
+                tx_bytes: a.tx_bytes + b.tx_bytes,
+                rx_packets: a.rx_packets + b.rx_packets,
+                rx_bytes: a.rx_bytes + b.rx_bytes,
+            })?
+            .into_iter()
+            .map(|(_, other): (u32, _)| other)
+            .next()
+            .unwrap_or_default(),
     })
 }
 

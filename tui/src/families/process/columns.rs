@@ -17,7 +17,7 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
             Column::new(
                 Info::new("state", Kind::Word, "running, or how it ended")
                     .keys(&["state"])
-                    .cell(Cell::left("STATE", 10, 1)),
+                    .cell(Cell::left("STATE", 10, 3)),
                 |r| Value::Word(r.state()),
             ),
             Column::new(
@@ -58,29 +58,25 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                 |r| r.age_ns.map_or(Value::Missing, Value::Uint),
             ),
             Column::new(
-                Info::new(
-                    "cpu",
-                    Kind::Number,
-                    "Share of one CPU since the last look, all threads (/proc/PID/stat)",
-                )
-                .keys(&["cpu"])
-                .json("process.cpu_share")
-                .unit(Unit::Share)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("CPU", 5, 1)),
+                Info::new("cpu", Kind::Number, "Share of one CPU since the last look, all threads")
+                    .keys(&["cpu"])
+                    .json("process.cpu_share")
+                    .unit(Unit::Share)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("CPU", 5, 1)),
                 |r| used(r, |u| u.cpu_share.map(Value::Real)),
             ),
             Column::new(
-                Info::new("resident", Kind::Number, "Memory that it has in RAM (/proc/PID/stat)")
+                Info::new("resident", Kind::Number, "Memory that it has in RAM, as /proc/PID/stat counts it")
                     .keys(&["resident"])
                     .json("process.resident_bytes")
                     .unit(Unit::Bytes)
                     .faces(Faces::TopOnly)
-                    .cell(Cell::right("MEM", 7, 2)),
+                    .cell(Cell::right("MEM", 7, 1)),
                 |r| used(r, |u| Some(Value::Uint(u.resident_bytes))),
             ),
             Column::new(
-                Info::new("threads", Kind::Number, "Its threads (/proc/PID/stat)")
+                Info::new("threads", Kind::Number, "Its threads")
                     .keys(&["threads"])
                     .json("process.threads")
                     .unit(Unit::Count)
@@ -98,16 +94,12 @@ pub fn columns() -> &'static [Column<ProcessRow>] {
                 |r| used(r, |u| u.fds.map(Value::Uint)),
             ),
             Column::new(
-                Info::new(
-                    "on_cpu",
-                    Kind::Number,
-                    "Time that its threads ran since the last look (/proc/PID/task/*/schedstat)",
-                )
-                .keys(&["on_cpu"])
-                .json("process.on_cpu_ns")
-                .unit(Unit::Nanos)
-                .faces(Faces::TopOnly)
-                .cell(Cell::right("RAN", 7, 7)),
+                Info::new("on_cpu", Kind::Number, "Time that its threads ran since the last look")
+                    .keys(&["on_cpu"])
+                    .json("process.on_cpu_ns")
+                    .unit(Unit::Nanos)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("RAN", 7, 7)),
                 |r| used(r, |u| u.on_cpu_ns.map(Value::Uint)),
             ),
             Column::new(

@@ -95,4 +95,16 @@ pub const PROGRAMS: &[Program] = &[
             },
         ],
     },
+    Program {
+        name: "process_usage",
+        essential: false,
+        without: "what processes use is read from /proc, of each of them where an order, a filter or a sum asks for it",
+        alternatives: &[Alternative {
+            name: "iter",
+            entry: "process_usage_iter",
+            hook: Hook::Iterator("task"),
+            spares: &[],
+            blind: None,
+        }],
+    },
 ];

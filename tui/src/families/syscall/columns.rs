@@ -56,6 +56,14 @@ pub fn columns() -> &'static [Column<SyscallRow>] {
                 |r| figure(r, |f| Some(f.calls)),
             ),
             Column::new(
+                Info::new("total", Kind::Number, "Calls since the family was attached")
+                    .keys(&["total"])
+                    .unit(Unit::Count)
+                    .faces(Faces::TopOnly)
+                    .cell(Cell::right("TOTAL", 8, 6)),
+                |r| r.total.map_or(Value::Missing, Value::Uint),
+            ),
+            Column::new(
                 Info::new("errors", Kind::Number, "Of them, those that failed")
                     .keys(&["errors"])
                     .json("errors")

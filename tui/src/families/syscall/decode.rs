@@ -178,7 +178,7 @@ fn describe(name: &str) -> Option<&'static [Arg]> {
         "pipe" => &[Address],
         "pipe2" => &[Address, F(&HOW)],
         "eventfd2" => &[Int, F(&HOW)],
-        "mmap" | "mmap2" => &[Address, Size, F(&PROT), F(&MAP), Fd, Address],
+        "mmap" | "mmap2" => &[Address, Size, F(&PROT), F(&MAP), Fd, Size],
         "mprotect" => &[Address, Size, F(&PROT)],
         "munmap" => &[Address, Size],
         "madvise" => &[Address, Size, F(&MADVISE)],
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(call("mprotect", [0x1000, 4096, 0, 0, 0, 0], &[]), "0x1000, 4096, PROT_NONE");
         assert_eq!(
             call("mmap", [0, 8, 3, 0x22, u64::MAX, 0], &[]),
-            "NULL, 8, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, NULL"
+            "NULL, 8, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
         );
         assert_eq!(
             call("unlinkat", [5, 0x7f00, 0x8000_0200, 0, 0, 0], &[]),

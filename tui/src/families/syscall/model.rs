@@ -74,6 +74,7 @@ impl SyscallModel {
             tid: Some(record.task.tid),
             call,
             figures: None,
+            total: None,
             event: Some(Traced {
                 text: decode::whole(&name, arguments.as_ref(), record.result, error),
                 path: record.texts.first().map(|(_, text)| text.clone()).filter(|text| !text.is_empty()),
@@ -161,6 +162,7 @@ impl SyscallModel {
                 call,
                 name: call.name(),
                 figures: Some(self.interval.get(key).map(Tally::figures).unwrap_or_default()),
+                total: self.since_start.get(key).map(|tally| tally.calls),
                 event: None,
             })
         })
@@ -180,6 +182,24 @@ impl SyscallModel {
             let counts = [("syscalls", figures.calls as f64), ("syscall_errors", figures.errors as f64)];
             to.give(process, counts.into_iter().chain(p99));
         }
+    }
+
+    /// How long the calls of a process took since the family was attached, all kinds together.
+    pub fn durations_of(&self, process: ProcKey) -> Distribution {
+        let mut durations = Distribution::default();
+        for (_, tally) in self.since_start.iter().filter(|((whose, _), _)| *whose == process) {
+            durations.merge(&tally.durations);
+        }
+        durations
+    }
+
+    /// The same of the interval, of every process that called anything.
+    pub fn new_durations(&self) -> HashMap<ProcKey, Distribution> {
+        let mut durations: HashMap<ProcKey, Distribution> = HashMap::new();
+        for ((process, _), tally) in &self.interval {
+            durations.entry(*process).or_default().merge(&tally.durations);
+        }
+        durations
     }
 
     /// How long the calls of one kind took since the family was attached.

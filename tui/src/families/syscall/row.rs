@@ -18,6 +18,8 @@ pub struct SyscallRow {
     pub name: Cow<'static, str>,
     /// In table rows.
     pub figures: Option<Figures>,
+    /// In table rows: calls since the family was attached.
+    pub total: Option<u64>,
     /// In event lines.
     pub event: Option<Traced>,
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::records::BootTime;
 use crate::records::dns::{HEADER, Record};
+use crate::records::{BootTime, NetnsId};
 
 /// Directions of connections of which something is kept; the one that was quiet longest makes room.
 const STREAMS_MAX: usize = 512;
@@ -12,9 +12,12 @@ const STREAMS_MAX: usize = 512;
 /// Before the message: its length.
 const PREFIX: usize = 2;
 
+/// Who sends to whom; on which loopback.
+type Ends = (Option<NetnsId>, SocketAddr, SocketAddr);
+
 #[derive(Default)]
 pub(super) struct Streams {
-    by_ends: HashMap<(SocketAddr, SocketAddr), Stream>,
+    by_ends: HashMap<Ends, Stream>,
 }
 
 #[derive(Default)]
@@ -30,7 +33,7 @@ impl Streams {
     /// The messages that end in this segment.
     pub(super) fn take(&mut self, record: &Record) -> Vec<Vec<u8>> {
         let Some(sequence) = record.sequence else { return Vec::new() };
-        let ends = (record.source, record.destination);
+        let ends = (record.of_loopback(), record.source, record.destination);
         self.make_room(ends);
         let stream =
             self.by_ends.entry(ends).or_insert_with(|| Stream { next: sequence, ..Stream::default() });
@@ -38,7 +41,7 @@ impl Streams {
         stream.take(sequence, &record.payload, record.whole)
     }
 
-    fn make_room(&mut self, ends: (SocketAddr, SocketAddr)) {
+    fn make_room(&mut self, ends: Ends) {
         if self.by_ends.len() >= STREAMS_MAX
             && !self.by_ends.contains_key(&ends)
             && let Some(&oldest) =

@@ -76,6 +76,7 @@ fn record(at: u64, from: &str, to: &str, payload: &[u8]) -> Record {
         payload: payload.to_vec(),
         whole: payload.len() as u32,
         silence: None,
+        netns: NetnsId(1),
     }
 }
 

@@ -132,8 +132,15 @@ impl FlowModel {
                 group.rx_bytes_per_s += rates.rx_bytes_per_s;
             }
         }
-        if past && let Some(sums) = self.folded.of(by).get(&GroupKey::Untracked) {
-            groups.insert(GroupKey::Untracked, GroupRow { sums: sums.clone(), ..empty(GroupKey::Untracked) });
+        if past {
+            let mut sums = self.folded.of(by).get(&GroupKey::Untracked).cloned().unwrap_or_default();
+            // Of these nobody knows whose they were.
+            let other = self.datagrams.other();
+            sums.tx_bytes += other.tx_bytes;
+            sums.rx_bytes += other.rx_bytes;
+            if sums.connections > 0 || other.tx_packets + other.rx_packets > 0 {
+                groups.insert(GroupKey::Untracked, GroupRow { sums, ..empty(GroupKey::Untracked) });
+            }
         }
         groups
             .into_values()
@@ -174,5 +181,34 @@ fn empty(key: GroupKey) -> GroupRow {
         connect: None,
         rtt: None,
         first_byte: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use fluoro_shared::flow::udp::DatagramOther;
+
+    use super::super::Frame;
+    use super::*;
+    use crate::records::BootTime;
+
+    #[test]
+    fn datagrams_that_found_no_room_are_of_nobody_and_outlive_the_program() {
+        let mut model = FlowModel::default();
+        let other = DatagramOther { tx_packets: 2, tx_bytes: 30, rx_packets: 1, rx_bytes: 7 };
+        let frame = Frame { other_datagrams: other, ..Frame::default() };
+        model.count(&frame);
+        model.restart_datagrams(&mut Vec::new());
+        model.count(&frame);
+        model.tick(BootTime(1), Duration::from_secs(1));
+        assert_eq!(model.totals().untracked_datagrams, 6);
+        let groups = model.groups(By::Peer, &[], true);
+        let [group] = groups.as_slice() else { panic!("{groups:?}") };
+        assert_eq!(group.key, GroupKey::Untracked);
+        assert_eq!((group.sums.tx_bytes, group.sums.rx_bytes), (60, 14));
+        assert!(model.groups(By::Peer, &[], false).is_empty());
     }
 }

@@ -144,9 +144,9 @@ mod tests {
 
     fn passing(model: &mut FlowModel, at: u64) {
         let key = WireKey { low: end(1, 9), high: end(2, 7) };
-        let way = WireWay { packets: 1, bytes: 100, last_ns: at, ..WireWay::default() };
+        let way = WireWay { packets: 1, bytes: 100, last_ns: at, netns: 3, ..WireWay::default() };
         let count = WireCount { up: way, down: way, first_ns: 4, began_high: 1 };
-        model.pass(&[(key, count)], NetnsId(3), BootTime(at));
+        model.pass(&[(key, count)], BootTime(at));
     }
 
     #[test]

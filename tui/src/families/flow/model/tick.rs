@@ -15,6 +15,8 @@ pub(super) const ENDED_MAX: usize = 20_000;
 pub struct FlowTotals {
     pub live: u64,
     pub untracked: u64,
+    /// Datagrams, sent and received, of flows beyond what the kernel side counts.
+    pub untracked_datagrams: u64,
     pub tx_bytes_per_s: Option<f64>,
     pub rx_bytes_per_s: Option<f64>,
     pub opens_per_s: Option<f64>,
@@ -92,6 +94,10 @@ impl FlowModel {
         self.totals = FlowTotals {
             live,
             untracked: self.untracked,
+            untracked_datagrams: {
+                let other = self.datagrams.other();
+                other.tx_packets + other.rx_packets
+            },
             tx_bytes_per_s: measured.then_some(tx),
             rx_bytes_per_s: measured.then_some(rx),
             opens_per_s: measured.then_some(self.opens as f64 / seconds),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use fluoro_shared::flow::MINTED;
 use fluoro_shared::flow::udp::{
-    DatagramCount, DatagramKey, FLAG_ANNOUNCED, FLAG_BROADCAST, FLAG_ESTIMATED, FLAG_QUIC, protocol,
+    DatagramCount, DatagramKey, DatagramOther, FLAG_ANNOUNCED, FLAG_BROADCAST, FLAG_ESTIMATED, FLAG_QUIC,
+    protocol,
 };
 
 use super::groups::Folded;
@@ -93,6 +94,10 @@ pub(super) struct Datagrams {
     ports: HashMap<u16, Port>,
     given: u64,
     made: u64,
+    /// Datagrams and bytes of flows that the kernel side had no room for: sent, received. What it counts now, and what it
+    /// counted before it was attached anew.
+    other: DatagramOther,
+    other_before: DatagramOther,
 }
 
 impl FlowModel {
@@ -122,6 +127,8 @@ impl FlowModel {
     /// The kernel side begins anew: what it counted before is over.
     pub fn restart_datagrams(&mut self, out: &mut Vec<EventDraft>) {
         self.datagrams.end_all(out);
+        self.datagrams.other_before = self.datagrams.other();
+        self.datagrams.other = DatagramOther::default();
     }
 
     /// Event lines that no record of the kernel side stands for.
@@ -138,6 +145,16 @@ impl FlowModel {
 impl Datagrams {
     pub fn live(&self) -> impl Iterator<Item = &Arc<FlowRow>> {
         self.flows.values().map(|flow| &flow.row)
+    }
+
+    /// Takes in what the kernel side counted of flows that it had no room for.
+    pub fn take_other(&mut self, other: &DatagramOther) {
+        self.other = *other;
+    }
+
+    /// Since the start.
+    pub fn other(&self) -> DatagramOther {
+        plus(&self.other_before, &self.other)
     }
 
     /// Each that is shown, and whether it lives.
@@ -407,11 +424,21 @@ impl Flow {
     }
 }
 
+const fn plus(a: &DatagramOther, b: &DatagramOther) -> DatagramOther {
+    DatagramOther {
+        tx_packets: a.tx_packets + b.tx_packets,
+        tx_bytes: a.tx_bytes + b.tx_bytes,
+        rx_packets: a.rx_packets + b.rx_packets,
+        rx_bytes: a.rx_bytes + b.rx_bytes,
+    }
+}
+
 /// Without its owner and its counts.
 fn row_of(key: &DatagramKey, flags: u32, id: FlowId, netns: NetnsId) -> FlowRow {
     let (local, peer) = ends(key);
     let several = |ip: IpAddr| ip.is_multicast();
-    let all = |ip: IpAddr| ip == IpAddr::from([255; 4]);
+    // The loopback has no link address that would tell its broadcast.
+    let all = |ip: IpAddr| ip == IpAddr::from([255; 4]) || ip == IpAddr::from([127, 255, 255, 255]);
     let cast = if flags & FLAG_BROADCAST != 0 || all(local.ip()) || all(peer.ip()) {
         Cast::Broadcast
     } else if several(local.ip()) || several(peer.ip()) {

@@ -39,7 +39,7 @@ struct Wire {
 
 impl FlowModel {
     /// Takes in what has passed. The keys of what is over, one behind the other.
-    pub fn pass(&mut self, wires: &[(WireKey, WireCount)], netns: NetnsId, now: BootTime) -> Vec<u8> {
+    pub fn pass(&mut self, wires: &[(WireKey, WireCount)], now: BootTime) -> Vec<u8> {
         let mut over = Vec::new();
         for (key, count) in wires {
             let last = count.up.last_ns.max(count.down.last_ns).max(count.first_ns);
@@ -48,7 +48,7 @@ impl FlowModel {
                 self.wires.known.remove(key);
                 continue;
             }
-            let mut row = row_of(key, count, netns, now);
+            let mut row = row_of(key, count, now);
             self.call(&mut row, now);
             match self.wires.known.get_mut(key) {
                 Some(wire) => {
@@ -87,7 +87,7 @@ impl FlowModel {
 }
 
 /// From the end that began.
-fn row_of(key: &WireKey, count: &WireCount, netns: NetnsId, now: BootTime) -> FlowRow {
+fn row_of(key: &WireKey, count: &WireCount, now: BootTime) -> FlowRow {
     let (local, peer, tx, rx) = if count.began_high == 0 {
         (key.low, key.high, count.up, count.down)
     } else {
@@ -96,6 +96,8 @@ fn row_of(key: &WireKey, count: &WireCount, netns: NetnsId, now: BootTime) -> Fl
     let mut hasher = DefaultHasher::new();
     (key, count.first_ns).hash(&mut hasher);
     let passing = Passing { protocol: key.low.protocol, tx_packets: tx.packets, rx_packets: rx.packets };
+    // Where it was seen first, of the two directions.
+    let netns = NetnsId(if tx.netns == 0 { rx.netns } else { tx.netns });
     FlowRow {
         netns,
         tx_bytes: tx.bytes,
@@ -123,16 +125,16 @@ mod tests {
     #[test]
     fn a_conversation_is_told_from_the_end_that_began_and_ends_when_it_is_silent() {
         let key = WireKey { low: at(1, 9), high: at(2, 7) };
-        let way = |packets, bytes| WireWay { packets, bytes, last_ns: 5, ..WireWay::default() };
+        let way = |packets, bytes| WireWay { packets, bytes, last_ns: 5, netns: 3, ..WireWay::default() };
         let count = WireCount { up: way(1, 100), down: way(2, 300), first_ns: 4, began_high: 1 };
         let mut model = FlowModel::default();
-        assert!(model.pass(&[(key, count)], NetnsId(3), BootTime(10)).is_empty());
+        assert!(model.pass(&[(key, count)], BootTime(10)).is_empty());
         model.tick(BootTime(10), Duration::from_secs(1));
         let row = model.rows(true).pop().unwrap();
         assert_eq!((row.local, row.peer), ("10.0.0.2:7".parse().unwrap(), "10.0.0.1:9".parse().unwrap()));
         assert_eq!((row.tx_bytes, row.rx_bytes), (300, 100));
         assert_eq!(row.rates.unwrap().tx_bytes_per_s.to_bits(), 300.0_f64.to_bits());
-        assert_eq!(model.pass(&[(key, count)], NetnsId(3), BootTime(5 + IDLE_NS)), key.as_bytes());
+        assert_eq!(model.pass(&[(key, count)], BootTime(5 + IDLE_NS)), key.as_bytes());
         assert!(model.rows(false).is_empty());
     }
 }
