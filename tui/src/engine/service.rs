@@ -445,7 +445,7 @@ impl Console {
             }
         };
         self.ranks.insert(query.view, ranks);
-        let detail = query.subject.as_ref().and_then(|subject| self.detail(subject, &picture, &hides));
+        let detail = query.subject.as_ref().map(|subject| self.detail(subject, &picture, &hides));
         let ended = (0..sheet.len()).filter(|&row| sheet.ended(row)).count();
         let snapshot = Snapshot {
             seq: self.seq,
@@ -533,7 +533,7 @@ impl Console {
     }
 
     /// What else is known of a process.
-    fn detail(&self, subject: &Scope, picture: &Arc<Picture>, hides: &Hides<'_>) -> Option<Detail> {
+    fn detail(&self, subject: &Scope, picture: &Arc<Picture>, hides: &Hides<'_>) -> Detail {
         let narrow = picture.narrow(std::slice::from_ref(subject));
         let row_in = |processes: &dyn Table| {
             (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)))
@@ -573,7 +573,7 @@ impl Console {
         let ask = Ask { filter: None, sort: None, narrow: &narrow, hides, ranks: &mut Ranks::default() };
         lists.push((View::Events, stream(&self.events_until(picture), &ask).0));
         lists.retain(|(_, sheet)| !sheet.is_empty());
-        Some(Detail {
+        Detail {
             subject: subject.clone(),
             ancestry: found.map_or_else(Vec::new, |(processes, row)| {
                 let told = processes.id(row).and_then(|id| self.collector.core.line(id));
@@ -581,7 +581,7 @@ impl Console {
             }),
             charts,
             lists,
-        })
+        }
     }
 }
 
