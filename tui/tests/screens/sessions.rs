@@ -531,15 +531,3 @@ fn columns_are_chosen_moved_and_kept() {
     console.keys("Cr<Enter>");
     assert_eq!(console.kept.last().unwrap().1, None, "the view's own are not written down");
 }
-
-#[test]
-fn what_a_key_did_is_drawn_without_waiting_for_news() {
-    let mut console = showing(0..9);
-    for keys in
-        ["j", "k", "<Enter>", "<Esc>", "/", "x", "<Esc>", "?", "<Esc>", "C", "<Esc>", ":", "<Esc>", "s", "3"]
-    {
-        console.state.dirty = false;
-        console.keys(keys);
-        assert!(console.state.dirty, "{keys} is seen at once");
-    }
-}
