@@ -149,9 +149,6 @@ fn on_socket(skb: *mut __sk_buff, way: u32) -> i32 {
     // SAFETY: a member of the context.
     let place = DnsPlace { at_ns: 0, ifindex: unsafe { (*skb).ifindex }, way, netns, pad: 0 };
     if let Some(ends) = ends(skb) {
-        if machine::wire_all() != 0 {
-            wire::count(skb, &ends, &place);
-        }
         on_packet(skb, &ends, place);
     }
     PASS

@@ -32,7 +32,6 @@ pub static MACHINE: Machine = Machine {
     uring_submit: 0,
     skb_pkt_type: ABSENT,
     netns: 0,
-    wire_all: 0,
     all_netns: 0,
     rss_first: ABSENT,
     rss_stride: ABSENT,
@@ -84,7 +83,6 @@ getters!(
     uring_complete,
     skb_pkt_type,
     netns,
-    wire_all,
     all_netns,
     rss_first,
     rss_stride

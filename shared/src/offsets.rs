@@ -217,8 +217,6 @@ pub struct Machine {
     pub skb_pkt_type: u32,
     /// Inode of the network namespace that fluoro is in.
     pub netns: u32,
-    /// Not 0: no program tells of sockets, so that every packet counts, not only those that pass through.
-    pub wire_all: u32,
     /// Not 0: packets of other network namespaces are wanted, too.
     pub all_netns: u32,
     /// Of `mm_struct`: where its first counter of pages is and how far the next one is from it; [`ABSENT`]: not known.
@@ -226,4 +224,4 @@ pub struct Machine {
     pub rss_stride: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 104);
+const _: () = assert!(size_of::<Machine>() == 100);

@@ -11,7 +11,7 @@ use fluoro_shared::{
 };
 
 use super::{Ends, apart};
-use crate::{ledger, machine};
+use crate::ledger;
 
 /// Conversations that have passed.
 #[map]
@@ -53,7 +53,7 @@ fn passes(ends: &Ends, netns: u32) -> bool {
 #[inline(always)]
 pub fn count(skb: *mut __sk_buff, ends: &Ends, place: &DnsPlace) {
     let DnsPlace { ifindex, way, netns, .. } = *place;
-    if machine::wire_all() == 0 && !passes(ends, netns) {
+    if !passes(ends, netns) {
         return;
     }
     let [source, destination] =

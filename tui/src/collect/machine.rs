@@ -87,7 +87,6 @@ pub fn machine(
         text_high: (text >> 32) as u32,
         skb_pkt_type: bit("pkt_type"),
         netns: Proc::new(Path::new("/")).netns(std::process::id()).unwrap_or(0),
-        wire_all: 0,
         all_netns: 0,
         rss_first,
         rss_stride,
