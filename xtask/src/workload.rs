@@ -61,7 +61,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("hold-connect", "COUNT BYTES PORT", "the connecting side of held connections", hold::connect),
     ("calls", "THREADS COUNT", "known calls into the kernel, each time it is told", calls::play),
     ("parents", "SECONDS", "one known call as fast as it goes, when told", calls::parents),
-    ("wait", "THREADS MILLISECONDS", "threads that block in read, all for as long", calls::wait),
+    ("wait", "THREADS MILLISECONDS APART", "threads that block in read, all for as long", calls::wait),
     ("steady", "CHUNK PAUSE_MS COUNT", "one transfer at an even rate, when told", hold::steady),
     ("bulk", "BYTES", "one transfer as fast as it goes", hold::bulk),
     ("http-serve", "PORT", "answers every HTTP request with the same", http::serve),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fluoro::families::Family;
 use fluoro::families::dns::row::asked::{AskedRow, Subject as Asked};
 use fluoro::families::failure::row::FailureRow;
-use fluoro::families::file::model::{FileRow, Uses};
+use fluoro::families::file::model::{FileRow, Total, Uses};
 use fluoro::families::file::row::group as file_group;
 use fluoro::families::flow::model::{Attribution, FlowRow, Live, Queue, Rates, State};
 use fluoro::families::flow::row::lost::Lost;
@@ -104,6 +104,7 @@ pub fn full_file() -> FileRow {
             quantiles_ns: Some([9, 10, 11]),
             max_ns: Some(12),
             seconds: 1.0,
+            total: Total { calls: 13, read_bytes: 14, write_bytes: 15 },
         }),
     }
 }

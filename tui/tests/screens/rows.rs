@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fluoro::columns::{Cell, Column, Info, Kind, Listing, Row, RowId, Sheet, Unit, Value};
 use fluoro::families::failure::row::FailureRow;
-use fluoro::families::file::row::{FileRow, Uses};
+use fluoro::families::file::row::{FileRow, Total, Uses};
 use fluoro::families::process::model::owner::{OwnerRow, group};
 use fluoro::families::process::model::{Activity, ProcessRow};
 use fluoro::families::syscall::row::{self as syscall, SyscallRow};
@@ -382,6 +382,11 @@ pub fn file(n: u64) -> FileRow {
         quantiles_ns: (n % 6 != 5).then_some([8_000, 65_000, 1_900_000]),
         max_ns: (n % 6 != 5).then_some(31_000_000),
         seconds: 1.0,
+        total: Total {
+            calls: 700_000 / (n + 1),
+            read_bytes: 2_900_000_000 / (n + 1),
+            write_bytes: (n % 90) * 250_000,
+        },
     };
     used_file(n, process(n).identity, Some(path.into()), uses)
 }
@@ -440,6 +445,7 @@ pub fn huge_files() -> Vec<FileRow> {
         quantiles_ns: Some([most; 3]),
         max_ns: Some(most),
         seconds: 1e-9,
+        total: Total { calls: most, read_bytes: most, write_bytes: most },
     };
     let long = format!("/{}", "directory/".repeat(400));
     (0..3).map(|n| used_file(n, huge_process().identity, Some(long.as_str().into()), uses)).collect()

@@ -72,24 +72,38 @@ fn round(count: u64) -> Result<()> {
     Ok(())
 }
 
-/// THREADS threads wait in read(2) when told `go`, all of them for so many MILLISECONDS. Says that they wait, and how
-/// long at least and at most: `{"waiting":N}`, `{"least_ns":..,"most_ns":..}`.
+/// THREADS threads, whose ids are the same but for multiples of APART, wait in read(2) when told `go`, all of them for so
+/// many MILLISECONDS. Says that they wait, and how long at least and at most: `{"waiting":N}`,
+/// `{"least_ns":..,"most_ns":..}`.
 pub fn wait(words: &mut Words) -> Result<()> {
     let threads: usize = words.parse("THREADS")?;
     let milliseconds = words.parse("MILLISECONDS")?;
+    let apart: i32 = words.parse("APART")?;
     voice::say(&json!({"pid": std::process::id()}))?;
     voice::wait_for("go")?;
     let (reader, mut writer) = io::pipe().context("pipe")?;
     let began = Instant::now();
-    let sleepers = (0..threads)
-        .map(|_| {
-            let mut reader = reader.try_clone().context("dup")?;
-            thread::Builder::new()
-                .stack_size(64 << 10)
-                .spawn(move || reader.read_exact(&mut [0]))
-                .context("start a thread")
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let mut sleepers = Vec::new();
+    let mut place = None;
+    while sleepers.len() < threads {
+        let mut reader = reader.try_clone().context("dup")?;
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let sleep = move || {
+            let own = nix::unistd::gettid().as_raw() % apart;
+            let stays = place.is_none_or(|place| own == place);
+            // Whoever started it waits for this.
+            let _ = tell.send(stays.then_some(own));
+            if stays { reader.read_exact(&mut [0]) } else { Ok(()) }
+        };
+        let sleeper = thread::Builder::new().stack_size(64 << 10).spawn(sleep).context("start a thread")?;
+        match told.recv().context("a thread ended early")? {
+            Some(own) => {
+                place = Some(own);
+                sleepers.push(sleeper);
+            }
+            None => sleeper.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??,
+        }
+    }
     // A thread whose state is S waits; the last one started may not have come so far yet.
     while waiting(Path::new("/proc/self/task"))? < threads {
         thread::sleep(Duration::from_millis(1));

@@ -290,6 +290,27 @@ fn use_columns<R: Used + 'static>() -> Vec<Column<R>> {
                 .cell(Cell::right("MAX", 7, 5)),
             |r| uses(r, |u| u.max_ns),
         ),
+        figure(
+            Info::new("total", Kind::Number, "All these calls since the family was attached")
+                .keys(&["total"])
+                .unit(Unit::Count)
+                .cell(Cell::right("TOTAL", 8, 6)),
+            |r| uses(r, |u| Some(u.total.calls)),
+        ),
+        figure(
+            Info::new("read_total", Kind::Number, "Bytes read since the family was attached")
+                .keys(&["read_total"])
+                .unit(Unit::Bytes)
+                .cell(Cell::right("READ", 8, 6)),
+            |r| uses(r, |u| Some(u.total.read_bytes)),
+        ),
+        figure(
+            Info::new("write_total", Kind::Number, "Bytes written since the family was attached")
+                .keys(&["write_total"])
+                .unit(Unit::Bytes)
+                .cell(Cell::right("WRITTEN", 8, 6)),
+            |r| uses(r, |u| Some(u.total.write_bytes)),
+        ),
     ]
 }
 

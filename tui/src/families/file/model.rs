@@ -13,7 +13,7 @@ use fluoro_shared::file::{FileCell, FileKey};
 use fluoro_shared::histogram::HistogramKey;
 use zerocopy::IntoBytes;
 
-pub use super::row::{Call, FileRow, Uses};
+pub use super::row::{Call, FileRow, Total, Uses};
 use super::words;
 use crate::model::{Distribution, EventDraft, Histograms, Identity, Lookup, Processes, errno_name};
 use crate::records::file::{self, FileId, FileKind, Op, Record, What};
@@ -267,6 +267,7 @@ impl FileModel {
             quantiles_ns: all.quantiles([0.5, 0.9, 0.99], max_ns),
             max_ns,
             seconds: self.seconds,
+            total: used.cell.as_ref().map(|(_, all)| total(all)).unwrap_or_default(),
         }
     }
 
@@ -291,10 +292,17 @@ impl FileModel {
     }
 }
 
+const fn calls(cell: &FileCell) -> u64 {
+    cell.opens + cell.reads + cell.writes + cell.syncs
+}
+
+const fn total(cell: &FileCell) -> Total {
+    Total { calls: calls(cell), read_bytes: cell.read_bytes, write_bytes: cell.write_bytes }
+}
+
 /// What is new in a cell; its longest call only where it is longer than any before. Counts that went backwards began
 /// anew: the family has been attached again.
 fn since(cell: &FileCell, before: &FileCell) -> FileCell {
-    let calls = |cell: &FileCell| cell.opens + cell.reads + cell.writes + cell.syncs;
     let none = FileCell::default();
     let before = if calls(cell) < calls(before) { &none } else { before };
     FileCell {
@@ -358,6 +366,7 @@ mod tests {
         model.tick(Duration::from_secs(2));
         let uses = only(&model, &processes, &machine);
         assert_eq!((uses.reads, uses.read_bytes, uses.max_ns), (2, 20, Some(900)));
+        assert_eq!(uses.total, Total { calls: 5, read_bytes: 50, write_bytes: 0 });
         assert_eq!(model.totals().read_bytes_per_s, Some(10.0));
         model.count(&frame(vec![(key(1), cell(5, 900))], 100), BootTime(1), &processes);
         assert!(model.rows(&processes, &machine, true).is_empty());

@@ -49,7 +49,7 @@ pub struct Call {
     pub compat: bool,
 }
 
-/// What a process did with a file in one interval.
+/// What a process did with a file in one interval, but for the total.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Uses {
     pub opens: u64,
@@ -65,6 +65,15 @@ pub struct Uses {
     pub quantiles_ns: Option<[u64; 3]>,
     pub max_ns: Option<u64>,
     pub seconds: f64,
+    pub total: Total,
+}
+
+/// What it did since the family was attached.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Total {
+    pub calls: u64,
+    pub read_bytes: u64,
+    pub write_bytes: u64,
 }
 
 impl Uses {

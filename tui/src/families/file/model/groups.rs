@@ -70,6 +70,9 @@ fn add(sum: &mut Uses, one: &Uses) {
     sum.errors += one.errors;
     sum.sum_ns += one.sum_ns;
     sum.max_ns = sum.max_ns.max(one.max_ns);
+    sum.total.calls += one.total.calls;
+    sum.total.read_bytes += one.total.read_bytes;
+    sum.total.write_bytes += one.total.write_bytes;
 }
 
 fn key_of(row: &FileRow, by: By, lookup: &mut dyn Lookup) -> GroupKey {
