@@ -120,12 +120,14 @@ impl Row for ProbeRow {
             vec![
                 Column::new(
                     Info::new("family", Kind::Word, "The family that the program serves")
+                        .keys(&["family"])
                         .json("family")
                         .cell(Cell::left("FAMILY", 8, 4)),
                     |r| Value::Word(r.family),
                 ),
                 Column::new(
                     Info::new("program", Kind::Word, "Name of the program, as --hook takes it")
+                        .keys(&["program"])
                         .json("program")
                         .cell(Cell::left("PROGRAM", 19, 0)),
                     |r| Value::Word(r.program),

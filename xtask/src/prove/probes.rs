@@ -25,7 +25,7 @@ fn fills(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut session = Session::start(place, &[], 60, 200)?;
     session.press(&Key::all("`8`")?)?;
     session.until("the program", within, |text| text.contains("flow_state"))?;
-    session.press(&Key::all("`/flow_state` Enter `j` Enter")?)?;
+    session.press(&Key::all("`/program:flow_state` Enter `j` Enter")?)?;
     let text = session.until("the maps of its family", within, |text| used(text, "FLOWS").is_some())?;
     for map in ["RING0", "HISTOGRAMS", "DATAGRAMS", "DATAGRAM_SOCKETS"] {
         checks.that(
@@ -79,7 +79,7 @@ fn tried_again(place: &Place, checks: &mut Checks) -> Result<()> {
     let had = descriptors(pid, 64)?;
     session.press(&Key::all("`4`")?)?;
     session.until("that it failed", within, |text| text.contains("open files"))?;
-    session.press(&Key::all("`8` `/syscall_enter` Enter `j`")?)?;
+    session.press(&Key::all("`8` `/program:syscall_enter` Enter `j`")?)?;
     let text = session.until("the program that failed", within, |text| {
         state(text, "syscall_enter").is_some_and(|state| state != "live")
     })?;

@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,15 +88,25 @@ pub fn wait(words: &mut Words) -> Result<()> {
     let began = Instant::now();
     let mut sleepers = Vec::new();
     let mut place = None;
+    let woken = Arc::new(AtomicUsize::new(0));
     while sleepers.len() < threads {
         let mut reader = reader.try_clone().context("dup")?;
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let (tell, told) = sync_channel(1);
+        let woken = Arc::clone(&woken);
         let sleep = move || {
             let own = nix::unistd::gettid().as_raw() % apart;
             let stays = place.is_none_or(|place| own == place);
             // Whoever started it waits for this.
             let _ = tell.send(stays.then_some(own));
-            if stays { reader.read_exact(&mut [0]) } else { Ok(()) }
+            if stays {
+                reader.read_exact(&mut [0])?;
+                woken.fetch_add(1, Ordering::Relaxed);
+                // The next call takes the place of whoever has not returned yet.
+                while apart > 1 && woken.load(Ordering::Relaxed) < threads {
+                    std::hint::spin_loop();
+                }
+            }
+            io::Result::Ok(())
         };
         let sleeper = thread::Builder::new().stack_size(64 << 10).spawn(sleep).context("start a thread")?;
         match told.recv().context("a thread ended early")? {
