@@ -109,7 +109,7 @@ pub struct Attached {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot load the {family} programs: {source}{remedy}")]
+    #[error("cannot load the {family} programs: {}{remedy}", without_dump(source))]
     Object {
         family: &'static str,
         #[source]
@@ -122,6 +122,12 @@ pub enum LoadError {
         #[source]
         source: aya::maps::MapError,
     },
+}
+
+/// What went wrong. The kernel's own words behind it are some thousand of our types.
+fn without_dump(error: &aya::EbpfError) -> String {
+    let text = error.to_string();
+    text.split(". Verifier output:").next().unwrap_or(&text).to_owned()
 }
 
 impl Attached {
