@@ -2,6 +2,7 @@
 //! first that works stays, the reasons of the others are kept. Never a panic, never a silent blank.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -109,7 +110,7 @@ pub struct Attached {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot load the {family} programs: {}{remedy}", without_dump(source))]
+    #[error("cannot load the {family} programs: {}{remedy}", told(source.as_ref()))]
     Object {
         family: &'static str,
         #[source]
@@ -124,10 +125,23 @@ pub enum LoadError {
     },
 }
 
-/// What went wrong. The kernel's own words behind it are some thousand of our types.
-fn without_dump(error: &aya::EbpfError) -> String {
-    let text = error.to_string();
-    text.split(". Verifier output:").next().unwrap_or(&text).to_owned()
+/// What went wrong, and why. Without the kernel's own words, which of types are all of ours.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let said = cause.to_string();
+        let said = said.split(". Verifier output:").next().unwrap_or(&said);
+        if text.is_empty() {
+            said.clone_into(&mut text);
+        } else if !text.contains(said) {
+            text = format!("{text}: {said}");
+        }
+        let code = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if code == Some(libc::EMFILE) {
+            text.push_str("; allow more open files (ulimit -n)");
+        }
+    }
+    text
 }
 
 impl Attached {
