@@ -19,6 +19,7 @@ pub mod http;
 pub mod island;
 pub mod namespace;
 pub mod nft;
+pub mod program;
 pub mod routine;
 pub mod spawner;
 pub mod storm;
@@ -83,6 +84,7 @@ const WORKLOADS: &[(&str, &str, &str, Play)] = &[
     ("mkdirs", "DIR", "a folder each time it is told", files::mkdir::many),
     ("deeds", "DIR COUNT SPIN_MS", "something of every family, when told", deeds::play),
     ("devour", "MIB", "takes memory, when told", deeds::devour),
+    ("launch", "PROGRAM", "starts a program with one call, when told", program::launch),
     ("exec", "PROGRAM ARG ..", "becomes another program when told", spawner::exec),
     ("hostile", "COUNT PER_MS CHILDREN", "names that try to drive a terminal, when told", hostile::play),
     ("service", "DIR WAIT_MS", "requests that wait for one file, until told", routine::service),

@@ -2,19 +2,20 @@
 //! errors by name, latencies of a thousand threads that block, 32-bit programs apart, a trace whose books balance.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use super::checks::Checks;
 use super::observer::{Keep, Observer};
 use super::top::{Top, rows};
 use super::{Place, run};
 use crate::workload::actor::Actor;
-use crate::workload::calls;
+use crate::workload::program;
 
 /// Of one kind, of one process.
 #[derive(Debug, Default, Clone)]
@@ -46,8 +47,11 @@ impl Table {
     }
 
     fn with(place: &Place, pid: u32, args: &[&str]) -> Result<Self> {
-        let filter = format!("pid:{pid}");
-        let args = [&["-f", &filter, "-d", "500ms"], args].concat();
+        Self::filtered(place, &format!("pid:{pid}"), args)
+    }
+
+    fn filtered(place: &Place, filter: &str, args: &[&str]) -> Result<Self> {
+        let args = [&["-f", filter, "-d", "500ms"], args].concat();
         let top = Top::start(place, "syscalls", &args)?;
         let mut table = Self { top, sums: Sums::new(), untracked: 0, collisions: 0 };
         // What it did before is not counted.
@@ -103,8 +107,10 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     counted(place, checks)?;
     waited(place, checks)?;
     shared(place, checks)?;
+    launched(place, checks)?;
     compat(place, checks)?;
-    traced(place, checks)
+    traced(place, checks)?;
+    flooded(place, checks)
 }
 
 /// Threads that make known calls; on the host strace counts the same ones.
@@ -149,7 +155,7 @@ fn counted(place: &Place, checks: &mut Checks) -> Result<()> {
 fn beside_strace(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut actor = Actor::start(&place.xtask, &["calls", "4", "500"])?;
     actor.hear(place.patience(10))?;
-    let Ok(mut strace) = Strace::start(actor.pid()) else {
+    let Ok(mut strace) = Strace::attach(actor.pid()) else {
         checks.note("no strace here: compared with the program's own counts only");
         return Ok(());
     };
@@ -186,10 +192,14 @@ struct Strace {
 }
 
 impl Strace {
-    fn start(pid: u32) -> Result<Self> {
+    fn attach(pid: u32) -> Result<Self> {
+        Self::start(&["-p", &pid.to_string()])
+    }
+
+    fn start(whom: &[&str]) -> Result<Self> {
         let output = std::env::temp_dir().join(format!("fluoro-strace-{}", std::process::id()));
         let mut command = Command::new("strace");
-        command.args(["-c", "-f", "-U", "calls,errors,name", "-p", &pid.to_string(), "-o"]).arg(&output);
+        command.args(["-c", "-f", "-U", "calls,errors,name", "-o"]).arg(&output).args(whom);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         run::die_with_parent(&mut command);
         Ok(Self { child: command.spawn().context("start strace")?, output })
@@ -210,9 +220,14 @@ impl Strace {
         Ok(())
     }
 
-    /// Calls and errors by name.
-    fn finish(mut self, within: Duration) -> Result<BTreeMap<String, (u64, u64)>> {
-        run::send(self.child.id(), nix::sys::signal::Signal::SIGINT)?;
+    /// Lets go of whom it traces. Calls and errors by name.
+    fn finish(self, within: Duration) -> Result<BTreeMap<String, (u64, u64)>> {
+        run::send(self.child.id(), Signal::SIGINT)?;
+        self.rest(within)
+    }
+
+    /// When all whom it traces have ended.
+    fn rest(mut self, within: Duration) -> Result<BTreeMap<String, (u64, u64)>> {
         run::await_end(&mut self.child, within, || ())?.context("strace does not end")?;
         let text = std::fs::read_to_string(&self.output).context("read what strace says")?;
         let mut found = BTreeMap::new();
@@ -308,19 +323,107 @@ fn shared(place: &Place, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
+/// A program from its execve to its exit_group, stopped and continued in a call that goes on afterwards by another one:
+/// nothing is counted before, each call once. On the host strace counts the same.
+fn launched(place: &Place, checks: &mut Checks) -> Result<()> {
+    let scratch = super::identity::Scratch::new("launched")?;
+    let path = scratch.path.join("program").display().to_string();
+    let count = u64::from(place.scaled(5000, 100));
+    program::write_x86_64(Path::new(&path), count as u32)?;
+    let mut actor = Actor::start(&place.xtask, &["launch", &path])?;
+    actor.hear(place.patience(10))?;
+    let mut table = Table::filtered(place, &format!("exe:\"{path}\""), &[])?;
+    table.take()?;
+    actor.tell("go")?;
+    let pid = actor.hear(place.patience(10))?.get("pid").and_then(Value::as_u64).context("no pid")?;
+    stop_and_continue(pid as u32, place.patience(20))?;
+    let ended = actor.hear(place.patience(20))?;
+    table.settle()?;
+    checks.equal("launched: exit code", json!({"code": program::CODE}), ended);
+    let expected = [
+        ("execve", 1, 0),
+        ("getppid", count, 0),
+        ("dup2", count, count),
+        ("nanosleep", 1, 1),
+        ("restart_syscall", 1, 0),
+        ("exit_group", 1, 0),
+    ];
+    let known = expected.map(|(name, calls, errors)| (name.to_owned(), (calls, errors)));
+    let told = |counts: &BTreeMap<String, (u64, u64)>| format!("{counts:?}");
+    let seen: BTreeMap<String, (u64, u64)> =
+        table.sums.iter().map(|((name, _), sum)| (name.clone(), (sum.calls, sum.errors))).collect();
+    checks.equal("launched: calls and errors by name", told(&known.into()), told(&seen));
+    if place.guest.is_some() {
+        return Ok(());
+    }
+    let Ok(strace) = Strace::start(&[&path]) else {
+        checks.note("no strace here: compared with what is known only");
+        return Ok(());
+    };
+    stop_and_continue(child_of(strace.child.id(), &path, place.patience(10))?, place.patience(20))?;
+    let mut counted = strace.rest(place.patience(20))?;
+    // It never returns: strace does not count it.
+    counted.insert("exit_group".to_owned(), (1, 0));
+    checks.equal("launched: the same beside strace", told(&counted), told(&seen));
+    Ok(())
+}
+
+/// Stops a process when it sleeps, and lets it go on.
+fn stop_and_continue(pid: u32, within: Duration) -> Result<()> {
+    await_state(pid, 'S', within)?;
+    run::send(pid, Signal::SIGSTOP)?;
+    await_state(pid, 'T', within)?;
+    run::send(pid, Signal::SIGCONT)
+}
+
+/// The letters of /proc/PID/stat; a process that a tracer holds has `t` for `T`.
+fn await_state(pid: u32, state: char, within: Duration) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/PID/stat")?;
+        let now = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).context("no state")?;
+        let is_held = state == 'T' && now == 't';
+        if now == state || is_held {
+            return Ok(());
+        }
+        if begin.elapsed() > within {
+            bail!("{pid} is in state {now}, not {state}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The child of a process that runs this program.
+fn child_of(pid: u32, program: &str, within: Duration) -> Result<u32> {
+    let begin = Instant::now();
+    loop {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let runs = |child: &&str| {
+            std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == Path::new(program))
+        };
+        if let Some(child) = children.context("read its children")?.split_whitespace().find(runs) {
+            return child.parse().context("a pid");
+        }
+        if begin.elapsed() > within {
+            bail!("{pid} does not start {program}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A 32-bit program's calls are of another table, whatever their numbers mean in the native one.
 fn compat(place: &Place, checks: &mut Checks) -> Result<()> {
     let scratch = super::identity::Scratch::new("compat")?;
     let path = scratch.path.join("program");
     let count = place.scaled(5000, 100);
-    calls::write_i386(&path, count)?;
+    program::write_i386(&path, count)?;
     let program = path.display().to_string();
     let mut actor = Actor::start(&place.xtask, &["exec", &program])?;
     actor.hear(place.patience(10))?;
     let mut table = Table::start(place, actor.pid())?;
     actor.tell("go")?;
     let ended = actor.ending(place.patience(20))?;
-    if ended != Some(7) {
+    if ended != Some(program::CODE) {
         checks.note(format!("this kernel runs no 32-bit programs: it ended with {ended:?}"));
         return Ok(());
     }
@@ -369,4 +472,30 @@ fn traced(place: &Place, checks: &mut Checks) -> Result<()> {
         checks.note("the hook in use does not see arguments");
     }
     actor.end(place.patience(10))
+}
+
+/// More calls than lines are let through: what is not shown is lost, to the last one.
+fn flooded(place: &Place, checks: &mut Checks) -> Result<()> {
+    /// Reads, writes and what else a program does beside.
+    const OTHERS: u64 = 50;
+    let mut actor = Actor::start(&place.xtask, &["parents", "1"])?;
+    actor.hear(place.patience(10))?;
+    let filter = format!("pid:{}", actor.pid());
+    let watch = Observer::start(place, &["syscall"], &["-f", &filter], Keep::Counts)?;
+    actor.tell("go")?;
+    let told = actor.hear(place.patience(30))?;
+    watch.settle();
+    let observed = watch.finish()?;
+    observed.check_books(checks, &["syscall"])?;
+    let books = observed.books("syscall")?;
+    let calls = told.get("calls").and_then(Value::as_u64).context("no calls")?;
+    let all = observed.shown() + books.lost;
+    checks.that(
+        "flood: lines shown and lost",
+        format!("{calls} to {}, but for {} runs missed", calls + OTHERS, books.missed.unwrap_or(0)),
+        format!("{all}: {} shown, {} lost", observed.shown(), books.lost),
+        (calls..=calls + OTHERS + books.missed.unwrap_or(0)).contains(&(all + books.missed.unwrap_or(0))),
+    );
+    checks.at_least("flood: lines lost", 1, books.lost);
+    actor.tell("end")
 }

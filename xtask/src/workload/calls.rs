@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, Read, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -145,40 +145,4 @@ fn waiting(tasks: &Path) -> Result<usize> {
         })
         .filter(|&state| state == b'S')
         .count())
-}
-
-/// getppid of the 32-bit ABI.
-pub const GETPPID_I386: u64 = 64;
-
-/// Writes a static 32-bit program that calls getppid COUNT times and exits with 7.
-pub fn write_i386(path: &Path, count: u32) -> Result<()> {
-    const BASE: u32 = 0x0804_8000;
-    const HEADERS: u32 = 52 + 32;
-    let mut code = vec![0xbe]; // mov esi, COUNT
-    code.extend_from_slice(&count.to_le_bytes());
-    code.extend_from_slice(&[0xb8, GETPPID_I386 as u8, 0, 0, 0]); // again: mov eax, 64
-    code.extend_from_slice(&[0xcd, 0x80]); // int 0x80
-    code.extend_from_slice(&[0x4e, 0x75, 0xf6]); // dec esi; jnz again
-    code.extend_from_slice(&[0xbb, 7, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]); // exit(7)
-    let size = HEADERS + code.len() as u32;
-    let mut file = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let half = |file: &mut Vec<u8>, n: u16| file.extend_from_slice(&n.to_le_bytes());
-    let word = |file: &mut Vec<u8>, n: u32| file.extend_from_slice(&n.to_le_bytes());
-    half(&mut file, 2); // ET_EXEC
-    half(&mut file, 3); // EM_386
-    word(&mut file, 1);
-    word(&mut file, BASE + HEADERS); // entry
-    word(&mut file, 52); // program headers
-    word(&mut file, 0);
-    word(&mut file, 0);
-    for n in [52, 32, 1, 0, 0, 0] {
-        half(&mut file, n);
-    }
-    // PT_LOAD of the whole file, readable and executable.
-    for n in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
-        word(&mut file, n);
-    }
-    file.extend_from_slice(&code);
-    fs::write(path, &file).with_context(|| format!("write {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("chmod")
 }
