@@ -105,12 +105,12 @@ fn calls_of_a_process_have_a_histogram_all_together() {
     let all = |latencies: Vec<Latency>| {
         latencies.iter().find(|one| one.what == "call of any kind").map(|one| one.durations.count())
     };
-    assert_eq!(all(core.durations(row)), None);
+    assert_eq!(all(core.durations(&[row].into())), None);
     for (at, new) in [(2, Some(4)), (3, None)] {
         clock.set(BootTime(at * SECOND));
         core.count(&mut sources, None);
         core.tick(Duration::from_secs(1));
-        assert_eq!(all(core.durations(row)), Some(4), "since it was attached");
+        assert_eq!(all(core.durations(&[row].into())), Some(4), "since it was attached");
         let interval = core.latencies().into_iter().filter(|(id, _)| *id == row).map(|(_, one)| one);
         assert_eq!(all(interval.collect()), new, "of the interval");
     }

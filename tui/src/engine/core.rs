@@ -1,7 +1,7 @@
 //! The models behind one door: records in, events and rows out. Knows no thread, no ring and no screen, so recorded
 //! and synthetic sources go the same way as live ones.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -491,20 +491,17 @@ impl Core {
         flow.chain(file).chain(syscall).collect()
     }
 
-    /// Durations of a process since its families were attached.
-    pub fn durations(&self, id: RowId) -> Vec<Latency> {
-        let process = process_of(id);
-        let flow = FLOW_CHARTS.iter().filter_map(|(kind, what)| {
-            let durations = self.flow.distribution(process, *kind)?.clone();
-            Some(Latency { what, durations })
-        });
-        let file = FILE_CHARTS.iter().filter_map(|(kind, what)| {
-            let durations = self.file.durations(process, *kind);
-            (durations.count() > 0).then_some(Latency { what, durations })
-        });
-        let syscall = self.syscall.durations_of(process);
-        let syscall = (syscall.count() > 0).then_some(Latency { what: SYSCALL_CHART, durations: syscall });
-        flow.chain(file).chain(syscall).collect()
+    /// Durations of these processes together, since their families were attached.
+    pub fn durations(&self, of: &HashSet<RowId>) -> Vec<Latency> {
+        let of: HashSet<ProcKey> = of.iter().map(|&id| process_of(id)).collect();
+        let flow = FLOW_CHARTS.iter().map(|(kind, what)| (*what, self.flow.durations(&of, *kind)));
+        let file = FILE_CHARTS.iter().map(|(kind, what)| (*what, self.file.durations(&of, *kind)));
+        let syscall = (SYSCALL_CHART, self.syscall.durations_of(&of));
+        flow.chain(file)
+            .chain([syscall])
+            .filter(|(_, durations)| durations.count() > 0)
+            .map(|(what, durations)| Latency { what, durations })
+            .collect()
     }
 
     pub fn file_rows(&self, of_interval: bool) -> Vec<Arc<file::model::FileRow>> {

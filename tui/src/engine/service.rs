@@ -3,7 +3,7 @@
 
 mod standing;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -532,36 +532,44 @@ impl Console {
         }
     }
 
-    /// What else is known of a process.
+    /// What else is known of a process, or of all that are the subject's.
     fn detail(&self, subject: &Scope, picture: &Arc<Picture>, hides: &Hides<'_>) -> Detail {
         let narrow = picture.narrow(std::slice::from_ref(subject));
-        let row_in = |processes: &dyn Table| {
-            (0..processes.len()).find(|&row| processes.facts(row).is_some_and(|facts| narrow.admits(facts)))
+        let rows_in = |processes: &dyn Table| -> Vec<usize> {
+            let is_its = |&row: &usize| processes.facts(row).is_some_and(|facts| narrow.admits(facts));
+            (0..processes.len()).filter(is_its).collect()
         };
         // Who has ended is in one picture only, and an event may be of another than the reader looks at: who made its
         // process stays true.
         let pictures = [picture, &self.picture].into_iter().chain(self.history.until(u64::MAX));
+        let is_process = matches!(subject, Scope::Process { .. });
         let found = pictures
+            .take(if is_process { usize::MAX } else { 1 })
             .filter_map(|picture| picture.table(View::Processes))
-            .find_map(|processes| Some((processes, row_in(processes)?)));
-        let mut charts = found.and_then(|(processes, row)| processes.id(row)).map_or_else(Vec::new, |id| {
-            let mut charts = self.collector.core.durations(id);
-            for moment in self.history.since(picture.seq) {
-                for (_, later) in moment.latencies.iter().filter(|(of, _)| *of == id) {
-                    let same = charts.iter_mut().filter(|chart| chart.what == later.what);
-                    same.for_each(|chart| chart.durations.remove(&later.durations));
-                }
+            .map(|processes| (processes, rows_in(processes)))
+            .find(|(_, rows)| !rows.is_empty());
+        let ids: HashSet<RowId> = found
+            .iter()
+            .flat_map(|(processes, rows)| rows.iter().filter_map(|&row| processes.id(row)))
+            .collect();
+        let mut charts = self.collector.core.durations(&ids);
+        for moment in self.history.since(picture.seq) {
+            for (_, later) in moment.latencies.iter().filter(|(of, _)| ids.contains(of)) {
+                let same = charts.iter_mut().filter(|chart| chart.what == later.what);
+                same.for_each(|chart| chart.durations.remove(&later.durations));
             }
-            charts
-        });
+        }
         if let Some(durations) =
             self.opened_call().and_then(|call| self.collector.core.syscall.durations(call))
         {
             charts.insert(0, Latency { what: "call of this kind", durations: durations.clone() });
         }
+        let one =
+            found.filter(|_| is_process).and_then(|(processes, rows)| Some((processes, *rows.first()?)));
         let mut lists = vec![];
         for (view, table) in &picture.tables {
-            if matches!(view, View::Processes | View::Probes) {
+            let itself = *view == View::Processes && is_process;
+            if itself || *view == View::Probes {
                 continue;
             }
             let (sort, ranks) = (view.default_sort(), &mut Ranks::default());
@@ -575,7 +583,7 @@ impl Console {
         lists.retain(|(_, sheet)| !sheet.is_empty());
         Detail {
             subject: subject.clone(),
-            ancestry: found.map_or_else(Vec::new, |(processes, row)| {
+            ancestry: one.map_or_else(Vec::new, |(processes, row)| {
                 let told = processes.id(row).and_then(|id| self.collector.core.line(id));
                 told.unwrap_or_else(|| ancestry(processes, row))
             }),

@@ -5,7 +5,7 @@ mod give;
 mod groups;
 mod paths;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -280,11 +280,11 @@ impl FileModel {
         all
     }
 
-    /// How long a process's calls of one kind took, over all files, since the family was attached.
-    pub fn durations(&self, process: ProcKey, what: u16) -> Distribution {
+    /// How long these processes' calls of one kind took, over all files, since the family was attached.
+    pub fn durations(&self, of: &HashSet<ProcKey>, what: u16) -> Distribution {
         let mut all = Distribution::default();
         for (series, some) in self.histograms.iter_since_start() {
-            if series.process == process && series.what == what {
+            if series.what == what && of.contains(&series.process) {
                 all.merge(some);
             }
         }

@@ -144,6 +144,13 @@ impl FlowModel {
         self.histograms.since_start(&Series { process, what, subject: 0 })
     }
 
+    /// The same of these processes together.
+    pub fn durations(&self, of: &HashSet<ProcKey>, what: u16) -> Distribution {
+        let mut all = Distribution::default();
+        of.iter().filter_map(|&process| self.distribution(process, what)).for_each(|some| all.merge(some));
+        all
+    }
+
     /// What is new in the interval.
     pub fn new_distributions(&self) -> impl Iterator<Item = (&Series, &Distribution)> {
         self.histograms.iter_interval()

@@ -1,6 +1,6 @@
 //! `syscall` frames and records in, rows and events out. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,10 +184,10 @@ impl SyscallModel {
         }
     }
 
-    /// How long the calls of a process took since the family was attached, all kinds together.
-    pub fn durations_of(&self, process: ProcKey) -> Distribution {
+    /// How long the calls of these processes took since the family was attached, all kinds together.
+    pub fn durations_of(&self, of: &HashSet<ProcKey>) -> Distribution {
         let mut durations = Distribution::default();
-        for (_, tally) in self.since_start.iter().filter(|((whose, _), _)| *whose == process) {
+        for (_, tally) in self.since_start.iter().filter(|((whose, _), _)| of.contains(whose)) {
             durations.merge(&tally.durations);
         }
         durations
