@@ -476,8 +476,6 @@ fn traced(place: &Place, checks: &mut Checks) -> Result<()> {
 
 /// More calls than lines are let through: what is not shown is lost, to the last one.
 fn flooded(place: &Place, checks: &mut Checks) -> Result<()> {
-    /// Reads, writes and what else a program does beside.
-    const OTHERS: u64 = 50;
     let mut actor = Actor::start(&place.xtask, &["parents", "1"])?;
     actor.hear(place.patience(10))?;
     let filter = format!("pid:{}", actor.pid());
@@ -490,11 +488,14 @@ fn flooded(place: &Place, checks: &mut Checks) -> Result<()> {
     let books = observed.books("syscall")?;
     let calls = told.get("calls").and_then(Value::as_u64).context("no calls")?;
     let all = observed.shown() + books.lost;
+    let missed = books.missed.unwrap_or(0);
+    // Reads, writes and what else a program does beside; some machines ask the kernel for the time, once in a thousand.
+    let most = calls + 50 + calls / 1_000;
     checks.that(
         "flood: lines shown and lost",
-        format!("{calls} to {}, but for {} runs missed", calls + OTHERS, books.missed.unwrap_or(0)),
+        format!("{calls} to {most}, but for {missed} runs missed"),
         format!("{all}: {} shown, {} lost", observed.shown(), books.lost),
-        (calls..=calls + OTHERS + books.missed.unwrap_or(0)).contains(&(all + books.missed.unwrap_or(0))),
+        calls <= all + missed && all <= most,
     );
     checks.at_least("flood: lines lost", 1, books.lost);
     actor.tell("end")
