@@ -87,15 +87,15 @@ pub fn wait(words: &mut Words) -> Result<()> {
     let (reader, mut writer) = io::pipe().context("pipe")?;
     let began = Instant::now();
     let mut sleepers = Vec::new();
-    let mut place = None;
+    let mut first: Option<i32> = None;
     let woken = Arc::new(AtomicUsize::new(0));
     while sleepers.len() < threads {
         let mut reader = reader.try_clone().context("dup")?;
         let (tell, told) = sync_channel(1);
         let woken = Arc::clone(&woken);
         let sleep = move || {
-            let own = nix::unistd::gettid().as_raw() % apart;
-            let stays = place.is_none_or(|place| own == place);
+            let own = nix::unistd::gettid().as_raw();
+            let stays = first.is_none_or(|first| own % apart == first % apart);
             // Whoever started it waits for this.
             let _ = tell.send(stays.then_some(own));
             if stays {
@@ -111,8 +111,13 @@ pub fn wait(words: &mut Words) -> Result<()> {
         let sleeper = thread::Builder::new().stack_size(64 << 10).spawn(sleep).context("start a thread")?;
         match told.recv().context("a thread ended early")? {
             Some(own) => {
-                place = Some(own);
+                first = first.or(Some(own));
                 sleepers.push(sleeper);
+                if apart > 1 {
+                    // The next id, where the kernel lets one say so; else it comes by and by.
+                    let next = if own > apart { own - apart } else { own + apart };
+                    let _ = fs::write("/proc/sys/kernel/ns_last_pid", (next - 1).to_string());
+                }
             }
             None => sleeper.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??,
         }
