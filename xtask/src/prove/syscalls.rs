@@ -106,14 +106,15 @@ impl Table {
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     counted(place, checks)?;
     waited(place, checks)?;
-    // Whichever hook tells of a call, its start is in the same place.
-    if place.hooks.is_empty() {
-        shared(place, checks)?;
-    }
     launched(place, checks)?;
     compat(place, checks)?;
     traced(place, checks)?;
-    flooded(place, checks)
+    // Whichever hook tells of a call, where its start is kept and how many lines go out is the same.
+    if place.hooks.is_empty() {
+        shared(place, checks)?;
+        flooded(place, checks)?;
+    }
+    Ok(())
 }
 
 /// Threads that make known calls; on the host strace counts the same ones.
