@@ -118,7 +118,7 @@ fn draw_scope(state: &State, area: Rect, cells: &mut Buffer) {
     } else if place.filter_text.is_empty() {
         let what = match state.view {
             View::Overview => "the whole machine".to_owned(),
-            view => format!("all {}", face(view).nouns.1),
+            _ => format!("all {}", state.nouns().1),
         };
         line.own(&what, Role::Quiet)
     } else {
@@ -161,7 +161,7 @@ fn scope_right(state: &State, room: u16) -> Line {
             add(3, &format!("{} own hidden", grouped(snapshot.own_hidden as u64)), Role::Quiet);
         }
         let (shown, total) = (snapshot.sheet.len(), snapshot.sheet.total());
-        let nouns = face(state.view).nouns;
+        let nouns = state.nouns();
         let noun = if total == 1 { nouns.0 } else { nouns.1 };
         if state.view == View::Overview {
             // It says itself how much it shows.

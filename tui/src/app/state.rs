@@ -15,7 +15,7 @@ use crate::families::file::row::group::By;
 use crate::filter::Filter;
 use crate::model::{Note, Query, Scope, Snapshot, Sort, View};
 use crate::records::WallTime;
-use crate::views::{self, Grid};
+use crate::views::{self, Grid, face};
 
 /// Without a snapshot for this long the screen says that it is old.
 const STALE: Duration = Duration::from_secs(5);
@@ -275,7 +275,7 @@ impl State {
         let subject = self.row().filter(|_| details).and_then(|row| Scope::offers(row).into_iter().next());
         let layout = self.layout();
         Wanted {
-            subject: subject.filter(|scope| matches!(scope, Scope::Process { .. })),
+            subject,
             room: if self.view == View::Overview { Grid::of(layout.table).room } else { 0 },
             open: self.place().selected.filter(|_| details && self.view.has_more()).map(|row| row.id),
             sight: match self.view {
@@ -299,6 +299,15 @@ impl State {
     pub fn row(&self) -> Option<&dyn Facts> {
         let index = self.places.get(&self.view)?.selected?.index;
         self.snapshot()?.sheet.row(index)
+    }
+
+    /// What a row of the table in front is, and what several are.
+    pub fn nouns(&self) -> (&'static str, &'static str) {
+        match (self.view, self.files_by) {
+            (View::Processes, _) if self.by_owner => ("owner", "owners"),
+            (View::Files, Some(by)) => by.nouns(),
+            _ => face(self.view).nouns,
+        }
     }
 
     /// The columns of the view in front, if the reader has chosen: of processes, not of owners.

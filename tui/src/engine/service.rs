@@ -552,7 +552,9 @@ impl Console {
             .iter()
             .flat_map(|(processes, rows)| rows.iter().filter_map(|&row| processes.id(row)))
             .collect();
-        let mut charts = self.collector.core.durations(&ids);
+        // Of whoever talks to a peer not everything is that peer's.
+        let whole = matches!(subject, Scope::Process { .. } | Scope::Owner(_) | Scope::User { .. });
+        let mut charts = if whole { self.collector.core.durations(&ids) } else { vec![] };
         for moment in self.history.since(picture.seq) {
             for (_, later) in moment.latencies.iter().filter(|(of, _)| ids.contains(of)) {
                 let same = charts.iter_mut().filter(|chart| chart.what == later.what);

@@ -28,6 +28,15 @@ impl By {
             Self::Mount => "by mount",
         }
     }
+
+    /// One of them, and several.
+    pub const fn nouns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Directory => ("directory", "directories"),
+            Self::Process => ("process", "processes"),
+            Self::Mount => ("mount", "mounts"),
+        }
+    }
 }
 
 /// Of what.
