@@ -5,6 +5,8 @@
 
 mod wire;
 
+use core::ptr::{read_volatile, write_volatile};
+
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes},
@@ -42,14 +44,46 @@ static SIGHTS: LruHashMap<DnsSight, DnsPlace> = LruHashMap::with_max_entries(1, 
 #[map]
 static HERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// Room to build a record. Packets are seen with softirqs off, so that none comes between.
+/// Room to build records. Packet sockets see packets with softirqs off, so that none comes between; control groups do
+/// not: there a softirq may come, and from 7.0 on another task.
 #[map]
-static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(PACKETS, 0);
+
+const PACKETS: u32 = 4;
 
 #[repr(C)]
 struct Packet {
     record: DnsRecord,
     payload: [u8; PAYLOAD_MAX],
+    /// Not 0: somebody builds a record here.
+    busy: u64,
+}
+
+impl Packet {
+    /// The first that nobody uses.
+    #[inline(always)]
+    fn take() -> Option<*mut Self> {
+        let mut index = 0;
+        while index < PACKETS {
+            let packet = PACKET.get_ptr_mut(index)?;
+            // SAFETY: map memory of this CPU. Whoever comes between these lines has left before they go on, but for
+            // another task at just this moment.
+            unsafe {
+                if read_volatile(&raw const (*packet).busy) == 0 {
+                    write_volatile(&raw mut (*packet).busy, 1);
+                    return Some(packet);
+                }
+            }
+            index += 1;
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn leave(packet: *mut Self) {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*packet).busy, 0) };
+    }
 }
 
 const ETH_P_IP: u16 = 0x0800;
@@ -224,7 +258,7 @@ fn on_packet(skb: *mut __sk_buff, ends: &Ends, place: DnsPlace) {
         return;
     }
     ledger::seen();
-    let Some(packet) = PACKET.get_ptr_mut(0) else {
+    let Some(packet) = Packet::take() else {
         ledger::error();
         return;
     };
@@ -234,13 +268,14 @@ fn on_packet(skb: *mut __sk_buff, ends: &Ends, place: DnsPlace) {
         most = PAYLOAD_MAX as u32 - 1;
     }
     // SAFETY: a local.
-    let len = (unsafe { core::ptr::read_volatile(&raw const most) } & (PAYLOAD_MAX as u32 - 1)) + 1;
+    let len = (unsafe { read_volatile(&raw const most) } & (PAYLOAD_MAX as u32 - 1)) + 1;
     // SAFETY: the map's own memory has room for so many bytes.
     let loaded = unsafe {
         let to = (&raw mut (*packet).payload).cast();
         bpf_skb_load_bytes(skb.cast(), headers.from, to, len)
     };
     if loaded != 0 {
+        Packet::leave(packet);
         ledger::error();
         return;
     }
@@ -276,6 +311,7 @@ fn on_packet(skb: *mut __sk_buff, ends: &Ends, place: DnsPlace) {
     // SAFETY: the map's own memory.
     unsafe { (&raw mut (*packet).record).write(record) };
     let sent = ring::send(packet.cast(), size_of::<DnsRecord>() as u64 + u64::from(len), cpu);
+    Packet::leave(packet);
     match flags & (FLAG_FILTERED | FLAG_MUTED) {
         0 if sent => ledger::submitted(),
         0 => ledger::lost(),

@@ -15,48 +15,37 @@ pub struct Alternative {
     family: String,
     program: String,
     name: String,
-    /// Taken unasked.
-    chosen: bool,
     /// Why it does not work here.
     refused: Option<String>,
 }
 
 /// What `doctor --try-all` says of every alternative of every program: `[{"program", "alternative", "status", ..}]`.
+///
+/// Asked once for the same hooks: in an emulated guest it takes many seconds.
 pub fn support(place: &Place) -> Result<Value> {
-    report(place)?.get("alternatives").cloned().context("doctor --try-all lists no alternatives")
-}
-
-/// All that `doctor --try-all` says. Asked once for the same hooks: in an emulated guest it takes many seconds.
-fn report(place: &Place) -> Result<Value> {
     static KNOWN: Mutex<BTreeMap<Vec<String>, Value>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(report) = known.get(&place.hooks) {
-        return Ok(report.clone());
+    if let Some(support) = known.get(&place.hooks) {
+        return Ok(support.clone());
     }
     let ran =
         run::to_the_end(&mut run::fluoro(place, &["doctor", "-o", "json", "--try-all"]), place.patience(60))?;
     let report: Value = serde_json::from_str(&ran.stdout)
         .with_context(|| format!("doctor -o json --try-all: {:?}", ran.stderr))?;
-    known.insert(place.hooks.clone(), report.clone());
-    Ok(report)
+    let support = report.get("alternatives").cloned().context("doctor --try-all lists no alternatives")?;
+    known.insert(place.hooks.clone(), support.clone());
+    Ok(support)
 }
 
 fn all(place: &Place) -> Result<Vec<Alternative>> {
-    let report = report(place)?;
-    let chosen = |family: &str, program: &str| -> Option<&str> {
-        let programs = report.pointer(&format!("/families/{family}/programs"))?.as_array()?;
-        let of = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some(program);
-        programs.iter().find(of)?.get("alternative")?.as_str()
-    };
-    let entries = report.get("alternatives").and_then(Value::as_array).into_iter().flatten();
+    let list = support(place)?;
+    let entries = list.as_array().into_iter().flatten();
     let alternatives = entries.map(|entry| {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
-        let (family, program, name) = (text("family")?, text("program")?, text("alternative")?);
         Some(Alternative {
-            chosen: chosen(&family, &program) == Some(&name),
-            family,
-            program,
-            name,
+            family: text("family")?,
+            program: text("program")?,
+            name: text("alternative")?,
             refused: (text("status")? != "live").then(|| text("reason").unwrap_or_default()),
         })
     });
@@ -72,7 +61,7 @@ pub fn rounds(place: &Place) -> Result<Vec<Vec<String>>> {
     let mut programs: Vec<&str> = all.iter().map(|alternative| alternative.program.as_str()).collect();
     programs.dedup();
     for program in programs {
-        let working = all.iter().filter(|a| a.program == program && a.refused.is_none() && !a.chosen);
+        let working = all.iter().filter(|a| a.program == program && a.refused.is_none()).skip(1);
         for (round, alternative) in working.enumerate() {
             if rounds.len() == round {
                 rounds.push(Vec::new());
@@ -113,7 +102,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
 }
 
 fn compare(checks: &mut Checks, alternative: &Alternative, hook: &str, report: &Value) {
-    let Alternative { family, program, name, refused, .. } = alternative;
+    let Alternative { family, program, name, refused } = alternative;
     let programs = report.pointer(&format!("/families/{family}/programs")).and_then(Value::as_array);
     let entry = programs.and_then(|programs| {
         programs.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some(program))
