@@ -103,7 +103,7 @@ pub fn dns_sender_raw(ctx: RawTracePointContext) -> i32 {
 }
 
 // int security_socket_post_create(struct socket *sock, int family, int type, int protocol, int kern)
-// From 7.0 on the spares tell the same once more, for a task that came between while the first was preempted.
+// The spares tell the same once more, for a task that came between while the first was preempted.
 macro_rules! on_creates {
     ($($program:ident)+) => {
         $(#[fentry(function = "security_socket_post_create")]

@@ -121,7 +121,7 @@ pub fn drop_udp_raw(ctx: RawTracePointContext) -> i32 {
 }
 
 // int security_socket_post_create(struct socket *sock, int family, int type, int protocol, int kern)
-// From 7.0 on the spares tell the same once more, for a task that came between while the first was preempted.
+// The spares tell the same once more, for a task that came between while the first was preempted.
 macro_rules! on_creates {
     ($($program:ident)+) => {
         $(#[fentry(function = "security_socket_post_create")]
@@ -249,8 +249,7 @@ fn on_drop(skb: Kptr, location: u64, reason: u32, rx_sk: Kptr) -> i32 {
         record.netns = Helper::read(net, offset!(net_inum));
     }
     dissect(skb, &mut record);
-    // A FIN stays in the queue of a socket until that is closed, empty and long since heard.
-    if record.protocol == IPPROTO_TCP && Helper::read::<u32>(skb, offset!(skb_len)) == 0 {
+    if record.protocol == IPPROTO_TCP && is_heard(skb, &record) {
         return 0;
     }
     let base = u64::from(machine::text_high()) << 32 | u64::from(machine::text_low());
@@ -270,7 +269,7 @@ fn report(mut record: DropRecord) -> i32 {
     {
         record.header.flags |= FLAG_OWNER_MAY_FOLLOW;
     }
-    let silent = machine::drop_unspecified() == ABSENT || record.reason == machine::drop_unspecified();
+    let silent = is_silent(record.reason);
     let key = DropKey {
         start_ns: record.owner.start_ns,
         location: if silent { record.location } else { 0 },
@@ -485,6 +484,35 @@ const fn is_kernel(address: u64) -> bool {
 #[inline(always)]
 fn is_bad(skb: Kptr) -> bool {
     bit(skb, machine::skb_csum_done()) && !bit(skb, machine::skb_csum_valid())
+}
+
+/// The kernel gives no reason.
+#[inline(always)]
+fn is_silent(reason: u32) -> bool {
+    machine::drop_unspecified() == ABSENT || reason == machine::drop_unspecified()
+}
+
+/// A segment without data that TCP has taken in. A FIN stays in the queue of a socket until that is closed, empty and long
+/// since heard; what only ends a connection is freed without a reason once it has come to a socket in TIME_WAIT.
+#[inline(always)]
+fn is_heard(skb: Kptr, record: &DropRecord) -> bool {
+    const SYN: u8 = 2;
+    let len: u32 = Helper::read(skb, offset!(skb_len));
+    if len == 0 {
+        return true;
+    }
+    let flags = record.header.flags & (FLAG_RECEIVED | FLAG_BAD_CHECKSUM);
+    let data: u64 = Helper::read(skb, offset!(skb_data));
+    let before = data.wrapping_sub(Helper::read(skb, offset!(skb_head)));
+    // Only where it begins with the header of TCP, TCP has it in hand.
+    if flags != FLAG_RECEIVED
+        || !is_silent(record.reason)
+        || before != u64::from(Helper::read::<u16>(skb, offset!(skb_transport)))
+    {
+        return false;
+    }
+    let header = data as Kptr;
+    Helper::read::<u8>(header, 13) & SYN == 0 && len == u32::from(Helper::read::<u8>(header, 12) >> 4) << 2
 }
 
 #[inline(always)]

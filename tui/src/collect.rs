@@ -12,6 +12,7 @@ pub mod maps;
 pub mod object;
 pub mod packets;
 pub mod program;
+mod ring;
 pub mod socket_group;
 pub mod taps;
 mod unpreempted;

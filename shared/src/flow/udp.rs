@@ -82,6 +82,18 @@ pub struct DatagramOther {
 
 const _: () = assert!(size_of::<DatagramOther>() == 32);
 
+impl DatagramOther {
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self {
+            tx_packets: self.tx_packets + more.tx_packets,
+            tx_bytes: self.tx_bytes + more.tx_bytes,
+            rx_packets: self.rx_packets + more.rx_packets,
+            rx_bytes: self.rx_bytes + more.rx_bytes,
+        }
+    }
+}
+
 /// What the kernel side remembers of a socket, keyed by its address (which never leaves).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::run::{self, CANNOT, DEGRADED, FINE, Stage};
 use super::{Common, Doctor, Output};
 use crate::collect::ground::read_btf;
-use crate::collect::loader::{Attached, Ground, Standing, Trial, try_all};
+use crate::collect::loader::{Attached, Ground, Standing, Tools, Trial, try_all};
 use crate::collect::taps::KernelFilter;
 use crate::collect::{attach_types, machine, object};
 use crate::families::Family;
@@ -22,9 +22,10 @@ struct Report {
 
 pub fn run(options: &Doctor, common: &Common) -> ExitCode {
     let Stage { facts, ground, world } = run::prepare(common);
+    let mut tools = Tools::new(&ground);
     let report = Report {
-        standings: Family::ALL.iter().map(|&family| (family, stand(family, &ground))).collect(),
-        trials: options.try_all.then(|| trials(&ground)),
+        standings: Family::ALL.iter().map(|&family| (family, stand(family, &mut tools))).collect(),
+        trials: options.try_all.then(|| trials(&mut tools)),
     };
     let btf = ground.btf.as_deref().and_then(|file| read_btf(file).ok());
     let types = attach_types::check(btf.as_deref());
@@ -38,18 +39,18 @@ pub fn run(options: &Doctor, common: &Common) -> ExitCode {
     ExitCode::from(report.code())
 }
 
-fn stand(family: Family, ground: &Ground) -> Result<Vec<Standing>, String> {
+fn stand(family: Family, tools: &mut Tools<'_>) -> Result<Vec<Standing>, String> {
     // Attached for as long as it takes to say so.
-    Attached::attach(family, ground, &KernelFilter::default())
+    Attached::attach(family, tools, &KernelFilter::default())
         .map(|(attached, _)| attached.standings())
         .map_err(|e| e.to_string())
 }
 
-fn trials(ground: &Ground) -> Vec<(Family, &'static str, Trial)> {
+fn trials(tools: &mut Tools<'_>) -> Vec<(Family, &'static str, Trial)> {
     Family::ALL
         .iter()
         .flat_map(|&family| {
-            try_all(family, ground).unwrap_or_default().into_iter().flat_map(move |(program, trials)| {
+            try_all(family, tools).unwrap_or_default().into_iter().flat_map(move |(program, trials)| {
                 trials.into_iter().map(move |trial| (family, program.name, trial))
             })
         })

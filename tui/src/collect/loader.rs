@@ -14,6 +14,7 @@ use aya::programs::{
 use aya::util::KernelVersion;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use fluoro_shared::offsets::{Machine, Offsets};
+use zerocopy::IntoBytes as _;
 
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::elsewhere;
@@ -25,6 +26,7 @@ use crate::collect::packets;
 use crate::collect::program::{Alternative, Hook, Program as Spec};
 use crate::collect::socket_group;
 use crate::collect::taps::{KernelFilter, Taps};
+use crate::collect::unpreempted::Unpreempted;
 use crate::collect::{fill, machine};
 use crate::families::Family;
 use crate::model::{MapFill, Status};
@@ -147,15 +149,18 @@ fn told(error: &(dyn std::error::Error + 'static)) -> String {
 impl Attached {
     /// Loads `family` and attaches each of its programs by the first alternative that works. What `filter` leaves out is
     /// told first, so that nothing of it is counted.
-    pub fn attach(family: Family, ground: &Ground, filter: &KernelFilter) -> Result<(Self, Taps), LoadError> {
-        let sizes = sizes(family, ground);
-        let mut bpf = load(family, ground, &sizes)?;
-        let mut types = KernelTypes::new(ground);
+    pub fn attach(
+        family: Family,
+        tools: &mut Tools<'_>,
+        filter: &KernelFilter,
+    ) -> Result<(Self, Taps), LoadError> {
+        let ground = tools.ground;
+        let (mut bpf, sizes) = tools.load(family)?;
         let maps = |source| LoadError::Maps { family: family.stem(), source };
         let mut taps = Taps::take(family, &mut bpf, ground.possible_cpus, &sizes).map_err(maps)?;
         taps.set_filter(filter).map_err(maps)?;
         let mut sockets = Vec::new();
-        let mut settle = |program| settle(&mut bpf, program, ground, &mut types, &mut sockets);
+        let mut settle = |program| settle(&mut bpf, program, tools, &mut sockets);
         let standings: Vec<Standing> = family.programs().iter().map(&mut settle).collect();
         taps.iterator = standings.iter().find_map(|standing| iterator_of(&bpf, standing.alternative?));
         let by_socket = |standing: &&Standing| {
@@ -232,6 +237,7 @@ impl Attached {
 
     /// Skipped runs that the spares did.
     fn recovered(&self) -> Option<u64> {
+        let _unpreempted = Unpreempted::begin();
         let map: PerCpuArray<_, u64> = self.bpf.map("RECOVERED")?.try_into().ok()?;
         Some(map.get(&0, 0).ok()?.iter().fold(0, |sum, &more| sum.wrapping_add(more)))
     }
@@ -270,9 +276,8 @@ fn look_elsewhere(bpf: &mut Ebpf, entry: &str, ground: &Ground) -> (elsewhere::E
 
 /// Tries every alternative of every program on its own, attached and detached again: what `doctor --try-all` and the
 /// kernel matrix show.
-pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Vec<Trial>)>, LoadError> {
-    let mut bpf = load(family, ground, &sizes(family, ground))?;
-    let mut types = KernelTypes::new(ground);
+pub fn try_all(family: Family, tools: &mut Tools<'_>) -> Result<Vec<(&'static Spec, Vec<Trial>)>, LoadError> {
+    let (mut bpf, _) = tools.load(family)?;
     Ok(family
         .programs()
         .iter()
@@ -282,7 +287,7 @@ pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Ve
                 .iter()
                 .map(|alternative| Trial {
                     alternative: alternative.name,
-                    outcome: try_one(&mut bpf, alternative, ground, &mut types),
+                    outcome: try_one(&mut bpf, alternative, tools),
                 })
                 .collect();
             (program, trials)
@@ -290,34 +295,68 @@ pub fn try_all(family: Family, ground: &Ground) -> Result<Vec<(&'static Spec, Ve
         .collect())
 }
 
-/// Creates the family's maps, those of other families at their smallest.
-fn load(family: Family, ground: &Ground, sizes: &[MapSize]) -> Result<Ebpf, LoadError> {
-    let mut loader = EbpfLoader::new();
-    // aya loads a refused program once more, with a log. The verifier writes its complaint at any level; at this one
-    // no instructions, which took tens of seconds. (With none the second attempt fails for the log, whatever the first
-    // failed for.)
-    loader.btf(None).verifier_log_level(VerifierLogLevel::STATS);
-    let (offsets, machine) = (GlobalBytes(ground.offsets), GlobalBytes(ground.machine));
-    loader.override_global("OFFSETS", &offsets, true).override_global("MACHINE", &machine, true);
-    for MapSize { name, entries, .. } in sizes {
-        loader.map_max_entries(name, *entries);
-    }
-    loader.load(OBJECT).map_err(|source| LoadError::Object {
-        family: family.stem(),
-        source: Box::new(source),
-        remedy: ground.refusals.privilege.as_ref().map_or_else(String::new, |remedy| format!("; {remedy}")),
-    })
+/// What takes time to make and is the same for every family.
+pub struct Tools<'a> {
+    ground: &'a Ground,
+    object: EbpfLoader<'a>,
+    /// The kernel's types as aya wants them: parsed when a hook asks first.
+    types: Option<Result<AyaBtf, String>>,
 }
 
-/// A read-only global as aya takes it.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct GlobalBytes<T>(T);
+impl<'a> Tools<'a> {
+    pub fn new(ground: &'a Ground) -> Self {
+        let mut object = EbpfLoader::new();
+        // aya loads a refused program once more, with a log. The verifier writes its complaint at any level; at this
+        // one no instructions, which took tens of seconds. (With none the second attempt fails for the log, whatever
+        // the first failed for.)
+        object.btf(None).verifier_log_level(VerifierLogLevel::STATS);
+        object.override_global("OFFSETS", ground.offsets.as_bytes(), true).override_global(
+            "MACHINE",
+            ground.machine.as_bytes(),
+            true,
+        );
+        Self { ground, object, types: None }
+    }
 
-// SAFETY: integers without padding, as zerocopy's derives on the inner types prove.
-unsafe impl aya::Pod for GlobalBytes<Offsets> {}
-// SAFETY: as above.
-unsafe impl aya::Pod for GlobalBytes<Machine> {}
+    /// Lets go of the kernel's types, tens of megabytes; false: it has none.
+    pub fn forget_types(&mut self) -> bool {
+        self.types.take().is_some()
+    }
+
+    fn types(&mut self) -> Result<&AyaBtf, String> {
+        let ground = self.ground;
+        self.types
+            .get_or_insert_with(|| match &ground.btf {
+                None => Err(ground.btf_reason.clone()),
+                Some(file) => AyaBtf::parse(&read_btf(file)?, aya::Endianness::default())
+                    .map_err(|error| format!("the kernel's BTF cannot be read: {error}")),
+            })
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// Creates the family's maps, those of other families at their smallest.
+    fn load(&mut self, family: Family) -> Result<(Ebpf, Vec<MapSize>), LoadError> {
+        let ground = self.ground;
+        for MapSize { name, .. } in Family::ALL.iter().flat_map(|&other| sizes(other, ground)) {
+            self.object.map_max_entries(name, 1);
+        }
+        let sizes = sizes(family, ground);
+        for MapSize { name, entries, .. } in &sizes {
+            self.object.map_max_entries(name, *entries);
+        }
+        let bpf = self.object.load(OBJECT).map_err(|source| LoadError::Object {
+            family: family.stem(),
+            source: Box::new(source),
+            remedy: ground
+                .refusals
+                .privilege
+                .as_ref()
+                .map_or_else(String::new, |remedy| format!("; {remedy}")),
+        })?;
+        Ok((bpf, sizes))
+    }
+}
 
 /// Entries of the maps whose size depends on the machine, and what an entry costs.
 fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
@@ -341,30 +380,6 @@ fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
         .collect()
 }
 
-/// The kernel's types as aya wants them: parsed when the first hook asks, dropped after attaching.
-struct KernelTypes<'a> {
-    ground: &'a Ground,
-    parsed: Option<Result<AyaBtf, String>>,
-}
-
-impl<'a> KernelTypes<'a> {
-    const fn new(ground: &'a Ground) -> Self {
-        Self { ground, parsed: None }
-    }
-
-    fn get(&mut self) -> Result<&AyaBtf, String> {
-        let ground = self.ground;
-        self.parsed
-            .get_or_insert_with(|| match &ground.btf {
-                None => Err(ground.btf_reason.clone()),
-                Some(file) => AyaBtf::parse(&read_btf(file)?, aya::Endianness::default())
-                    .map_err(|error| format!("the kernel's BTF cannot be read: {error}")),
-            })
-            .as_ref()
-            .map_err(Clone::clone)
-    }
-}
-
 /// The alternatives, best first on this kernel.
 fn in_order(program: &'static Spec) -> Vec<&'static Alternative> {
     let mut alternatives: Vec<_> = program.alternatives.iter().collect();
@@ -382,10 +397,10 @@ fn is_preempted() -> bool {
 fn settle(
     bpf: &mut Ebpf,
     program: &'static Spec,
-    ground: &Ground,
-    types: &mut KernelTypes<'_>,
+    tools: &mut Tools<'_>,
     sockets: &mut Vec<OwnedFd>,
 ) -> Standing {
+    let ground = tools.ground;
     let forced = ground.forced.get(program.name);
     let mut trials = Vec::new();
     let alternatives = in_order(program);
@@ -393,7 +408,7 @@ fn settle(
         if forced.is_some_and(|name| name != alternative.name) {
             continue;
         }
-        let outcome = try_one_and_keep(bpf, alternative, ground, types, sockets);
+        let outcome = try_one_and_keep(bpf, alternative, tools, sockets);
         let works = outcome.is_ok();
         trials.push(Trial { alternative: alternative.name, outcome });
         if works {
@@ -420,13 +435,8 @@ fn settle(
     Standing { program, status: Status::Unsupported { reason }, alternative: None, trials }
 }
 
-fn try_one(
-    bpf: &mut Ebpf,
-    alternative: &Alternative,
-    ground: &Ground,
-    types: &mut KernelTypes<'_>,
-) -> Result<Option<u32>, String> {
-    let outcome = try_one_and_keep(bpf, alternative, ground, types, &mut Vec::new());
+fn try_one(bpf: &mut Ebpf, alternative: &Alternative, tools: &mut Tools<'_>) -> Result<Option<u32>, String> {
+    let outcome = try_one_and_keep(bpf, alternative, tools, &mut Vec::new());
     unload(bpf, alternative.entries());
     outcome
 }
@@ -434,14 +444,13 @@ fn try_one(
 fn try_one_and_keep(
     bpf: &mut Ebpf,
     alternative: &Alternative,
-    ground: &Ground,
-    types: &mut KernelTypes<'_>,
+    tools: &mut Tools<'_>,
     sockets: &mut Vec<OwnedFd>,
 ) -> Result<Option<u32>, String> {
-    load_and_attach(bpf, alternative.entry, alternative.hook, ground, types)
+    load_and_attach(bpf, alternative.entry, alternative.hook, tools)
         .map(|socket| {
             sockets.extend(socket);
-            spare(bpf, alternative, ground, types);
+            spare(bpf, alternative, tools);
             info(bpf, alternative.entry).and_then(|info| info.verified_insns)
         })
         .map_err(|why| {
@@ -453,7 +462,7 @@ fn try_one_and_keep(
 
 /// Attaches an alternative's spares, after the program: the kernel runs them in the order of attaching. The program is
 /// told first, so that it leaves a trace of what it did. Without spares what the kernel skips stays in `missed`.
-fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut KernelTypes<'_>) {
+fn spare(bpf: &mut Ebpf, alternative: &Alternative, tools: &mut Tools<'_>) {
     let tell = |bpf: &mut Ebpf, spared: u32| {
         let mut map: Array<_, u32> = bpf.map_mut("SPARED")?.try_into().ok()?;
         map.set(0, spared, 0).ok()
@@ -462,8 +471,7 @@ fn spare(bpf: &mut Ebpf, alternative: &Alternative, ground: &Ground, types: &mut
         return;
     }
     let spares = needed(alternative.spares, is_preempted());
-    let mut attached =
-        spares.iter().map(|entry| load_and_attach(bpf, entry, alternative.hook, ground, types));
+    let mut attached = spares.iter().map(|entry| load_and_attach(bpf, entry, alternative.hook, tools));
     if attached.any(|outcome| outcome.is_err()) {
         tell(bpf, 0);
         unload(bpf, alternative.spares.iter().copied());
@@ -480,11 +488,11 @@ const fn needed<'a>(spares: &'a [&'static str], preempted: bool) -> &'a [&'stati
     }
 }
 
-/// Whether this kernel skips runs on such a hook. No interrupt makes a system call or a socket: there only preemption
-/// skips, from 7.0 on, and a spare would cost every call of the machine.
+/// Whether this kernel skips runs on such a hook. No interrupt makes a system call: there only preemption skips, from 7.0
+/// on, and a spare would cost every call of the machine. (The program of a function may be preempted on any kernel.)
 fn is_skipped(hook: Hook) -> bool {
     match hook {
-        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") | Hook::Fentry(_) => is_preempted(),
+        Hook::BtfTracepoint("sys_exit") | Hook::RawTracepoint("sys_exit") => is_preempted(),
         _ => true,
     }
 }
@@ -526,19 +534,19 @@ fn load_and_attach(
     bpf: &mut Ebpf,
     entry: &str,
     hook: Hook,
-    ground: &Ground,
-    types: &mut KernelTypes<'_>,
+    tools: &mut Tools<'_>,
 ) -> Result<Option<OwnedFd>, String> {
+    let ground = tools.ground;
     match hook {
         Hook::Fentries(entries) => {
             for (entry, function) in entries {
-                load_and_attach(bpf, entry, Hook::Fentry(function), ground, types)?;
+                load_and_attach(bpf, entry, Hook::Fentry(function), tools)?;
             }
             return Ok(None);
         }
         Hook::Kprobes(entries) => {
             for (entry, functions) in entries {
-                load_and_attach(bpf, entry, Hook::Kprobe(functions), ground, types)?;
+                load_and_attach(bpf, entry, Hook::Kprobe(functions), tools)?;
             }
             return Ok(None);
         }
@@ -572,22 +580,22 @@ fn load_and_attach(
     match hook {
         Hook::BtfTracepoint(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
-            program.load(name, types.get()?).map_err(|e| explain(&e))?;
+            program.load(name, tools.types()?).map_err(|e| explain(&e))?;
             program.attach().map_err(|e| explain(&e))?;
         }
         Hook::Fentry(function) => {
             let program: &mut FEntry = program.try_into().map_err(|e| explain(&e))?;
-            program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.load(function, tools.types()?).map_err(|e| explain(&e))?;
             program.attach().map_err(|e| explain(&e))?;
         }
         Hook::Fexit(function) => {
             let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
-            program.load(function, types.get()?).map_err(|e| explain(&e))?;
+            program.load(function, tools.types()?).map_err(|e| explain(&e))?;
             program.attach().map_err(|e| explain(&e))?;
         }
         Hook::Iterator(of) => {
             let program: &mut Iter = program.try_into().map_err(|e| explain(&e))?;
-            program.load(of, types.get()?).map_err(|e| explain(&e))?;
+            program.load(of, tools.types()?).map_err(|e| explain(&e))?;
             // Whoever reads makes a link of its own.
             program.attach().map_err(|e| explain(&e))?;
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use fluoro_shared::filter::{Config, Member, OUT_CGROUPS, SET_PIDS, SET_PORTS, SET_UIDS};
 use fluoro_shared::ledger::Counts;
 use fluoro_shared::process::ThreadUse;
@@ -15,6 +15,8 @@ use crate::collect::elsewhere::Elsewhere;
 use crate::collect::iterator;
 use crate::collect::machine;
 use crate::collect::maps::{MapSize, Maps};
+use crate::collect::ring::Ring;
+use crate::collect::unpreempted::Unpreempted;
 use crate::families::Family;
 use crate::model::{Aggregates, Books, Ledger, MapFill, MapKind};
 
@@ -47,19 +49,19 @@ pub struct KernelFilter {
     pub muted: bool,
 }
 
-/// A ring, and the most bytes that were found waiting in it.
-struct Ring {
-    buffer: RingBuf<MapData>,
+/// One ring.
+struct Outlet {
+    ring: Ring,
+    /// With the most bytes that were found waiting.
     fill: MapFill,
+    /// Programs that are loaded later name the map by this descriptor.
+    _map: MapData,
 }
-
-/// What the kernel keeps for a record in a ring beside it (`BPF_RINGBUF_HDR_SZ`); records are padded to as much.
-const RECORD_HEAD: u64 = 8;
 
 /// The taps of one family.
 pub struct Taps {
     pub family: Family,
-    rings: Vec<Ring>,
+    rings: Vec<Outlet>,
     ledger: PerCpuArray<MapData, Plain<Counts>>,
     filter: Array<MapData, Plain<Config>>,
     members: HashMap<MapData, Plain<Member>, u8>,
@@ -91,9 +93,12 @@ impl Taps {
             rings: (0..machine::rings(possible_cpus))
                 .map(|index| {
                     let name = format!("RING{index}");
-                    let buffer = RingBuf::try_from(take(&name)?)?;
+                    let aya::maps::Map::RingBuf(map) = take(&name)? else { return Err(missing(&name)) };
                     let size = sizes.iter().find(|size| size.name == name).ok_or_else(|| missing(&name))?;
-                    Ok(Ring { buffer, fill: MapFill { used: Some(0), ..size.fill(MapKind::Ring) } })
+                    let ring = Ring::open(map.fd(), size.entries)
+                        .map_err(|error| aya::maps::MapError::IoError(error.into()))?;
+                    let fill = MapFill { used: Some(0), ..size.fill(MapKind::Ring) };
+                    Ok(Outlet { ring, fill, _map: map })
                 })
                 .collect::<Result<_, aya::maps::MapError>>()?,
             ledger: PerCpuArray::try_from(take("LEDGER")?)?,
@@ -110,22 +115,16 @@ impl Taps {
     /// Hands every waiting record to `sink`.
     pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> usize {
         let mut records = 0;
-        for ring in &mut self.rings {
-            let mut bytes = 0;
-            while let Some(record) = ring.buffer.next() {
-                bytes += (record.len() as u64).next_multiple_of(RECORD_HEAD) + RECORD_HEAD;
-                sink(&record);
-                records += 1;
-            }
-            // Records that come while others are taken out make it more than was there at once.
-            ring.fill.used = ring.fill.used.max(Some(bytes.min(ring.fill.room)));
+        for Outlet { ring, fill, .. } in &mut self.rings {
+            fill.used = fill.used.max(Some(ring.waiting()));
+            records += ring.drain(&mut sink);
         }
         records
     }
 
     /// How full the rings and the maps that are read are.
     pub fn fills(&self) -> Vec<MapFill> {
-        self.rings.iter().map(|ring| ring.fill).chain(self.maps.fills()).collect()
+        self.rings.iter().map(|outlet| outlet.fill).chain(self.maps.fills()).collect()
     }
 
     /// What every thread uses; `None`: there is no iterator.
@@ -139,6 +138,7 @@ impl Taps {
 
     /// The books, over all CPUs.
     pub fn books(&self) -> Result<Books, aya::maps::MapError> {
+        let _unpreempted = Unpreempted::begin();
         let mut ledger = Ledger::default();
         let mut supplements_lost = 0;
         for Plain(counts) in self.ledger.get(&0, 0)?.iter() {
@@ -164,6 +164,7 @@ impl Taps {
 
     /// Tells the kernel side what to leave out. A set with more members than fit is left to user space.
     pub fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), aya::maps::MapError> {
+        let _unpreempted = Unpreempted::begin();
         let mut config =
             Config { sets: 0, own_tgid: wanted.own.unwrap_or(0), muted: u32::from(wanted.muted), pad: 0 };
         let excluded: Vec<u64> = wanted.excluded_cgroups.iter().copied().take(LIMIT).collect();

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
 use nix::sys::eventfd::EventFd;
 
 use crate::collect::bpf::{self, ProgramInfo};
-use crate::collect::loader::{Attached, Ground, Standing};
+use crate::collect::loader::{Attached, Ground, Standing, Tools};
 use crate::collect::taps::{KernelFilter, Taps};
 use crate::families::Family;
 use crate::model::MapFill;
@@ -105,7 +105,17 @@ impl Drop for Loader {
 fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>, wake: &EventFd) {
     let mut attached: BTreeMap<Family, Attached> = BTreeMap::new();
     let mut statistics: Option<OwnedFd> = None;
-    while let Ok(command) = inbox.recv() {
+    let mut tools = Tools::new(ground);
+    let next = |tools: &mut Tools<'_>| match inbox.try_recv() {
+        Err(TryRecvError::Empty) => {
+            if tools.forget_types() {
+                trim();
+            }
+            inbox.recv().ok()
+        }
+        command => command.ok(),
+    };
+    while let Some(command) = next(&mut tools) {
         let answer = match command {
             Command::Stop => break,
             Command::Statistics(on) => {
@@ -116,12 +126,10 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
                 }
                 continue;
             }
-            Command::Attach(family, filter) => match Attached::attach(family, ground, &filter) {
+            Command::Attach(family, filter) => match Attached::attach(family, &mut tools, &filter) {
                 Ok((state, taps)) => {
                     let (standings, complete) = (state.standings(), state.complete());
                     attached.insert(family, state);
-                    // Parsing types takes tens of megabytes for a moment; they go back to the system.
-                    trim();
                     Answer::Attached { family, taps: Box::new(taps), standings, complete }
                 }
                 Err(error) => Answer::Failed { family, reason: error.to_string() },
@@ -159,6 +167,7 @@ fn serve(ground: &Ground, inbox: &Receiver<Command>, outbox: &SyncSender<Answer>
     }
 }
 
+/// What was in use for a moment goes back to the system.
 fn trim() {
     // SAFETY: no arguments that could be wrong.
     #[cfg(target_env = "gnu")]

@@ -272,8 +272,8 @@ impl Lookup for World {
         self.holders.of_inode(inode)
     }
 
-    fn port_holder(&mut self, netns: NetnsId, port: u16) -> Option<ProcKey> {
-        self.holders.of_port(netns, port)
+    fn port_holder(&mut self, netns: NetnsId, port: u16, at: BootTime) -> Option<ProcKey> {
+        self.holders.of_port(netns, port, at, self.now())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Format: Documentation/bpf/btf.rst; the header grew from 24 to 32 bytes in 7.1.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// What a type is, as `info >> 24 & 0x1f` numbers it.
 mod kind {
@@ -75,8 +76,10 @@ pub struct Btf<'a> {
     strings: &'a [u8],
     /// Byte offset of type `id` at index `id - 1`.
     starts: Vec<u32>,
-    /// Types by name: (name offset hash is not enough, names repeat across kinds).
-    names: HashMap<&'a [u8], Vec<u32>>,
+    /// The first and the last type of a name: names repeat across kinds.
+    names: HashMap<&'a [u8], (u32, u32), foldhash::fast::RandomState>,
+    /// The next type of the same name after `id` at index `id - 1`; 0: there is none.
+    next: Vec<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -153,14 +156,18 @@ impl<'a> Btf<'a> {
         };
         let types = part(header(1)?, header(2)?, "types")?;
         let strings = part(header(3)?, header(4)?, "strings")?;
-        let mut btf = Self { types, strings, starts: Vec::new(), names: HashMap::new() };
+        let mut btf =
+            Self { types, strings, starts: Vec::new(), names: HashMap::default(), next: Vec::new() };
         btf.index()?;
         Ok(btf)
     }
 
     fn index(&mut self) -> Result<(), BtfError> {
         // About 38 bytes a type in vmlinux.
-        self.starts.reserve(self.types.len() / 32);
+        let types = self.types.len() / 32;
+        self.starts.reserve(types);
+        self.next.reserve(types);
+        self.names.reserve(types / 2);
         let mut at = 0;
         while at < self.types.len() {
             let id = self.starts.len() as u32 + 1;
@@ -174,13 +181,24 @@ impl<'a> Btf<'a> {
                 other => return Err(BtfError::Kind { id, kind: other }),
             };
             self.starts.push(at as u32);
+            self.next.push(0);
             if matches!(
                 head.kind(),
                 kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FUNC | kind::TYPEDEF
             ) && let Some(name) = self.string(head.name)
                 && !name.is_empty()
             {
-                self.names.entry(name).or_default().push(id);
+                match self.names.entry(name) {
+                    Entry::Vacant(none) => {
+                        none.insert((id, id));
+                    }
+                    Entry::Occupied(mut known) => {
+                        let last = std::mem::replace(&mut known.get_mut().1, id);
+                        if let Some(next) = self.next.get_mut(last as usize - 1) {
+                            *next = id;
+                        }
+                    }
+                }
             }
             at = head.data + each;
         }
@@ -207,12 +225,13 @@ impl<'a> Btf<'a> {
 
     fn by_name(&self, name: &str, kinds: &[u32]) -> impl Iterator<Item = Type> + '_ {
         let kinds = kinds.to_vec();
-        self.names
-            .get(name.as_bytes())
-            .into_iter()
-            .flatten()
-            .filter_map(|&id| self.get(id))
-            .filter(move |of| kinds.contains(&of.kind()))
+        self.ids(name).filter_map(|id| self.get(id)).filter(move |of| kinds.contains(&of.kind()))
+    }
+
+    /// All types of this name, in their order.
+    fn ids(&self, name: &str) -> impl Iterator<Item = u32> + '_ {
+        let first = self.names.get(name.as_bytes()).map(|&(first, _)| first);
+        std::iter::successors(first, |&id| self.next.get(id as usize - 1).copied().filter(|&next| next != 0))
     }
 
     /// Follows typedefs and qualifiers to the type behind them.
@@ -296,10 +315,7 @@ impl<'a> Btf<'a> {
 
     /// Id of a function or, for tracepoints, of the typedef `btf_trace_NAME`.
     pub fn id(&self, name: &str) -> Option<u32> {
-        self.names
-            .get(name.as_bytes())?
-            .iter()
-            .copied()
+        self.ids(name)
             .find(|&id| self.get(id).is_some_and(|of| matches!(of.kind(), kind::FUNC | kind::TYPEDEF)))
     }
 

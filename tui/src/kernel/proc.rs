@@ -191,9 +191,14 @@ impl Proc {
 
     /// Which process holds each socket open, by the socket's inode: the holder with the lowest pid.
     pub fn socket_holders(&self) -> HashMap<u64, u32> {
+        self.socket_holders_among(self.pids())
+    }
+
+    /// The same, of these processes.
+    pub fn socket_holders_among(&self, mut pids: Vec<u32>) -> HashMap<u64, u32> {
         let mut holders = HashMap::new();
-        let mut pids = self.pids();
         pids.sort_unstable();
+        pids.dedup();
         for pid in pids {
             let Ok(entries) = fs::read_dir(self.of(pid, "fd")) else { continue };
             for entry in entries.flatten() {

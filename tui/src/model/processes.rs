@@ -59,8 +59,8 @@ pub trait Lookup {
         None
     }
 
-    /// The process that has a UDP socket at this port.
-    fn port_holder(&mut self, _netns: NetnsId, _port: u16) -> Option<ProcKey> {
+    /// The process that had a UDP socket at this port at that moment and still has it.
+    fn port_holder(&mut self, _netns: NetnsId, _port: u16, _at: BootTime) -> Option<ProcKey> {
         None
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::kernel::proc::Proc;
-use crate::records::{NetnsId, ProcKey, StartTime, Tgid};
+use crate::records::{BootTime, NetnsId, ProcKey, StartTime, Tgid};
 
-/// Looking takes at most this share of the time, after a burst of at most so much.
+/// Looking takes at most this share of the time, after a burst of so much.
 const SHARE: u32 = 20;
-const CREDIT_MAX: Duration = Duration::from_millis(200);
+const BURST: Duration = Duration::from_secs(1);
 
 /// What was found of ports, and of sockets that nobody holds, is forgotten after this time.
 const STALE: Duration = Duration::from_secs(1);
@@ -19,35 +19,40 @@ pub struct Holders {
     /// Pid by the socket's inode.
     by_inode: HashMap<u64, u32>,
     nobodys: HashSet<u64>,
-    /// Inode of a UDP socket by its port.
-    ports: HashMap<NetnsId, HashMap<u16, u64>>,
+    ports: HashMap<NetnsId, Ports>,
     /// A process in each network namespace.
     members: HashMap<u32, u32>,
     forgotten: Instant,
     pace: Pace,
 }
 
-/// Time that may be spent looking: it grows with time, and does not grow for ever.
+/// The UDP sockets of a network namespace.
+struct Ports {
+    /// Sockets made later are not among them.
+    read: BootTime,
+    inodes: HashMap<u16, u64>,
+}
+
+/// Time that was spent looking and has not been earned yet by doing something else.
 struct Pace {
-    credit: Duration,
+    owed: Duration,
     counted: Instant,
 }
 
 impl Pace {
     fn new() -> Self {
-        Self { credit: CREDIT_MAX, counted: Instant::now() }
+        Self { owed: Duration::ZERO, counted: Instant::now() }
     }
 
     fn run<T>(&mut self, look: impl FnOnce() -> T) -> Option<T> {
         let began = Instant::now();
-        let earned = began.duration_since(self.counted) / SHARE;
-        self.credit = (self.credit + earned).min(CREDIT_MAX);
+        self.owed = self.owed.saturating_sub(began.duration_since(self.counted) / SHARE);
         self.counted = began;
-        if self.credit.is_zero() {
+        if self.owed >= BURST {
             return None;
         }
         let found = look();
-        self.credit = self.credit.saturating_sub(began.elapsed());
+        self.owed += began.elapsed();
         Some(found)
     }
 }
@@ -72,7 +77,11 @@ impl Holders {
             return None;
         }
         if !self.by_inode.contains_key(&inode) {
-            self.by_inode = self.pace.run(|| self.proc.socket_holders())?;
+            // Most likely it is one more of a process that holds others.
+            let (proc, known) = (&self.proc, self.by_inode.values().copied().collect());
+            let among = self.pace.run(|| proc.socket_holders_among(known))?;
+            self.by_inode =
+                if among.contains_key(&inode) { among } else { self.pace.run(|| proc.socket_holders())? };
         }
         let Some(&pid) = self.by_inode.get(&inode) else {
             self.nobodys.insert(inode);
@@ -82,22 +91,23 @@ impl Holders {
         Some(ProcKey { tgid: Tgid(process.tgid), start: StartTime(process.start) })
     }
 
-    /// The process that has a UDP socket at this port.
-    pub fn of_port(&mut self, netns: NetnsId, port: u16) -> Option<ProcKey> {
+    /// The process that had a UDP socket at this port at that moment and still has it.
+    pub fn of_port(&mut self, netns: NetnsId, port: u16, at: BootTime, now: BootTime) -> Option<ProcKey> {
         self.forget();
-        let find = |ports: &HashMap<NetnsId, HashMap<u16, u64>>| ports.get(&netns)?.get(&port).copied();
-        if find(&self.ports).is_none() {
+        let read = self.ports.get(&netns);
+        if !read.is_some_and(|ports| ports.read >= at || ports.inodes.contains_key(&port)) {
             let (proc, members) = (&self.proc, &mut self.members);
-            let found = self.pace.run(|| {
+            let inodes = self.pace.run(|| {
                 let is_in = |pid: &u32| proc.netns(*pid) == Some(netns.0);
                 if !members.get(&netns.0).is_some_and(is_in) {
                     *members = proc.namespaces();
                 }
                 proc.udp_ports(*members.get(&netns.0)?)
-            })??;
-            self.ports.insert(netns, found);
+            })?;
+            // Of a namespace that cannot be read nothing is known, and it is not read again for every packet.
+            self.ports.insert(netns, Ports { read: now, inodes: inodes.unwrap_or_default() });
         }
-        let inode = find(&self.ports)?;
+        let inode = self.ports.get(&netns)?.inodes.get(&port).copied()?;
         self.of_inode(inode)
     }
 
@@ -107,5 +117,22 @@ impl Holders {
             self.ports.clear();
             self.forgotten = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_spent_is_earned_before_more_is() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.run(|| 1), Some(1));
+        pace.owed = BURST * 2;
+        assert_eq!(pace.run(|| 2), None);
+        pace.counted -= (BURST / 2) * SHARE;
+        assert_eq!(pace.run(|| 3), None);
+        pace.counted -= BURST * SHARE;
+        assert_eq!(pace.run(|| 4), Some(4));
     }
 }

@@ -229,7 +229,7 @@ fn neighbour(record: &Record, lookup: &mut dyn Lookup) -> Option<ProcKey> {
     /// Of the loopback, in every namespace.
     const LOOPBACK: u32 = 1;
     let (source, destination) = record.ends.filter(|_| record.received && record.protocol == UDP)?;
-    let mut at = |port| if port == 0 { None } else { lookup.port_holder(record.netns, port) };
+    let mut at = |port| if port == 0 { None } else { lookup.port_holder(record.netns, port, record.at) };
     at(destination.port())
         .or_else(|| if record.interface.index == LOOPBACK { at(source.port()) } else { None })
 }

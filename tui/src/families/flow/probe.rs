@@ -60,12 +60,7 @@ pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
         histograms: maps.read(HISTOGRAMS, |a: u64, b| a + b)?,
         datagrams: maps.read(DATAGRAMS, |a: DatagramCount, _| a)?,
         other_datagrams: maps
-            .read(DATAGRAMS_OTHER, |a: DatagramOther, b: DatagramOther| DatagramOther {
-                tx_packets: a.tx_packets + b.tx_packets,
-                tx_bytes: a.tx_bytes + b.tx_bytes,
-                rx_packets: a.rx_packets + b.rx_packets,
-                rx_bytes: a.rx_bytes + b.rx_bytes,
-            })?
+            .read(DATAGRAMS_OTHER, DatagramOther::plus)?
             .into_iter()
             .map(|(_, other): (u32, _)| other)
             .next()

@@ -154,7 +154,7 @@ impl Datagrams {
 
     /// Since the start.
     pub fn other(&self) -> DatagramOther {
-        plus(&self.other_before, &self.other)
+        self.other_before.plus(self.other)
     }
 
     /// Each that is shown, and whether it lives.
@@ -320,7 +320,7 @@ impl Datagrams {
                 row.attribution = if told { Attribution::Exact } else { Attribution::Inferred };
             }
             None if key.protocol == protocol::UDP => {
-                let holder = lookup.port_holder(row.netns, key.local_port);
+                let holder = lookup.port_holder(row.netns, key.local_port, opened);
                 if let Some(identity) = holder.and_then(|key| processes.get(key)) {
                     row.identity = Some(Arc::clone(identity));
                     row.attribution = Attribution::Inferred;
@@ -421,15 +421,6 @@ impl Flow {
         let row = Arc::make_mut(&mut self.row);
         row.datagrams = Some(told);
         (row.tx_bytes, row.rx_bytes) = (count.tx_bytes, count.rx_bytes);
-    }
-}
-
-const fn plus(a: &DatagramOther, b: &DatagramOther) -> DatagramOther {
-    DatagramOther {
-        tx_packets: a.tx_packets + b.tx_packets,
-        tx_bytes: a.tx_bytes + b.tx_bytes,
-        rx_packets: a.rx_packets + b.rx_packets,
-        rx_bytes: a.rx_bytes + b.rx_bytes,
     }
 }
 
