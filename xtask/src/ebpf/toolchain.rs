@@ -182,7 +182,9 @@ fn linker(folder: &Path, rustc: &Path, cargo: &Path, libraries: &Path) -> Result
     tool::quietly(
         clean(cargo)
             .args(["install", "--quiet", "--locked", "bpf-linker", "--version", LINKER])
-            .args(["--no-default-features", "--features", "llvm-22", "--root"])
+            .args(["--no-default-features", "--features", "llvm-22"])
+            // What takes time is LLVM's, which is built: this part is built quickly rather than well.
+            .args(["--debug", "--config", "profile.dev.debug=false", "--root"])
             .arg(&root)
             .arg("--target-dir")
             .arg(folder.join("bpf-linker-build"))

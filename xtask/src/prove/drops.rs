@@ -1,5 +1,7 @@
 //! Packets that never arrived, each under its own reason with its count and its process; what arrived is not among them.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -72,14 +74,15 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     flows.next()?;
     actor.tell("go")?;
     let account = actor.hear(place.patience(20))?;
-    watch.settle();
-    let failures = failures(&top)?;
+    let word = |key: &str, member: &str| account.pointer(&format!("/{key}/{member}")).and_then(Value::as_u64);
+    // Who has a port is looked for while somebody has it.
+    watch.settle_after(CASES.iter().filter_map(|case| word(case.key, "packets")).sum());
+    let failures = totals(&top, |key| word(key, "packets"))?;
     actor.end(place.patience(10))?;
     let observed = watch.finish()?;
     observed.check_books(checks, &["drop"])?;
     checks.equal("lost", 0, observed.books("drop")?.lost);
     let ours: Vec<&Event> = observed.events.iter().filter(|event| event.netns == Some(netns)).collect();
-    let word = |key: &str, member: &str| account.pointer(&format!("/{key}/{member}")).and_then(Value::as_u64);
     if let Some(reason) = account.get("nftables").and_then(Value::as_str) {
         checks.note(format!("no rule of nftables here: {reason}"));
     }
@@ -87,13 +90,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         let port = word(case.key, "port").context("no port")?;
         let Some(packets) = word(case.key, "packets") else { continue };
         check(checks, case, &ours, port, packets, pid);
-        // In the kernel's own counts are the processes that it knows exactly.
-        if case.attribution == "exact" {
-            let reason = *case.reasons.first().context("no reason")?;
-            let of = |row: &&Value| row.pointer("/error/type").and_then(Value::as_str) == Some(reason);
-            let row = failures.iter().rfind(of);
-            let total = row.and_then(|row| row.pointer("/failure/total")).and_then(Value::as_u64);
-            checks.equal(format!("{}: total in top failures", case.key), packets, total.unwrap_or(0));
+        if let Some(&total) = failures.get(case.key) {
+            checks.equal(format!("{}: total in top failures", case.key), packets, total);
         }
     }
     verdicts(checks, &flows, &account)?;
@@ -149,19 +147,28 @@ fn verdicts(checks: &mut Checks, flows: &Top, account: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The rows of failures, until an interval without any follows.
-fn failures(top: &Top) -> Result<Vec<Value>> {
+/// What the table of failures says in the end of the cases whose process the kernel side knows exactly: only those are in
+/// it. The last table is the one after all are as many as due.
+fn totals(top: &Top, due: impl Fn(&str) -> Option<u64>) -> Result<HashMap<&'static str, u64>> {
     const TABLES: usize = 60;
-    let mut all: Vec<Value> = Vec::new();
+    let exact = CASES.iter().filter(|case| case.attribution == "exact");
+    let due: Vec<(&Case, u64)> = exact.filter_map(|case| Some((case, due(case.key)?))).collect();
+    let mut totals: HashMap<&str, u64> = due.iter().map(|(case, _)| (case.key, 0)).collect();
     for _ in 0..TABLES {
+        let all = due.iter().all(|(case, packets)| totals.get(case.key) >= Some(packets));
         let table = top.next()?;
-        let told = rows(&table);
-        if told.is_empty() && !all.is_empty() {
+        for row in rows(&table) {
+            let reason = row.pointer("/error/type").and_then(Value::as_str).unwrap_or_default();
+            let total = row.pointer("/failure/total").and_then(Value::as_u64);
+            if let Some((case, _)) = due.iter().find(|(case, _)| case.reasons.contains(&reason)) {
+                totals.insert(case.key, total.unwrap_or(0));
+            }
+        }
+        if all {
             break;
         }
-        all.extend(told.into_iter().cloned());
     }
-    Ok(all)
+    Ok(totals)
 }
 
 fn check(checks: &mut Checks, case: &Case, ours: &[&Event], port: u64, packets: u64, pid: u32) {

@@ -92,7 +92,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         .filter(|event| event.duration_ns.is_none())
         .map(|event| event.name.clone())
         .collect();
-    checks.none("operations without a duration", &untimed);
+    // Of a call whose entry was missed nobody knows how long it took; it is seen all the same.
+    checks.few("operations without a duration", observed.books("file")?.missed.unwrap_or(0), &untimed);
     let mut names: Vec<&str> = done.iter().map(|line| line.event.as_str()).collect();
     names.sort_unstable();
     names.dedup();

@@ -143,10 +143,15 @@ impl Observer {
 
     /// Waits until no line has come for a while: longer than an inbound opening may be held back.
     pub fn settle(&self) {
+        self.settle_after(0);
+    }
+
+    /// The same, once so many have come.
+    pub fn settle_after(&self, lines: u64) {
         const QUIET: Duration = Duration::from_millis(450);
         let deadline = Instant::now() + self.place.patience(15);
         let mut last = (self.count.load(Ordering::Relaxed), Instant::now());
-        while last.1.elapsed() < QUIET && Instant::now() < deadline {
+        while (last.0 < lines || last.1.elapsed() < QUIET) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
             let now = self.count.load(Ordering::Relaxed);
             if now != last.0 {

@@ -2,6 +2,7 @@
 //! could not be attached is attached when the reader asks again.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -25,7 +26,9 @@ fn fills(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut session = Session::start(place, &[], 60, 200)?;
     session.press(&Key::all("`8`")?)?;
     session.until("the program", within, |text| text.contains("flow_state"))?;
-    session.press(&Key::all("`/program:flow_state` Enter `j` Enter")?)?;
+    session.press(&Key::all("`/program:flow_state` Enter")?)?;
+    alone(&mut session, within)?;
+    session.press(&Key::all("`j` Enter")?)?;
     let text = session.until("the maps of its family", within, |text| used(text, "FLOWS").is_some())?;
     for map in ["RING0", "HISTOGRAMS", "DATAGRAMS", "DATAGRAM_SOCKETS"] {
         checks.that(
@@ -50,6 +53,11 @@ fn fills(place: &Place, checks: &mut Checks) -> Result<()> {
         used(text, "FLOWS").is_some_and(|now| now <= before + OTHERS)
     })?;
     Ok(())
+}
+
+/// Waits until the filter has left one row: a key that comes earlier selects one of those that go.
+fn alone(session: &mut Session, within: Duration) -> Result<()> {
+    session.until("one row alone", within, |text| text.contains(" 1 of ")).map(drop)
 }
 
 /// The words of the line of a map, behind its name.
@@ -79,7 +87,9 @@ fn tried_again(place: &Place, checks: &mut Checks) -> Result<()> {
     let had = descriptors(pid, 64)?;
     session.press(&Key::all("`4`")?)?;
     session.until("that it failed", within, |text| text.contains("open files"))?;
-    session.press(&Key::all("`8` `/program:syscall_enter` Enter `j`")?)?;
+    session.press(&Key::all("`8` `/program:syscall_enter` Enter")?)?;
+    alone(&mut session, within)?;
+    session.press(&Key::all("`j`")?)?;
     let text = session.until("the program that failed", within, |text| {
         state(text, "syscall_enter").is_some_and(|state| state != "live")
     })?;

@@ -149,7 +149,7 @@ fn exchange(sender: &UdpSocket, count: u32) -> Result<()> {
         receiver.recv(&mut [0; 16]).context("receive")?;
     }
     let listener = TcpListener::bind(at(FINE)).context("listen")?;
-    for _ in 0..count.min(20) {
+    for number in 0..count.min(20) {
         let mut one = TcpStream::connect(at(FINE)).context("connect")?;
         let (mut other, _) = listener.accept().context("accept")?;
         one.write_all(&[b'x'; 5000]).context("write")?;
@@ -157,6 +157,10 @@ fn exchange(sender: &UdpSocket, count: u32) -> Result<()> {
         other.write_all(&[b'y'; 100]).context("write")?;
         one.read_exact(&mut [0; 100]).context("read")?;
         drop(one);
+        // Then the other end is closed only when this one waits for nothing but that.
+        if number < 3 {
+            std::thread::sleep(Duration::from_millis(250));
+        }
         ensure!(other.read(&mut [0; 1]).context("read the end")? == 0, "more than was sent");
     }
     Ok(())
