@@ -1,6 +1,6 @@
-//! `cargo xtask bench [NAME ..]`: the budgets that apply so far, measured side by side: runs with and without fluoro
-//! take turns, medians are compared. A table on stdout, the same as JSON in target/bench.json. Never a test: nothing
-//! here fails.
+//! `cargo xtask bench [--kernel SERIES] [NAME ..]`: the budgets that apply so far, measured side by side: runs with and
+//! without fluoro take turns, medians are compared. A table on stdout, the same as JSON in target/bench.json. In a guest
+//! everything is emulated: only ratios say something there. Never a test: nothing here fails.
 
 mod calls;
 mod console;
@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::prove::Place;
+use crate::vm;
 
 type Benchmark = fn(&Place, &mut Report) -> Result<()>;
 
@@ -101,19 +102,21 @@ impl Row {
     }
 }
 
-pub fn main(names: &[String]) -> Result<()> {
+pub fn main(words: &[String]) -> Result<()> {
+    let (kernel, names) = match words {
+        [flag, series, names @ ..] if flag == "--kernel" => (Some(series), names),
+        names => (None, names),
+    };
     if let Some(unknown) = names.iter().find(|name| !BENCHMARKS.iter().any(|(known, _)| known == name)) {
         let known: Vec<&str> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
         bail!("{unknown}: no such benchmark; there are {}", known.join(", "));
     }
-    let place = &Place::host()?;
     println!("{:10} {:44} {:>10} (least - most)          budget", "who", "what", "median");
-    let mut report = Report::default();
-    for (name, benchmark) in BENCHMARKS {
-        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            benchmark(place, &mut report).with_context(|| format!("bench {name}"))?;
-        }
+    if let Some(series) = kernel {
+        return vm::bench(series, names);
     }
+    let place = &Place::host()?;
+    let report = measure(names, place)?;
     let target =
         place.xtask.ancestors().find(|folder| folder.ends_with("target")).unwrap_or(Path::new("target"));
     let path = target.join("bench.json");
@@ -121,4 +124,22 @@ pub fn main(names: &[String]) -> Result<()> {
         .with_context(|| format!("write {}", path.display()))?;
     println!("written to {}", path.display());
     Ok(())
+}
+
+fn measure(names: &[String], place: &Place) -> Result<Report> {
+    let mut report = Report::default();
+    for (name, benchmark) in BENCHMARKS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            benchmark(place, &mut report).with_context(|| format!("bench {name}"))?;
+        }
+    }
+    Ok(report)
+}
+
+/// The first of a guest's words, when the others are benchmarks.
+pub const WORD: &str = "bench";
+
+/// In a guest: the lines of the table.
+pub fn lines(names: &[String], place: &Place) -> Result<Vec<String>> {
+    Ok(measure(names, place)?.rows.iter().map(Row::line).collect())
 }

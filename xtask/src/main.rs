@@ -44,7 +44,7 @@ const COMMANDS: &[(&str, &str, &str, Run)] = &[
         "take the pictures of the pages in a guest: assets/screens, docs/workflows.md",
         screens::main,
     ),
-    ("bench", "[NAME ..]", "measure what is budgeted", bench::main),
+    ("bench", "[--kernel SERIES] [NAME ..]", "measure what is budgeted", bench::main),
     ("workload", "NAME ..", "one of the programs that scenarios observe", workload::main),
 ];
 

@@ -92,6 +92,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What was checked, expected and observed.
     pub lines: Vec<String>,
+    /// Of one that was played twice: what was wrong the first time.
+    pub before: Vec<String>,
 }
 
 type Scenario = fn(&Place, &mut Checks) -> Result<()>;
@@ -202,7 +204,7 @@ const PER_HOOK: &[(&str, &[&str])] = &[
 /// Forced hooks are played at this size: the full one has been played over the hooks chosen unasked.
 const DIVIDE_FORCED: u32 = 100;
 
-/// How often a scenario is played at most.
+/// How often a scenario is played at most that shows nothing.
 const ATTEMPTS: u32 = 5;
 
 /// `cargo xtask prove [--hook PROGRAM=ALTERNATIVE] [--divide N] [NAME ..]`
@@ -253,6 +255,7 @@ pub fn everything(place: &Place, tell: &mut dyn FnMut(&Outcome)) {
             name: "alternatives".to_owned(),
             verdict: Verdict::Failed(format!("{error:#}")),
             lines: Vec::new(),
+            before: Vec::new(),
         }),
     }
 }
@@ -267,6 +270,7 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
             name: name.clone(),
             verdict: Verdict::Failed(format!("no such scenario; there are {}", known.join(", "))),
             lines: Vec::new(),
+            before: Vec::new(),
         });
     }
     let fits = |name: &&str| !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)));
@@ -292,6 +296,13 @@ impl Outcome {
             .map_or_else(String::new, |line| format!(" ({})", line.trim().trim_start_matches("took ")))
     }
 
+    /// What is wrong, as a closing summary says it.
+    pub fn wrong(&self) -> Vec<String> {
+        let (Verdict::Failed(why) | Verdict::Skipped(why)) = &self.verdict else { return Vec::new() };
+        let lines = self.lines.iter().filter(|line| line.starts_with("FAIL"));
+        std::iter::once(why.clone()).chain(lines.map(|line| format!("    {line}"))).collect()
+    }
+
     /// A line, and the table of what was checked where something is wrong.
     pub fn print(&self) {
         let mut text = match &self.verdict {
@@ -299,6 +310,7 @@ impl Outcome {
             Verdict::Skipped(why) => format!("skip  {}: {why}\n", self.name),
             Verdict::Failed(why) => format!("FAIL  {}: {why}\n", self.name),
         };
+        text.extend(self.before.iter().map(|line| format!("again     {line}\n")));
         if self.verdict != Verdict::Passed || std::env::var_os("VERBOSE").is_some() {
             text.extend(self.lines.iter().map(|line| format!("    {line}\n")));
         }
@@ -308,27 +320,35 @@ impl Outcome {
 }
 
 /// Plays a scenario, again where it failed while the kernel ran no program for what it was to see, or the machine no
-/// program at all.
+/// program at all: that shows nothing. One that fails beside that is played once more, and both are told: what is wrong
+/// with fluoro fails twice.
 fn attempt(name: &str, scenario: Scenario, place: &Place) -> Outcome {
     let mut attempts = 1;
+    let mut before = Vec::new();
     loop {
         let mut blind = place.guest.is_none().then(Blind::watch).and_then(Result::ok);
         let starved = Starved::watch();
         let outcome = play(name, scenario, place);
         let worst = starved.worst();
         let unseen = blind.as_mut().and_then(|blind| blind.count().ok()).unwrap_or(0);
+        if !matches!(outcome.verdict, Verdict::Failed(_)) {
+            return Outcome { before, ..outcome };
+        }
         let void = unseen > 0 || worst > starved::MOST;
-        if !matches!(outcome.verdict, Verdict::Failed(_)) || !void || attempts == ATTEMPTS {
-            return outcome;
-        }
-        if unseen > 0 {
-            println!(
-                "void  {name}: no program was run for {unseen} state changes in the context of process 1"
-            );
+        if void && attempts < ATTEMPTS {
+            attempts += 1;
+            if unseen > 0 {
+                println!(
+                    "void  {name}: no program was run for {unseen} state changes in the context of process 1"
+                );
+            } else {
+                println!("void  {name}: a thread that sleeps was woken {} ms late", worst.as_millis());
+            }
+        } else if before.is_empty() {
+            before = outcome.wrong();
         } else {
-            println!("void  {name}: a thread that sleeps was woken {} ms late", worst.as_millis());
+            return Outcome { before, ..outcome };
         }
-        attempts += 1;
     }
 }
 
@@ -344,7 +364,7 @@ fn play(name: &str, scenario: Scenario, place: &Place) -> Outcome {
         },
         Ok(()) => checks.verdict(),
     };
-    Outcome { name: name.to_owned(), verdict, lines: checks.lines() }
+    Outcome { name: name.to_owned(), verdict, lines: checks.lines(), before: Vec::new() }
 }
 
 /// fluoro with these arguments, as the scenarios run it.
@@ -390,5 +410,55 @@ impl Place {
 
     fn hook_args(&self) -> impl Iterator<Item = &str> {
         self.hooks.iter().flat_map(|hook| ["--hook", hook.as_str()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{Checks, Place, Verdict, attempt};
+
+    static PLAYED: AtomicUsize = AtomicUsize::new(0);
+
+    fn place() -> Place {
+        Place {
+            fluoro: PathBuf::new(),
+            xtask: PathBuf::new(),
+            divide: 1,
+            hooks: Vec::new(),
+            guest: Some("none".to_owned()),
+            played: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn what_fails_twice_has_failed() {
+        let wrong = attempt(
+            "wrong",
+            |_, checks: &mut Checks| {
+                checks.equal("one", 1, 2);
+                Ok(())
+            },
+            &place(),
+        );
+        assert!(matches!(wrong.verdict, Verdict::Failed(_)));
+        assert_eq!(wrong.before, wrong.wrong());
+    }
+
+    #[test]
+    fn what_fails_once_is_told_though_it_held_then() {
+        let odd = attempt(
+            "odd",
+            |_, checks| {
+                checks.equal("plays", 1, PLAYED.fetch_add(1, Ordering::Relaxed));
+                Ok(())
+            },
+            &place(),
+        );
+        assert_eq!(odd.verdict, Verdict::Passed);
+        assert_eq!(odd.before.first().map(String::as_str), Some("plays"));
     }
 }

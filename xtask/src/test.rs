@@ -19,25 +19,29 @@ struct Counts {
     skipped: u64,
     /// What could not run must be able to: the machine that judges a change skips nothing.
     strict: bool,
-    /// Said once more at the end: of a long run's output often no more than that is at hand.
-    broken: Vec<String>,
+    /// What failed, or did once. Said once more at the end: of a long run's output often no more than that is at hand.
+    told: Vec<String>,
 }
 
 impl Counts {
     fn add(&mut self, outcome: &Outcome) {
-        match &outcome.verdict {
-            Verdict::Passed => self.passed += 1,
-            Verdict::Failed(why) => {
-                self.failed += 1;
-                self.broken.push(format!("FAIL  {}: {why}", outcome.name));
-                let lines = outcome.lines.iter().filter(|line| line.starts_with("FAIL"));
-                self.broken.extend(lines.map(|line| format!("    {line}")));
+        let (mark, wrong) = match &outcome.verdict {
+            Verdict::Passed => {
+                self.passed += 1;
+                ("again", &outcome.before)
             }
-            Verdict::Skipped(why) if self.strict => {
-                self.failed += 1;
-                self.broken.push(format!("FAIL  {} was skipped: {why}", outcome.name));
+            Verdict::Skipped(_) if !self.strict => {
+                self.skipped += 1;
+                return;
             }
-            Verdict::Skipped(_) => self.skipped += 1,
+            Verdict::Failed(_) | Verdict::Skipped(_) => {
+                self.failed += 1;
+                ("FAIL ", &outcome.wrong())
+            }
+        };
+        if let Some((why, lines)) = wrong.split_first() {
+            self.told.push(format!("{mark} {}: {why}", outcome.name));
+            self.told.extend_from_slice(lines);
         }
     }
 
@@ -51,12 +55,13 @@ impl Counts {
             name: format!("{name} ({:.0} s)", begin.elapsed().as_secs_f64()),
             verdict,
             lines: Vec::new(),
+            before: Vec::new(),
         });
     }
 
     fn skip(&mut self, name: &str, why: &str) {
         let verdict = Verdict::Skipped(why.to_owned());
-        self.tell(&Outcome { name: name.to_owned(), verdict, lines: Vec::new() });
+        self.tell(&Outcome { name: name.to_owned(), verdict, lines: Vec::new(), before: Vec::new() });
     }
 
     fn tell(&mut self, outcome: &Outcome) {
@@ -85,7 +90,7 @@ pub fn main(_: &[String]) -> Result<()> {
     } else {
         counts.skip("prove and kernel matrix", "need root: sudo -E cargo xtask test");
     }
-    for line in &counts.broken {
+    for line in &counts.told {
         println!("{line}");
     }
     println!("took {:.0} s", begin.elapsed().as_secs_f64());
@@ -131,7 +136,7 @@ fn unit(counts: &mut Counts) -> Result<()> {
             counts.passed += passed;
             counts.failed += failed;
             if failed > 0 {
-                counts.broken.push(format!("FAIL  cargo test: {line}"));
+                counts.told.push(format!("FAIL  cargo test: {line}"));
             }
             counts.skipped += ignored;
         }

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::binaries;
 use crate::prove::{Outcome, PER_KERNEL, Verdict};
 use crate::shot::Shot;
+use crate::{bench, binaries};
 use kernels::Kernel;
 
 /// Series of the matrix; the last is the newest there is.
@@ -153,6 +153,25 @@ pub fn shots(word: &str) -> Result<(Vec<Shot>, Option<String>)> {
         shots.extend(told.shots);
     }
     Ok((shots, problem))
+}
+
+/// Benchmarks in a guest of this series.
+pub fn bench(series: &str, names: &[String]) -> Result<()> {
+    let Some(series) = SERIES.iter().find(|known| **known == series) else {
+        bail!("--kernel takes one of {}", SERIES.join(", "));
+    };
+    let kernels = kernels::provision(&[series])?;
+    let binaries = binaries::build()?;
+    let words: Vec<String> = std::iter::once(bench::WORD.to_owned()).chain(names.iter().cloned()).collect();
+    for guest in guests(&kernels, &words, Boots::Plain) {
+        for outcome in boot::play(&guest, &binaries).outcomes {
+            outcome.lines.iter().for_each(|line| println!("{line}"));
+            if let Verdict::Failed(why) = outcome.verdict {
+                bail!("{}: {why}", outcome.name);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn guests(kernels: &[Kernel], scenarios: &[String], boots: Boots) -> Vec<Guest> {

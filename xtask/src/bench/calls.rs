@@ -104,7 +104,7 @@ fn watched(command: &mut Command, is_ready: impl Fn(&Child) -> bool) -> Result<f
 }
 
 /// Of several rounds the fastest: others run beside it.
-fn getppid_ns() -> f64 {
+pub fn getppid_ns() -> f64 {
     const ROUND: Duration = Duration::from_millis(20);
     const BATCH: u32 = 64;
     let mut best = f64::MAX;

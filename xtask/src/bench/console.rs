@@ -42,22 +42,28 @@ pub fn installed(program: &str) -> bool {
 }
 
 /// Live flows, and the budgets: CPU in percent, resident memory in MiB, bytes a second to the terminal.
-const CROWDS: &[(u32, f64, f64, Option<f64>)] = &[
-    (0, 0.5, 30.0, Some(200.0)),
-    (1_000, 1.0, 35.0, Some(800.0)),
-    (10_000, 4.0, 60.0, Some(1_000.0)),
-    (50_000, 15.0, 120.0, None),
+const CROWDS: &[(u32, [Option<f64>; 3])] = &[
+    (0, [Some(0.5), Some(30.0), Some(200.0)]),
+    (1_000, [Some(1.0), Some(35.0), Some(800.0)]),
+    (10_000, [Some(4.0), Some(60.0), Some(1_000.0)]),
+    (50_000, [Some(15.0), Some(120.0), None]),
+    (100_000, [None, Some(200.0), None]),
 ];
 
+/// Longer than what no view needs any more stays attached.
+pub const LINGER: Duration = Duration::from_secs(12);
+
 pub fn standing(place: &Place, report: &mut Report) -> Result<()> {
-    for &(flows, cpu, memory, bytes) in CROWDS {
+    for &(flows, budgets) in CROWDS {
         let _crowd = crowd(place, flows, 0.0)?;
         let what = if flows == 0 { "idle".to_owned() } else { format!("{flows} flows") };
         let mut console = Console::run(fluoro_command(place, &[]), ROWS, COLUMNS)?;
         let pid = console.pid();
         console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
         console.press(b"2").context("choose the view Flows")?;
-        measure(report, "fluoro", &what, &console, [Some(cpu), Some(memory), bytes])?;
+        // What the overview needs is let go.
+        thread::sleep(LINGER);
+        measure(report, "fluoro", &what, &console, budgets)?;
         drop(console);
         for (peer, args) in PEERS.iter().filter(|(peer, _)| installed(peer)) {
             let mut command = Command::new(peer);

@@ -107,7 +107,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     for (word, pid, account) in &accounts {
         let asked = account.get("asked").and_then(Value::as_array).context("nothing asked")?;
         due += asked.len() * 2;
-        short += asker(checks, (word, *pid), asked, &ours)?;
+        short += asker(checks, (word, *pid), asked, &ours, books.missed.unwrap_or(0))?;
         connection(checks, word, account, &observed.raw);
     }
     checks.equal("answers that are no message, in the ledger", short, books.error);
@@ -167,9 +167,17 @@ fn table(checks: &mut Checks, top: &Top, accounts: &[(&str, u32, Value)]) -> Res
     Ok(())
 }
 
-/// Compares what one process asked with what was told of it. How many of its answers were no message.
-fn asker(checks: &mut Checks, (word, pid): (&str, u32), asked: &[Value], lines: &[&Value]) -> Result<u64> {
-    let is_own = |line: &&&Value| number(line, "/process/pid") == u64::from(pid);
+/// Compares what one process asked with what was told of it. How many of its answers were no message. A socket whose
+/// making a hook missed has no process that could be told.
+fn asker(
+    checks: &mut Checks,
+    (word, pid): (&str, u32),
+    asked: &[Value],
+    lines: &[&Value],
+    missed: u64,
+) -> Result<u64> {
+    let is_unowned = |line: &Value| text(line, "/dns/attribution") == "unknown";
+    let is_own = |line: &&&Value| number(line, "/process/pid") == u64::from(pid) || is_unowned(line);
     let mut told: BTreeMap<(String, bool), Vec<&Value>> = BTreeMap::new();
     for line in lines.iter().filter(is_own) {
         let response = match text(line, "/event_name") {
@@ -179,7 +187,7 @@ fn asker(checks: &mut Checks, (word, pid): (&str, u32), asked: &[Value], lines: 
         };
         told.entry((text(line, "/dns/question/name").to_owned(), response)).or_default().push(line);
     }
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unowned) = (Vec::new(), BTreeMap::new());
     let (mut short, mut noise) = (0, 0);
     for one in asked {
         let name = text(one, "/name");
@@ -190,12 +198,15 @@ fn asker(checks: &mut Checks, (word, pid): (&str, u32), asked: &[Value], lines: 
             wrong.push(format!("{name}: not one query of its process: {}", told.join(" ")));
             continue;
         };
+        if is_unowned(query) {
+            unowned.insert(number(query, "/network/local/port"), query.to_string());
+        }
         let stream = one.get("tcp") == Some(&Value::Bool(true));
         let transport = if stream { "tcp" } else { "udp" };
         if number(query, "/network/local/port") != number(one, "/port")
             || number(query, "/dns/id") != number(one, "/id")
             || text(query, "/network/transport") != transport
-            || text(query, "/dns/attribution") != "exact"
+            || !(is_unowned(query) || text(query, "/dns/attribution") == "exact")
         {
             wrong.push(format!("{one}: {query}"));
         }
@@ -241,6 +252,8 @@ fn asker(checks: &mut Checks, (word, pid): (&str, u32), asked: &[Value], lines: 
     }
     checks.note(format!("{word}: {} asked", asked.len()));
     checks.none(format!("{word}: questions of which something wrong is told"), &wrong);
+    let unowned: Vec<String> = unowned.into_values().collect();
+    checks.few(format!("{word}: sockets whose process is not told"), missed, &unowned);
     let noisy = asked.iter().filter(|one| text(one, "/name").starts_with("noise")).count() as u64;
     checks.equal(format!("{word}: answers of noise that are told malformed"), noisy, noise);
     Ok(short)
