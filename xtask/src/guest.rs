@@ -22,10 +22,19 @@ use crate::screens;
 pub const MARK: &str = "@fluoro ";
 
 /// Workloads are this much smaller in a guest than on the host: everything is emulated.
-const DIVIDE: u32 = 20;
+const DIVIDE: u32 = 40;
+
+/// How often a guest says that it lives.
+pub const BEAT: Duration = Duration::from_secs(15);
 
 /// Never returns: when this process ends, the kernel panics.
 pub fn main(words: &[String]) -> ! {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(BEAT);
+            say(&json!({ "alive": true }));
+        }
+    });
     if let Err(error) = play(words) {
         say(&json!({ "failed": format!("{error:#}") }));
     }

@@ -6,6 +6,7 @@ mod boot;
 mod kernels;
 mod support;
 
+use std::cmp::Reverse;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -111,9 +112,9 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
     let kernels = kernels::provision(series)?;
     let binaries = binaries::build()?;
     let guests = guests(&kernels, scenarios, boots);
-    // What takes longest begins first: those that play everything, the newest kernel before all.
+    // What takes longest begins first: those that play everything, the newest kernel before all; then who plays most.
     let mut queue: Vec<&Guest> = guests.iter().rev().collect();
-    queue.sort_by_key(|guest| !guest.scenarios.is_empty());
+    queue.sort_by_key(|guest| Reverse(guest.scenarios.len().wrapping_sub(1)));
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
