@@ -239,6 +239,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_of_one_column_of_a_table() {
+        let views = [View::Events, View::Probes].map(infos);
+        let tables = views.into_iter().chain(Family::ALL.iter().map(|family| family.infos()));
+        for infos in tables {
+            for (at, info) in infos.iter().enumerate() {
+                assert!(infos.iter().take(at).all(|before| before.id != info.id), "{}", info.id);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_unknown_is_refused_with_the_nearest_name() {
         for (text, message) in [
             ("thene = \"dark\"", "unknown setting thene; did you mean theme?"),

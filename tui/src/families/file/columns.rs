@@ -160,7 +160,7 @@ fn call_columns() -> Vec<Column<FileRow>> {
             |r| call(r, |c| Some(Value::Int(c.result))),
         ),
         fact(
-            Info::new("created", Kind::Word, "The open made the file (FMODE_CREATED)")
+            Info::new("made", Kind::Word, "The open made the file (FMODE_CREATED)")
                 .keys(&["created"])
                 .json("result.created"),
             |r| call(r, |c| flag(c.created)),
