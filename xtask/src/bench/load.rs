@@ -108,9 +108,9 @@ pub fn side_by_side(
             if round % 2 == 0 {
                 bare.push(once()?.as_secs_f64());
             }
-            let (took, cpu) = watched(&watcher, &once)?;
+            let (took, share) = watched(&watcher, &once)?;
             observed.push(took.as_secs_f64());
-            shares.push(100.0 * cpu.as_secs_f64() / took.as_secs_f64());
+            shares.push(share);
             if round % 2 == 1 {
                 bare.push(once()?.as_secs_f64());
             }
@@ -126,8 +126,8 @@ pub fn side_by_side(
     Ok(())
 }
 
-/// The workload while somebody observes: how long it took, and the observer's time on a CPU meanwhile.
-fn watched(watcher: &Watcher, once: impl Fn() -> Result<Duration>) -> Result<(Duration, Duration)> {
+/// The workload while somebody observes: how long it took, and the observer's share of a CPU meanwhile, in percent.
+fn watched(watcher: &Watcher, once: impl Fn() -> Result<Duration>) -> Result<(Duration, f64)> {
     let mut command = (watcher.command)();
     if watcher.in_terminal {
         let mut console = Console::run(command, 50, 200)?;
@@ -156,11 +156,14 @@ fn attached(pid: u32) -> bool {
     witness::bpf_ids_held(pid).iter().any(|(kind, _)| *kind == BpfKind::Link)
 }
 
-fn measured(pid: u32, once: impl Fn() -> Result<Duration>) -> Result<(Duration, Duration)> {
+fn measured(pid: u32, once: impl Fn() -> Result<Duration>) -> Result<(Duration, f64)> {
     // What the start costs is not the question here.
     thread::sleep(Duration::from_secs(1));
     let before = witness::run_time(pid).context("the observer is gone")?;
+    let begun = Instant::now();
     let took = once()?;
+    // What a workload says that it took may be of a larger one.
+    let elapsed = begun.elapsed();
     let after = witness::run_time(pid).context("the observer is gone")?;
-    Ok((took, after.saturating_sub(before)))
+    Ok((took, 100.0 * after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64()))
 }
