@@ -69,7 +69,7 @@ pub struct Place {
     pub fluoro: PathBuf,
     /// This very binary, for `xtask workload NAME ..`.
     pub xtask: PathBuf,
-    /// Workloads are this many times smaller: 1 on the host, 20 in guests.
+    /// Workloads are this many times smaller: 1 on the host, 40 in guests.
     pub divide: u32,
     /// `--hook PROGRAM=ALTERNATIVE` values passed to every run of fluoro.
     pub hooks: Vec<String>,
