@@ -73,7 +73,7 @@ fn play(words: &[String]) -> Result<()> {
     }
     if let Some((word, names)) = names.split_first().filter(|(word, _)| *word == bench::WORD) {
         let lines = bench::lines(names, &place)?;
-        say(&as_json(&Outcome { name: word.clone(), verdict: Verdict::Passed, lines, before: Vec::new() }));
+        say(&as_json(&Outcome::new(word, Verdict::Passed, lines)));
         return Ok(());
     }
     if names.is_empty() || names.iter().any(|name| name == "hooks") {

@@ -251,12 +251,9 @@ pub fn everything(place: &Place, tell: &mut dyn FnMut(&Outcome)) {
                 run(&names, &forced, tell);
             }
         }
-        Err(error) => tell(&Outcome {
-            name: "alternatives".to_owned(),
-            verdict: Verdict::Failed(format!("{error:#}")),
-            lines: Vec::new(),
-            before: Vec::new(),
-        }),
+        Err(error) => {
+            tell(&Outcome::new("alternatives", Verdict::Failed(format!("{error:#}")), Vec::new()));
+        }
     }
 }
 
@@ -266,12 +263,8 @@ pub use alternatives::support;
 pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
     for name in names.iter().filter(|name| !SCENARIOS.iter().any(|(known, _)| known == name)) {
         let known: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
-        tell(&Outcome {
-            name: name.clone(),
-            verdict: Verdict::Failed(format!("no such scenario; there are {}", known.join(", "))),
-            lines: Vec::new(),
-            before: Vec::new(),
-        });
+        let why = format!("no such scenario; there are {}", known.join(", "));
+        tell(&Outcome::new(name, Verdict::Failed(why), Vec::new()));
     }
     let fits = |name: &&str| !(place.guest.is_some() && (HOST_ONLY.contains(name) || LONG.contains(name)));
     let wanted = |name: &str| (names.is_empty() && fits(&name)) || names.iter().any(|wanted| wanted == name);
@@ -289,6 +282,11 @@ pub fn run(names: &[String], place: &Place, tell: &mut dyn FnMut(&Outcome)) {
 }
 
 impl Outcome {
+    /// Of what was played once.
+    pub fn new(name: impl Into<String>, verdict: Verdict, lines: Vec<String>) -> Self {
+        Self { name: name.into(), verdict, lines, before: Vec::new() }
+    }
+
     /// How long a scenario took, which is its last line.
     fn took(&self) -> String {
         self.lines
@@ -364,7 +362,7 @@ fn play(name: &str, scenario: Scenario, place: &Place) -> Outcome {
         },
         Ok(()) => checks.verdict(),
     };
-    Outcome { name: name.to_owned(), verdict, lines: checks.lines(), before: Vec::new() }
+    Outcome::new(name, verdict, checks.lines())
 }
 
 /// fluoro with these arguments, as the scenarios run it.

@@ -51,17 +51,16 @@ impl Counts {
             Ok(()) => Verdict::Passed,
             Err(error) => Verdict::Failed(format!("{error:#}")),
         };
-        self.tell(&Outcome {
-            name: format!("{name} ({:.0} s)", begin.elapsed().as_secs_f64()),
+        self.tell(&Outcome::new(
+            format!("{name} ({:.0} s)", begin.elapsed().as_secs_f64()),
             verdict,
-            lines: Vec::new(),
-            before: Vec::new(),
-        });
+            Vec::new(),
+        ));
     }
 
     fn skip(&mut self, name: &str, why: &str) {
         let verdict = Verdict::Skipped(why.to_owned());
-        self.tell(&Outcome { name: name.to_owned(), verdict, lines: Vec::new(), before: Vec::new() });
+        self.tell(&Outcome::new(name, verdict, Vec::new()));
     }
 
     fn tell(&mut self, outcome: &Outcome) {

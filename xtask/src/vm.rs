@@ -114,7 +114,7 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
     let guests = guests(&kernels, scenarios, boots);
     // What takes longest begins first: those that play everything, the newest kernel before all; then who plays most.
     let mut queue: Vec<&Guest> = guests.iter().rev().collect();
-    queue.sort_by_key(|guest| Reverse(guest.scenarios.len().wrapping_sub(1)));
+    queue.sort_by_key(|guest| (!guest.scenarios.is_empty(), Reverse(guest.scenarios.len())));
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -99,12 +99,7 @@ enum End {
 }
 
 fn failure(name: &str, problem: String, tail: &[String]) -> Outcome {
-    Outcome {
-        name: name.to_owned(),
-        verdict: Verdict::Failed(problem),
-        lines: tail.to_vec(),
-        before: Vec::new(),
-    }
+    Outcome::new(name, Verdict::Failed(problem), tail.to_vec())
 }
 
 fn tell(guest: &Guest, told: &mut Told, outcome: Outcome) {

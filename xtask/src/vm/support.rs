@@ -49,7 +49,7 @@ fn judge(page: &str, label: &str, support: &Value) -> Outcome {
         (_, true) => Verdict::Passed,
         _ => Verdict::Failed(format!("{} worked before", lines.len())),
     };
-    let outcome = Outcome { name: format!("{label}: as {PAGE}"), verdict, lines, before: Vec::new() };
+    let outcome = Outcome::new(format!("{label}: as {PAGE}"), verdict, lines);
     outcome.print();
     outcome
 }
