@@ -296,9 +296,13 @@ impl Outcome {
 
     /// What is wrong, as a closing summary says it.
     pub fn wrong(&self) -> Vec<String> {
-        let (Verdict::Failed(why) | Verdict::Skipped(why)) = &self.verdict else { return Vec::new() };
+        let why = match &self.verdict {
+            Verdict::Passed => return Vec::new(),
+            Verdict::Skipped(why) => format!("was skipped: {why}"),
+            Verdict::Failed(why) => why.clone(),
+        };
         let lines = self.lines.iter().filter(|line| line.starts_with("FAIL"));
-        std::iter::once(why.clone()).chain(lines.map(|line| format!("    {line}"))).collect()
+        std::iter::once(why).chain(lines.map(|line| format!("    {line}"))).collect()
     }
 
     /// A line, and the table of what was checked where something is wrong.
