@@ -12,6 +12,7 @@ pub static OFFSETS: Offsets = Offsets::ABSENT;
 pub static MACHINE: Machine = Machine {
     cgroup_subsys: ABSENT,
     ring_mask: 0,
+    ring_bell: 0,
     socket_cookie: 0,
     read_kernel: 1,
     exit_group_dead: ABSENT,
@@ -64,6 +65,7 @@ macro_rules! getters {
 getters!(
     cgroup_subsys,
     ring_mask,
+    ring_bell,
     socket_cookie,
     read_kernel,
     exit_group_dead,

@@ -180,6 +180,8 @@ pub struct Machine {
     pub cgroup_subsys: u32,
     /// Rings in use minus one: a mask for the CPU number.
     pub ring_mask: u32,
+    /// Bytes that wait in a ring when its reader is woken.
+    pub ring_bell: u32,
     /// Not 0: `bpf_get_socket_cookie` may be called by tracing programs (5.12).
     pub socket_cookie: u32,
     /// Not 0: `bpf_probe_read_kernel` is allowed (not under lockdown=confidentiality).
@@ -224,4 +226,4 @@ pub struct Machine {
     pub rss_stride: u32,
 }
 
-const _: () = assert!(size_of::<Machine>() == 100);
+const _: () = assert!(size_of::<Machine>() == 104);

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::prove::Place;
-use crate::vm;
+use crate::{binaries, vm};
 
 type Benchmark = fn(&Place, &mut Report) -> Result<()>;
 
@@ -115,7 +115,7 @@ pub fn main(words: &[String]) -> Result<()> {
     if let Some(series) = kernel {
         return vm::bench(series, names);
     }
-    let place = &Place::host()?;
+    let place = &Place::host(binaries::released()?);
     let report = measure(names, place)?;
     let target =
         place.xtask.ancestors().find(|folder| folder.ends_with("target")).unwrap_or(Path::new("target"));

@@ -1,5 +1,4 @@
-//! The programs under test: fluoro and xtask, optimised, arithmetic checked, static, so that they run in a guest that
-//! has nothing else.
+//! The programs that are run: fluoro and xtask, optimised and static, so that they run in a guest that has nothing else.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,15 +14,31 @@ pub struct Binaries {
     pub xtask: PathBuf,
 }
 
-pub fn build() -> Result<Binaries> {
+/// With their arithmetic checked: what is tested.
+pub fn checked() -> Result<Binaries> {
+    build("proof", &["fluoro", "xtask"])?;
+    Ok(Binaries { fluoro: path("proof", "fluoro"), xtask: path("proof", "xtask") })
+}
+
+/// fluoro as it is installed: what is measured.
+pub fn released() -> Result<Binaries> {
+    build("release", &["fluoro"])?;
+    build("proof", &["xtask"])?;
+    Ok(Binaries { fluoro: path("release", "fluoro"), xtask: path("proof", "xtask") })
+}
+
+fn build(profile: &str, packages: &[&str]) -> Result<()> {
     tool::quietly(
         Command::new("cargo")
-            .args(["build", "--quiet", "--locked", "--profile", "proof", "--target", TRIPLE])
-            .args(["--package", "fluoro", "--package", "xtask"])
+            .args(["build", "--quiet", "--locked", "--profile", profile, "--target", TRIPLE])
+            .args(packages.iter().flat_map(|package| ["--package", package]))
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .current_dir(tree::root()),
     )
-    .context("build the programs under test")?;
-    let folder = tree::target(TRIPLE).join("proof");
-    Ok(Binaries { fluoro: folder.join("fluoro"), xtask: folder.join("xtask") })
+    .map(drop)
+    .with_context(|| format!("build {}", packages.join(" and ")))
+}
+
+fn path(profile: &str, program: &str) -> PathBuf {
+    tree::target(TRIPLE).join(profile).join(program)
 }

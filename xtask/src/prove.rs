@@ -63,6 +63,8 @@ use blind::Blind;
 use checks::Checks;
 use starved::Starved;
 
+use crate::binaries::{self, Binaries};
+
 /// Where a scenario plays.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -209,7 +211,7 @@ const ATTEMPTS: u32 = 5;
 
 /// `cargo xtask prove [--hook PROGRAM=ALTERNATIVE] [--divide N] [NAME ..]`
 pub fn main(args: &[String]) -> Result<()> {
-    let mut place = Place::host()?;
+    let mut place = Place::host(binaries::checked()?);
     let mut names = Vec::new();
     let mut words = args.iter();
     while let Some(word) = words.next() {
@@ -380,17 +382,16 @@ pub fn free_port(from: u16) -> Result<u16> {
 }
 
 impl Place {
-    /// This machine, at full size.
-    pub fn host() -> Result<Self> {
-        let binaries = crate::binaries::build()?;
-        Ok(Self {
+    /// This machine, at full size, with these programs.
+    pub fn host(binaries: Binaries) -> Self {
+        Self {
             fluoro: binaries.fluoro,
             xtask: binaries.xtask,
             divide: 1,
             hooks: Vec::new(),
             guest: None,
             played: Arc::default(),
-        })
+        }
     }
 
     /// A number of repetitions, at this place's scale, but not less than makes sense.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::prove::{self, Outcome, Place, Verdict};
-use crate::{apt, tidy, tool, tree, vm};
+use crate::{apt, binaries, tidy, tool, tree, vm};
 
 /// Programs that the tests use beside cargo, and the Debian packages that bring them.
 const PROGRAMS: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86"), ("bpftool", "bpftool")];
@@ -82,8 +82,8 @@ pub fn main(_: &[String]) -> Result<()> {
     unit(&mut counts)?;
     if nix::unistd::geteuid().is_root() {
         counts.step("programs that the tests use", programs);
-        match Place::host() {
-            Ok(place) => kernels(&mut counts, &place),
+        match binaries::checked() {
+            Ok(binaries) => kernels(&mut counts, &Place::host(binaries)),
             Err(error) => counts.step("the programs under test", || Err(error)),
         }
     } else {

@@ -110,7 +110,7 @@ pub enum Boots {
 /// Boots every kernel, two at a time, and prints each outcome as it comes.
 pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec<Outcome>> {
     let kernels = kernels::provision(series)?;
-    let binaries = binaries::build()?;
+    let binaries = binaries::checked()?;
     let guests = guests(&kernels, scenarios, boots);
     // What takes longest begins first: those that play everything, the newest kernel before all; then who plays most.
     let mut queue: Vec<&Guest> = guests.iter().rev().collect();
@@ -144,7 +144,7 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
 /// And what went wrong after them, if anything did.
 pub fn shots(word: &str) -> Result<(Vec<Shot>, Option<String>)> {
     let kernels = kernels::provision(&["6.12"])?;
-    let binaries = binaries::build()?;
+    let binaries = binaries::checked()?;
     let (mut shots, mut problem) = (Vec::new(), None);
     for guest in guests(&kernels, &[word.to_owned()], Boots::Plain) {
         let told = boot::play(&guest, &binaries);
@@ -162,7 +162,7 @@ pub fn bench(series: &str, names: &[String]) -> Result<()> {
         bail!("--kernel takes one of {}", SERIES.join(", "));
     };
     let kernels = kernels::provision(&[series])?;
-    let binaries = binaries::build()?;
+    let binaries = binaries::released()?;
     let words: Vec<String> = std::iter::once(bench::WORD.to_owned()).chain(names.iter().cloned()).collect();
     for guest in guests(&kernels, &words, Boots::Plain) {
         for outcome in boot::play(&guest, &binaries).outcomes {

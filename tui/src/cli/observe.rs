@@ -78,7 +78,8 @@ pub fn run(options: &Observe, common: &Common) -> ExitCode {
         outlet: Outlet::open(),
         gone: false,
     };
-    let outcome = stream.follow(&mut collector, &signals, options.duration);
+    let outcome =
+        collector.listen(signals.descriptor()).and_then(|()| stream.follow(&mut collector, options.duration));
     let ended = outcome.and_then(|()| stream.end(&mut collector, options.stats));
     if let Err(error) = ended {
         return fail(CANNOT, &format!("cannot write the output: {error}"));
@@ -140,17 +141,12 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    fn follow(
-        &mut self,
-        collector: &mut Collector,
-        signals: &Signals,
-        duration: Option<Duration>,
-    ) -> std::io::Result<()> {
+    fn follow(&mut self, collector: &mut Collector, duration: Option<Duration>) -> std::io::Result<()> {
         let started = Instant::now();
         let mut ticked = started;
         let left = || duration.map_or(BEAT, |limit| limit.saturating_sub(started.elapsed()).min(BEAT));
         loop {
-            let signalled = collector.wait(left(), Some(signals.descriptor()));
+            let signalled = collector.wait(left());
             collector.drain();
             collector.core.flush();
             self.print_waiting(collector)?;

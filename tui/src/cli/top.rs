@@ -93,6 +93,9 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         options.output.unwrap_or(if std::io::stdout().is_terminal() { Output::Table } else { Output::Json })
             == Output::Json;
 
+    if let Err(error) = collector.listen(signals.descriptor()) {
+        return fail(CANNOT, &format!("cannot wait for signals: {error}"));
+    }
     let mut line = Vec::new();
     let mut printed = 0;
     let mut previous = Instant::now();
@@ -102,7 +105,7 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
         collector.look_at(std::iter::empty(), Depth::Brief);
     }
     while options.count.is_none_or(|count| printed < count) {
-        if wait_out(&mut collector, &signals, previous + options.interval) {
+        if wait_out(&mut collector, previous + options.interval) {
             break;
         }
         if flows {
@@ -226,10 +229,10 @@ fn own_hidden(pid: u32) -> bool {
 }
 
 /// Drains until `deadline`; true when a signal ended the run.
-fn wait_out(collector: &mut Collector, signals: &Signals, deadline: Instant) -> bool {
+fn wait_out(collector: &mut Collector, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let signalled = collector.wait(left, Some(signals.descriptor()));
+        let signalled = collector.wait(left);
         collector.drain();
         collector.core.flush();
         // The stream is not asked for; what the models drafted is of no use here.

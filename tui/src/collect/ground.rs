@@ -104,6 +104,8 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     let mut machine =
         machine::machine(parsed.as_ref(), subsys, possible_cpus, stamps, read_kernel, text.unwrap_or(0));
     machine.all_netns = u32::from(choices.all_netns);
+    // What comes while the reader makes up its mind has room seven times over.
+    machine.ring_bell = machine::ring_bytes(possible_cpus, map_budget) / 8;
     let drop_reasons = parsed.as_ref().map(drop_reasons::read).unwrap_or_default();
     if text.is_none() {
         crate::log::line(kallsyms::HIDDEN);

@@ -363,10 +363,7 @@ fn sizes(family: Family, ground: &Ground) -> Vec<MapSize> {
     const RING_NAMES: [&str; fluoro_shared::RINGS] =
         ["RING0", "RING1", "RING2", "RING3", "RING4", "RING5", "RING6", "RING7"];
     let rings = machine::rings(ground.possible_cpus);
-    // A quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two. 1 MiB holds what
-    // comes in 150 ms at 20,000 connections a second, and a ring is resident twice: it is mapped twice over.
-    let share = ground.map_budget / 4 / (Family::ALL.len() * rings) as u64;
-    let ring = 1 << share.clamp(256 << 10, 1 << 20).ilog2();
+    let ring = machine::ring_bytes(ground.possible_cpus, ground.map_budget);
     let budget = Budget {
         bytes: ground.map_budget,
         possible_cpus: ground.possible_cpus,

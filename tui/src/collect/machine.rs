@@ -8,6 +8,7 @@ use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
 use zerocopy::FromBytes;
 
 use crate::collect::program::Hook;
+use crate::families::Family;
 use crate::kernel::btf::Btf;
 use crate::kernel::drop_reasons;
 use crate::kernel::proc::Proc;
@@ -66,6 +67,7 @@ pub fn machine(
     Machine {
         cgroup_subsys: subsys.unwrap_or(ABSENT),
         ring_mask: rings(possible_cpus) as u32 - 1,
+        ring_bell: 0,
         // The helper for tracing programs and the kernel's own user of it came together in 5.12.
         socket_cookie: u32::from(btf.is_some_and(|b| b.has_func("bpf_get_socket_ptr_cookie"))),
         read_kernel: u32::from(read_kernel),
@@ -149,7 +151,14 @@ pub fn stamps(pid_max: u32, map_budget: u64) -> u32 {
     pid_max.clamp(1, room).next_power_of_two()
 }
 
-/// Rings in use: a power of two, one a CPU up to the contract's number.
+/// Rings of a family: a power of two, one a CPU up to the contract's number.
 pub fn rings(possible_cpus: usize) -> usize {
     possible_cpus.clamp(1, fluoro_shared::RINGS).next_power_of_two()
+}
+
+/// Bytes of a ring: a quarter of the budget for rings, shared by families and CPUs; the kernel wants powers of two. 1 MiB
+/// holds what comes in 150 ms at 20,000 connections a second.
+pub fn ring_bytes(possible_cpus: usize, map_budget: u64) -> u32 {
+    let share = map_budget / 4 / (Family::ALL.len() * rings(possible_cpus)) as u64;
+    1 << share.clamp(256 << 10, 1 << 20).ilog2()
 }

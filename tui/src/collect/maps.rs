@@ -150,7 +150,7 @@ impl Maps {
 
     /// Takes entries out of the map `name`; `keys` stand one behind the other.
     pub fn forget(&mut self, name: &str, keys: &[u8]) -> io::Result<()> {
-        let Some(held) = self.by_name.get(name) else { return Ok(()) };
+        let Some(held) = self.by_name.get(name).filter(|_| !keys.is_empty()) else { return Ok(()) };
         let _unpreempted = Unpreempted::begin();
         keys.chunks_exact(held.size.key).try_for_each(|key| bpf::delete(held.fd(), key))
     }

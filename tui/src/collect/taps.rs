@@ -2,7 +2,7 @@
 //! collector can go on draining while the loader detaches.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
@@ -54,8 +54,8 @@ struct Outlet {
     ring: Ring,
     /// With the most bytes that were found waiting.
     fill: MapFill,
-    /// Programs that are loaded later name the map by this descriptor.
-    _map: MapData,
+    /// Programs that are loaded later name the map by its descriptor, too.
+    map: MapData,
 }
 
 /// The taps of one family.
@@ -98,7 +98,7 @@ impl Taps {
                     let ring = Ring::open(map.fd(), size.entries)
                         .map_err(|error| aya::maps::MapError::IoError(error.into()))?;
                     let fill = MapFill { used: Some(0), ..size.fill(MapKind::Ring) };
-                    Ok(Outlet { ring, fill, _map: map })
+                    Ok(Outlet { ring, fill, map })
                 })
                 .collect::<Result<_, aya::maps::MapError>>()?,
             ledger: PerCpuArray::try_from(take("LEDGER")?)?,
@@ -120,6 +120,11 @@ impl Taps {
             records += ring.drain(&mut sink);
         }
         records
+    }
+
+    /// Become readable when a ring is fuller than it should be.
+    pub fn bells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.rings.iter().map(|outlet| outlet.map.fd().as_fd())
     }
 
     /// How full the rings and the maps that are read are.

@@ -2,16 +2,17 @@
 //! other, and answers for the ledger. Runs in one thread; whoever owns it decides when to wait and when to tick.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::collect::bpf::ProgramInfo;
 use crate::collect::loader::{Ground, Standing};
 use crate::collect::taps::KernelFilter;
+use crate::collect::unpreempted::Unpreempted;
 use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};
 use crate::engine::source::{Source, Sources};
@@ -42,6 +43,12 @@ pub struct Collector {
     pub core: Core,
     loader: Loader,
     wake: Arc<EventFd>,
+    /// What ends a wait early, each by its [`Reason`].
+    waits: Epoll,
+    /// There was something in the rings when they were last looked into.
+    busy: bool,
+    /// What [`Self::listen`] was told was readable.
+    told: bool,
     sources: Sources,
     attachments: BTreeMap<Family, Attachment>,
     programs: BTreeMap<Family, Vec<ProgramState>>,
@@ -56,8 +63,11 @@ pub struct Collector {
     ending: bool,
 }
 
-/// How often the rings are looked into: nobody is woken for a record.
+/// How often the rings are looked into while something comes: nobody is woken for a record.
 const PACE: Duration = Duration::from_millis(10);
+
+/// The same while nothing does: a ring that fills meanwhile calls.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// The same while parts of the socket table come in.
 const SWEEPING: Duration = Duration::from_millis(1);
@@ -65,14 +75,30 @@ const SWEEPING: Duration = Duration::from_millis(1);
 /// A reading of the socket tables that takes longer is taken in when it comes.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
 
+/// Why a wait ended early.
+#[derive(Clone, Copy)]
+enum Reason {
+    /// An answer of the loader, or a wake.
+    Wake,
+    /// A ring fills.
+    Ring,
+    /// What [`Collector::listen`] was told.
+    Told,
+}
+
 impl Collector {
     pub fn start(ground: Arc<Ground>, core: Core) -> std::io::Result<Self> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        let waits = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        waits.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, Reason::Wake as u64))?;
         let loader = Loader::start(ground, Arc::clone(&wake))?;
         Ok(Self {
             core,
             loader,
             wake,
+            waits,
+            busy: false,
+            told: false,
             sources: Sources::default(),
             attachments: BTreeMap::new(),
             programs: BTreeMap::new(),
@@ -162,35 +188,41 @@ impl Collector {
             self.attach(*family, filter.clone());
         }
         while families.iter().any(|(family, _)| self.attachment(*family) == Attachment::Attaching) {
-            self.wait(Duration::from_millis(100), None);
+            self.wait(Duration::from_millis(100));
             self.drain();
         }
     }
 
-    /// Waits until it is time to look into the rings, or an answer, a wake or `also` is there, at most `timeout`.
-    /// True: `also` is readable.
-    pub fn wait(&self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> bool {
-        let mut descriptors = [
-            PollFd::new(also.unwrap_or_else(|| self.wake.as_fd()), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-        ];
+    /// Has [`Self::wait`] end when `descriptor` becomes readable, once.
+    pub fn listen(&self, descriptor: BorrowedFd<'_>) -> std::io::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, Reason::Told as u64);
+        Ok(self.waits.add(descriptor, event)?)
+    }
+
+    /// Waits until it is time to look into the rings, or an answer, a wake or what [`Self::listen`] was told is there, at
+    /// most `timeout`. True: the latter has been there, now or before.
+    pub fn wait(&mut self, timeout: Duration) -> bool {
         let pace = if self.core.has_backlog() {
             Duration::ZERO
         } else if self.core.is_sweeping() {
             SWEEPING
         } else if self.core.has_staged() {
             SETTLE
-        } else {
+        } else if self.busy {
             PACE
+        } else {
+            QUIET
         };
         let millis = u16::try_from(timeout.min(pace).as_millis()).unwrap_or(u16::MAX);
+        let mut ready = [EpollEvent::empty(); 8];
         // Interrupted or failed: the caller's loop comes round again.
-        let _ = poll(&mut descriptors, PollTimeout::from(millis));
-        let [first, second] = descriptors.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
-        if second {
+        let count = self.waits.wait(&mut ready, EpollTimeout::from(millis)).unwrap_or(0);
+        let is = |reason: Reason| ready.iter().take(count).any(|event| event.data() == reason as u64);
+        if is(Reason::Wake) {
             let _ = self.wake.read();
         }
-        also.is_some() && first
+        self.told |= is(Reason::Told);
+        self.told
     }
 
     /// Takes the loader's answers and every waiting record, and feeds the models. Number of records.
@@ -198,7 +230,10 @@ impl Collector {
         while let Some(answer) = self.loader.answer() {
             self.take_answer(answer);
         }
-        self.core.drain(&mut self.sources)
+        let backlog = self.core.has_backlog();
+        let records = self.core.drain(&mut self.sources);
+        self.busy = backlog || records > 0;
+        records
     }
 
     /// What exists already: processes, and with `sockets` connections and who holds them.
@@ -214,7 +249,7 @@ impl Collector {
         let began = Instant::now();
         self.core.begin_sweep(holders);
         while !self.core.take_sockets() && began.elapsed() < SWEEP_MAX {
-            self.wait(SWEEPING, None);
+            self.wait(SWEEPING);
             self.drain();
         }
     }
@@ -222,6 +257,14 @@ impl Collector {
     fn take_answer(&mut self, answer: Answer) {
         match answer {
             Answer::Attached { family, taps, standings, complete } => {
+                for ring in taps.bells() {
+                    // Once for each time that it fills: whoever is late comes at the usual pace.
+                    let event =
+                        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Reason::Ring as u64);
+                    if let Err(error) = self.waits.add(ring, event) {
+                        log(&format!("{}: a ring that fills is not heard: {error}", family.stem()));
+                    }
+                }
                 self.sources.open(family, taps);
                 self.core.begin(family);
                 if let Some(filter) = self.filters.get(&family).cloned() {
@@ -341,13 +384,19 @@ impl Collector {
         while attached.iter().any(|&family| self.attachment(family) == Attachment::Attaching)
             && Instant::now() < deadline
         {
-            self.wait(Duration::from_millis(50), None);
+            self.wait(Duration::from_millis(50));
             self.drain();
         }
         while self.core.has_backlog() {
             self.drain();
         }
         self.drain();
+    }
+
+    /// The books of every family.
+    pub fn ledgers(&self) -> BTreeMap<Family, Ledger> {
+        let _unpreempted = Unpreempted::begin();
+        Family::ALL.iter().map(|&family| (family, self.ledger(family))).collect()
     }
 
     /// The books of a family, with what user space refused already moved to `filtered`.

@@ -159,7 +159,7 @@ impl Console {
             } else {
                 next.saturating_duration_since(Instant::now())
             };
-            self.collector.wait(wait, None);
+            self.collector.wait(wait);
             self.collector.drain();
             self.take_events();
             priming |= self.prime_what_is_new();
@@ -346,8 +346,8 @@ impl Console {
         }
         self.collector.ask_programs();
         self.measure_cost();
-        self.probes = Arc::new(self.probe_rows());
-        let books: Vec<_> = Family::ALL.iter().map(|&family| self.collector.ledger(family)).collect();
+        let books = self.collector.ledgers();
+        self.probes = Arc::new(self.probe_rows(&books));
         let flow = self.collector.core.flow.totals();
         self.totals = Totals {
             rx_bytes_per_s: flow.rx_bytes_per_s.filter(|_| flows),
@@ -355,8 +355,8 @@ impl Console {
             flows: flows.then_some(flow.live),
             flow_opens_per_s: flow.opens_per_s.filter(|_| flows),
             execs_per_s: self.collector.core.process.execs_per_s(),
-            lost: books.iter().map(|ledger| ledger.lost).sum(),
-            missed: books.iter().map(|ledger| ledger.missed).sum(),
+            lost: books.values().map(|ledger| ledger.lost).sum(),
+            missed: books.values().map(|ledger| ledger.missed).sum(),
             cost_share: match (self.costs.own_share, self.costs.in_programs) {
                 (None, None) => None,
                 (own, programs) => Some(own.unwrap_or(0.0) + programs.unwrap_or(0.0)),

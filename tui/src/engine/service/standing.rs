@@ -6,11 +6,12 @@ use super::Console;
 use crate::engine::collector::{Attachment, Collector};
 use crate::families::Family;
 use crate::fmt;
-use crate::model::{Coverage, Note, PanelKind, ProbeRow, Query, Status, View, fullest};
+use crate::model::{Coverage, Ledger, Note, PanelKind, ProbeRow, Query, Status, View, fullest};
 
 impl Console {
-    /// Every program there is: those of families that were never attached can be attached by hand.
-    pub(super) fn probe_rows(&self) -> Vec<ProbeRow> {
+    /// Every program there is, with the books of its family: those of families that were never attached can be attached
+    /// by hand.
+    pub(super) fn probe_rows(&self, books: &BTreeMap<Family, Ledger>) -> Vec<ProbeRow> {
         // Counted while somebody looks.
         let full: BTreeMap<Family, f64> = Family::ALL
             .iter()
@@ -31,7 +32,7 @@ impl Console {
                     (None, _) => Status::Detached,
                 };
                 // What was never attached has seen nothing, which is not the same as that nothing happened.
-                let ledger = state.map(|_| self.collector.ledger(family));
+                let ledger = state.and_then(|_| books.get(&family).copied());
                 let info = state.and_then(|state| state.info).filter(|info| info.runs > 0);
                 ProbeRow {
                     index,
