@@ -108,8 +108,23 @@ fn sources() -> Result<String> {
     Ok(SUITES.map(|suite| format!("deb [arch=amd64{trust}] {mirror} {suite} main\n")).concat())
 }
 
-/// Installs packages of the machine's own Debian where the programs that they bring are missing. Needs root.
-pub fn install(missing: &[&str]) -> Result<()> {
+/// Programs that tests use beside cargo, and the packages of the machine's own Debian that bring them.
+const PROGRAMS: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86"), ("bpftool", "bpftool")];
+
+/// Installs what is missing of [`PROGRAMS`] where that can be done; else names it.
+pub fn provide() -> Result<()> {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| tool::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(&missing).with_context(|| format!("missing: {}; install them", missing.join(", ")))
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=120"]);

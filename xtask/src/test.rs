@@ -9,9 +9,6 @@ use anyhow::{Context, Result, bail};
 use crate::prove::{self, Outcome, Place, Verdict};
 use crate::{apt, binaries, tidy, tool, tree, vm};
 
-/// Programs that the tests use beside cargo, and the Debian packages that bring them.
-const PROGRAMS: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86"), ("bpftool", "bpftool")];
-
 #[derive(Default)]
 struct Counts {
     passed: u64,
@@ -81,7 +78,7 @@ pub fn main(_: &[String]) -> Result<()> {
     });
     unit(&mut counts)?;
     if nix::unistd::geteuid().is_root() {
-        counts.step("programs that the tests use", programs);
+        counts.step("programs that the tests use", apt::provide);
         match binaries::checked() {
             Ok(binaries) => kernels(&mut counts, &Place::host(binaries)),
             Err(error) => counts.step("the programs under test", || Err(error)),
@@ -153,19 +150,6 @@ fn closing(line: &str) -> Option<(u64, u64, u64)> {
     let (_, rest) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut numbers = rest.split("; ").map(|part| part.split_whitespace().next()?.parse().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
-}
-
-/// Installs what is missing where that can be done; else names it.
-fn programs() -> Result<()> {
-    let missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| tool::find(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    apt::install(&missing).with_context(|| format!("missing: {}; install them", missing.join(", ")))
 }
 
 #[cfg(test)]

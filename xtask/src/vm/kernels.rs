@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::apt::Apt;
-use crate::tree;
+use crate::apt::{self, Apt};
+use crate::{tool, tree};
 
 /// Names the modules that were kept.
 const LIST: &str = "modules.list";
@@ -27,7 +27,11 @@ pub struct Kernel {
 /// What sock_diag and nftables need, in the order of loading. No kernel has all of them.
 const MODULES: &[&str] = &["inet_diag", "tcp_diag", "crc32c_generic", "libcrc32c", "nfnetlink", "nf_tables"];
 
+/// Kernels of these series, and what boots them.
 pub fn provision(series: &[&str]) -> Result<Vec<Kernel>> {
+    if tool::find("qemu-system-x86_64").is_none() {
+        apt::provide()?;
+    }
     series.iter().map(|series| one(series).with_context(|| format!("kernel {series}"))).collect()
 }
 
