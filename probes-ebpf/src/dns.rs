@@ -10,9 +10,12 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes},
-    macros::{cgroup_skb, fentry, kprobe, map, raw_tracepoint, socket_filter, tracepoint},
+    macros::{btf_tracepoint, cgroup_skb, fentry, kprobe, map, raw_tracepoint, socket_filter, tracepoint},
     maps::{LruHashMap, PerCpuArray, ProgramArray},
-    programs::{FEntryContext, ProbeContext, RawTracePointContext, SkBuffContext, TracePointContext},
+    programs::{
+        BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, SkBuffContext,
+        TracePointContext,
+    },
 };
 use fluoro_shared::{
     dns::{
@@ -97,9 +100,14 @@ const PACKET_OUTGOING: u32 = 4;
 const SAME_NS: u64 = 1_000_000_000;
 
 // net_dev_queue(struct sk_buff *skb): in __dev_queue_xmit, before packet sockets see the packet.
+#[btf_tracepoint(function = "net_dev_queue")]
+pub fn dns_sender_btf(ctx: BtfTracePointContext) -> i32 {
+    on_send::<Direct>(ctx.arg(0))
+}
+
 #[raw_tracepoint(tracepoint = "net_dev_queue")]
 pub fn dns_sender_raw(ctx: RawTracePointContext) -> i32 {
-    on_send(ctx.arg(0))
+    on_send::<Helper>(ctx.arg(0))
 }
 
 // int security_socket_post_create(struct socket *sock, int family, int type, int protocol, int kern)
@@ -151,7 +159,7 @@ pub fn dns_packet_filter(ctx: SkBuffContext) -> i64 {
 pub fn dns_packet_egress(ctx: SkBuffContext) -> i32 {
     // It comes before `net_dev_queue`.
     if machine::read_kernel() != 0 {
-        on_send(ctx.skb.skb as Kptr);
+        on_send::<Helper>(ctx.skb.skb as Kptr);
     }
     on_socket(ctx.skb.skb, PACKET_OUTGOING)
 }
@@ -192,17 +200,24 @@ const fn is_dns(port: u16) -> bool {
     port == PORTS[0] || port == PORTS[1] || port == PORTS[2]
 }
 
+/// Every packet that is sent comes by: of most no more is read than their ports.
 #[inline(always)]
-fn on_send(skb: Kptr) -> i32 {
-    let sk: Kptr = Helper::read(skb, offset!(skb_sk));
+fn on_send<A: Access>(skb: Kptr) -> i32 {
+    let sk: Kptr = A::read(skb, offset!(skb_sk));
     if sk.is_null() {
         return 0;
     }
-    let head: u64 = Helper::read(skb, offset!(skb_head));
-    let network: u16 = Helper::read(skb, offset!(skb_network));
-    let ip = head.wrapping_add(u64::from(network)) as Kptr;
+    let head: Kptr = A::read(skb, offset!(skb_head));
+    let network: u16 = A::read(skb, offset!(skb_network));
+    let transport: u16 = A::read(skb, offset!(skb_transport));
+    // Who makes its own headers may not have said where the second begins.
+    let is_told = transport != network && transport != u16::MAX;
+    if is_told && !asks(head.wrapping_add(usize::from(transport))) {
+        return 0;
+    }
+    let ip = head.wrapping_add(usize::from(network));
     let mut from = DnsEnd { address: [0; 16], port: 0, protocol: 0 };
-    let transport = match u16::from_be(Helper::read(skb, offset!(skb_protocol))) {
+    let transport = match u16::from_be(A::read(skb, offset!(skb_protocol))) {
         ETH_P_IP => {
             from.protocol = u16::from(Helper::read::<u8>(ip, 9));
             mapped(&mut from.address, Helper::read(ip, 12));
@@ -218,13 +233,20 @@ fn on_send(skb: Kptr) -> i32 {
     if from.protocol != u16::from(IPPROTO_TCP) && from.protocol != u16::from(IPPROTO_UDP) {
         return 0;
     }
-    from.port = u16::from_be(Helper::read(transport, 0));
-    if is_dns(from.port) || is_dns(u16::from_be(Helper::read(transport, 2))) {
-        let net: Kptr = Helper::read(sk, offset!(sock_net));
-        from.address = apart(&from.address, Helper::read(net, offset!(net_inum)));
+    if asks(transport) {
+        from.port = u16::from_be(Helper::read(transport, 0));
+        let net: Kptr = A::read(sk, offset!(sock_net));
+        from.address = apart(&from.address, A::read(net, offset!(net_inum)));
         let _ = SENDERS.insert(&from, &drop::owner(sk), 0);
     }
     0
+}
+
+/// Whether one of the ports that a transport's header begins with is one of names.
+#[inline(always)]
+fn asks(transport: Kptr) -> bool {
+    let ports: [u16; 2] = Helper::read(transport, 0);
+    is_dns(u16::from_be(ports[0])) || is_dns(u16::from_be(ports[1]))
 }
 
 /// What the headers say.

@@ -39,7 +39,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         return fail(CANNOT, reason);
     }
     let host = HostFacts { name: facts.host.clone(), kernel: facts.release.clone(), cpus: facts.online_cpus };
-    let (handle, collector) = match engine::start(ground, world, host, config.history_mib << 20) {
+    // A filter from the command line is one of the flows.
+    let view = if filter.is_some() { View::Flows } else { config.view };
+    let (handle, collector) = match engine::start(ground, world, host, config.history_mib << 20, view) {
         Ok(started) => started,
         Err(error) => return fail(CANNOT, &format!("cannot start: {error}")),
     };
@@ -57,8 +59,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             Some(place) => keep_columns(place, view, ids),
             None => Ok(()),
         })),
-        // A filter from the command line is one of the flows.
-        view: if filter.is_some() { View::Flows } else { config.view },
+        view,
         columns: config.columns,
         filter,
         ..app::Options::default()

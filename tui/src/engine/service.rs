@@ -54,13 +54,14 @@ const FILLS_EVERY: u64 = 5;
 /// Run-time statistics cost every program a little: one second in ten, or all the time while Probes is open.
 const STATISTICS_EVERY: u64 = 10;
 
-/// Starts the thread. The face's end and the thread to join after [`Handle::stop`].
-/// `history` bounds the bytes of the moments that can be looked at again.
+/// Starts the thread, with what `view` needs: the one that opens first. The face's end and the thread to join after
+/// [`Handle::stop`]. `history` bounds the bytes of the moments that can be looked at again.
 pub fn start(
     ground: Arc<Ground>,
     world: World,
     host: HostFacts,
     history: usize,
+    view: View,
 ) -> std::io::Result<(Handle, JoinHandle<()>)> {
     let collector = Collector::start(ground, Core::new(world))?;
     let waker = collector.waker();
@@ -70,7 +71,7 @@ pub fn start(
     });
     let thread = std::thread::Builder::new()
         .name("collector".to_owned())
-        .spawn(move || Console::new(collector, service, host, history).run())?;
+        .spawn(move || Console::new(collector, service, host, history, view).run())?;
     Ok((handle, thread))
 }
 
@@ -120,14 +121,14 @@ struct Costs {
 }
 
 impl Console {
-    fn new(collector: Collector, service: Service, host: HostFacts, history: usize) -> Self {
+    fn new(collector: Collector, service: Service, host: HostFacts, history: usize, view: View) -> Self {
         let picture = Picture::take(&collector.core, vec![], &[], 0, TICK, Totals::default(), vec![]);
         Self {
             collector,
             service,
             host: Arc::new(host),
             own: Own::find(),
-            query: Query::default(),
+            query: Query { view, ..Query::default() },
             events: Recent::new(EVENTS_MAX),
             picture: Arc::new(picture),
             frozen: None,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Report;
 use super::console::installed;
-use super::load::{LIMIT, side_by_side};
+use super::load::{BULK, Budgets, LIMIT, side_by_side};
 use crate::prove::Place;
 use crate::workload::actor::Actor;
 
@@ -56,7 +56,7 @@ pub fn iperf(place: &Place, report: &mut Report) -> Result<()> {
             thread::sleep(Duration::from_millis(50));
         }
     };
-    side_by_side(place, report, "iperf3, 4 GB", Some(1.03), None, once)
+    side_by_side(place, report, "iperf3, 4 GB", BULK, once)
 }
 
 pub fn wrk(place: &Place, report: &mut Report) -> Result<()> {
@@ -78,7 +78,7 @@ pub fn wrk(place: &Place, report: &mut Report) -> Result<()> {
         // As long as a million of them would take.
         Ok(Duration::from_secs_f64(1e6 / rate))
     };
-    side_by_side(place, report, "wrk, 1,000,000 requests on 50 connections", None, None, once)
+    side_by_side(place, report, "wrk, 1,000,000 requests on 50 connections", Budgets::default(), once)
 }
 
 fn requests_per_second(told: &str) -> Option<f64> {

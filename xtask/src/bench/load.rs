@@ -1,5 +1,6 @@
 //! What being observed costs a workload at full speed: bare and observed runs take turns.
 
+use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,27 +17,42 @@ use crate::workload::actor::Actor;
 const ROUNDS: usize = 7;
 pub const LIMIT: Duration = Duration::from_mins(1);
 
-/// A way to observe: a name, and how to start it.
+/// How much longer the workload may take, and how much of a CPU the observer may, in percent.
+#[derive(Clone, Copy, Default)]
+pub struct Budgets {
+    /// While connections are looked at.
+    pub flows: Option<f64>,
+    /// The same while it is also counted who uses files, by hooks on system calls.
+    pub files: Option<f64>,
+    pub cpu: Option<f64>,
+}
+
+/// A way to observe: a name, how to start it, and which budget is its.
 struct Watcher {
     who: &'static str,
     in_terminal: bool,
     command: Box<dyn Fn() -> Command>,
-    budgets: bool,
+    slowdown: Option<f64>,
+    cpu: Option<f64>,
 }
 
-fn watchers(place: &Place) -> Vec<Watcher> {
-    let fluoro = |args: &'static [&str]| {
+fn watchers(place: &Place, budgets: Budgets) -> Result<Vec<Watcher>> {
+    let fluoro = |args: Vec<String>| {
         let place = place.clone();
-        Box::new(move || fluoro_command(&place, args)) as Box<dyn Fn() -> Command>
+        let command = move || fluoro_command(&place, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        Box::new(command) as Box<dyn Fn() -> Command>
     };
+    let console = |view: &str| -> Result<Box<dyn Fn() -> Command>> {
+        let path = std::env::temp_dir().join(format!("fluoro-bench-{view}.toml"));
+        fs::write(&path, format!("view = \"{view}\"\n")).context("write a configuration")?;
+        Ok(fluoro(vec!["--config".to_owned(), path.display().to_string()]))
+    };
+    let watcher = |who, command| Watcher { who, in_terminal: true, command, slowdown: None, cpu: None };
+    let observe = ["observe", "flow", "-o", "json"].map(str::to_owned).to_vec();
     let mut watchers = vec![
-        Watcher { who: "console", in_terminal: true, command: fluoro(&[]), budgets: true },
-        Watcher {
-            who: "observe",
-            in_terminal: false,
-            command: fluoro(&["observe", "flow", "-o", "json"]),
-            budgets: false,
-        },
+        Watcher { slowdown: budgets.flows, cpu: budgets.cpu, ..watcher("flows", console("flows")?) },
+        Watcher { slowdown: budgets.files, ..watcher("overview", console("overview")?) },
+        Watcher { in_terminal: false, ..watcher("observe", fluoro(observe)) },
     ];
     watchers.extend(super::console::PEERS.iter().filter(|(peer, _)| super::console::installed(peer)).map(
         |&(peer, args)| {
@@ -45,10 +61,10 @@ fn watchers(place: &Place) -> Vec<Watcher> {
                 command.args(args);
                 command
             };
-            Watcher { who: peer, in_terminal: true, command: Box::new(command), budgets: false }
+            watcher(peer, Box::new(command))
         },
     ));
-    watchers
+    Ok(watchers)
 }
 
 pub fn storm(place: &Place, report: &mut Report) -> Result<()> {
@@ -64,8 +80,11 @@ pub fn storm(place: &Place, report: &mut Report) -> Result<()> {
         server.conclusion(LIMIT)?;
         Ok(elapsed)
     };
-    side_by_side(place, report, "20,000 connect/close", Some(1.03), Some(20.0), once)
+    let budgets = Budgets { flows: Some(1.03), files: None, cpu: Some(20.0) };
+    side_by_side(place, report, "20,000 connect/close", budgets, once)
 }
+
+pub const BULK: Budgets = Budgets { flows: Some(1.03), files: Some(1.07), cpu: None };
 
 pub fn bulk(place: &Place, report: &mut Report) -> Result<()> {
     let once = || -> Result<Duration> {
@@ -74,7 +93,7 @@ pub fn bulk(place: &Place, report: &mut Report) -> Result<()> {
         actor.tell("go")?;
         elapsed(&actor.conclusion(LIMIT)?)
     };
-    side_by_side(place, report, "4 GB over one connection", Some(1.03), None, once)
+    side_by_side(place, report, "4 GB over one connection", BULK, once)
 }
 
 pub fn datagrams(place: &Place, report: &mut Report) -> Result<()> {
@@ -84,7 +103,8 @@ pub fn datagrams(place: &Place, report: &mut Report) -> Result<()> {
         actor.tell("go")?;
         elapsed(&actor.conclusion(LIMIT)?)
     };
-    side_by_side(place, report, "400,000 datagrams sent and taken", Some(1.10), None, once)
+    let budgets = Budgets { flows: Some(1.10), ..Budgets::default() };
+    side_by_side(place, report, "400,000 datagrams sent and taken", budgets, once)
 }
 
 fn elapsed(account: &Value) -> Result<Duration> {
@@ -95,12 +115,11 @@ pub fn side_by_side(
     place: &Place,
     report: &mut Report,
     what: &str,
-    ratio: Option<f64>,
-    share: Option<f64>,
+    budgets: Budgets,
     once: impl Fn() -> Result<Duration>,
 ) -> Result<()> {
     once().context("a first run, to warm up")?;
-    for watcher in watchers(place) {
+    for watcher in watchers(place, budgets)? {
         let (mut bare, mut observed, mut ratios, mut shares) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
@@ -118,10 +137,9 @@ pub fn side_by_side(
         if let Some([bare_median, ..]) = median::of(&bare) {
             ratios.extend(observed.iter().map(|took| took / bare_median));
         }
-        let (ratio, share) = if watcher.budgets { (ratio, share) } else { (None, None) };
         report.add("nobody", what, "s", &bare, None);
-        report.add(watcher.who, format!("{what}, slowdown"), "x", &ratios, ratio);
-        report.add(watcher.who, format!("{what}, CPU of the observer"), "%", &shares, share);
+        report.add(watcher.who, format!("{what}, slowdown"), "x", &ratios, watcher.slowdown);
+        report.add(watcher.who, format!("{what}, CPU of the observer"), "%", &shares, watcher.cpu);
     }
     Ok(())
 }
@@ -132,7 +150,7 @@ fn watched(watcher: &Watcher, once: impl Fn() -> Result<Duration>) -> Result<(Du
     if watcher.in_terminal {
         let mut console = Console::run(command, 50, 200)?;
         let pid = console.pid();
-        if watcher.who == "console" {
+        if ["flows", "overview"].contains(&watcher.who) {
             console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
         }
         measured(pid, once)

@@ -125,13 +125,22 @@ pub const PROGRAMS: &[Program] = &[
         name: "dns_sender",
         essential: false,
         without: "who asks is not known",
-        alternatives: &[Alternative {
-            name: "raw_tp",
-            entry: "dns_sender_raw",
-            hook: Hook::RawTracepoint("net_dev_queue"),
-            spares: &[],
-            blind: None,
-        }],
+        alternatives: &[
+            Alternative {
+                name: "tp_btf",
+                entry: "dns_sender_btf",
+                hook: Hook::BtfTracepoint("net_dev_queue"),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "raw_tp",
+                entry: "dns_sender_raw",
+                hook: Hook::RawTracepoint("net_dev_queue"),
+                spares: &[],
+                blind: None,
+            },
+        ],
     },
     Program {
         name: "dns_packet",
