@@ -29,12 +29,11 @@ impl Own {
 
     /// Is the row fluoro's own? `places` is kept from row to row.
     pub fn hides(&self, facts: &dyn Facts, places: &Finder<3>) -> bool {
-        let [pid, local, peer] = places
-            .of(facts.infos())
-            .map(|column| column.map_or(Value::Missing, |column| facts.value(column)));
-        let is_session = |local, peer| self.session == Some((local, peer));
-        matches!(pid, Value::Uint(pid) if self.is(pid))
-            || matches!((local, peer), (Value::Socket(local), Value::Socket(peer)) if is_session(local, peer))
+        let [pid, local, peer] = places.of(facts.infos());
+        let value = |column: Option<usize>| column.map_or(Value::Missing, |column| facts.value(column));
+        let is_end = |column, end| matches!(value(column), Value::Socket(there) if there == end);
+        matches!(value(pid), Value::Uint(pid) if self.is(pid))
+            || self.session.is_some_and(|(here, there)| is_end(peer, there) && is_end(local, here))
     }
 
     /// For [`Self::hides`].

@@ -53,37 +53,54 @@ pub trait Table: Send + Sync {
 /// A row of which a moment later nothing may have changed but its age.
 pub trait Aging: Row + Clone + PartialEq {
     /// What grows by itself.
-    fn age(&mut self) -> Option<&mut u64> {
+    fn age(&self) -> Option<u64> {
         None
     }
 
+    /// The same at that age.
+    fn at_age(&self, _age_ns: u64) -> Self {
+        self.clone()
+    }
+
+    /// What changes most often has changed.
+    fn has_moved(&self, _later: &Self) -> bool {
+        false
+    }
+
     fn aged(&self, by_ns: u64) -> Self {
-        let mut row = self.clone();
-        if let Some(age) = row.age() {
-            *age = age.saturating_add(by_ns);
-        }
-        row
+        self.age().map_or_else(|| self.clone(), |age| self.at_age(age.saturating_add(by_ns)))
     }
 
     fn is_still(&self, later: &Self) -> bool {
-        let mut then = self.clone();
-        let mut now = later.clone();
-        if let (Some(then), Some(now)) = (then.age(), now.age()) {
-            *then = *now;
-        }
-        then == now
+        !self.has_moved(later)
+            && match (self.age(), later.age()) {
+                (Some(_), Some(now)) => self.at_age(now) == *later,
+                _ => self == later,
+            }
     }
 }
 
 impl Aging for FlowRow {
-    fn age(&mut self) -> Option<&mut u64> {
-        Some(&mut self.duration_ns).filter(|age| **age > 0 && self.state != State::Closed)
+    fn age(&self) -> Option<u64> {
+        Some(self.duration_ns).filter(|age| *age > 0 && self.state != State::Closed)
+    }
+
+    fn at_age(&self, duration_ns: u64) -> Self {
+        Self { duration_ns, ..self.clone() }
+    }
+
+    fn has_moved(&self, later: &Self) -> bool {
+        (self.rx_bytes, self.tx_bytes) != (later.rx_bytes, later.tx_bytes)
     }
 }
 
 impl Aging for ProcessRow {
-    fn age(&mut self) -> Option<&mut u64> {
-        self.age_ns.as_mut().filter(|_| !self.identity.ended)
+    fn age(&self) -> Option<u64> {
+        self.age_ns.filter(|_| !self.identity.ended)
+    }
+
+    fn at_age(&self, age_ns: u64) -> Self {
+        Self { age_ns: Some(age_ns), ..self.clone() }
     }
 }
 
@@ -392,8 +409,12 @@ mod tests {
     }
 
     impl Aging for Thing {
-        fn age(&mut self) -> Option<&mut u64> {
-            Some(&mut self.age)
+        fn age(&self) -> Option<u64> {
+            Some(self.age)
+        }
+
+        fn at_age(&self, age: u64) -> Self {
+            Self { age, ..self.clone() }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The identity table: who every pid is and was. Fed by the family `process`, asked by all.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{Ancestor, Executable, Identity, Owner};
@@ -68,14 +68,14 @@ pub trait Lookup {
 /// Identities by process.
 #[derive(Default)]
 pub struct Processes {
-    known: HashMap<ProcKey, Known>,
+    known: foldhash::HashMap<ProcKey, Known>,
     /// The process that has a pid now.
-    current: HashMap<Tgid, ProcKey>,
+    current: foldhash::HashMap<Tgid, ProcKey>,
     /// In order of their end.
     ended: VecDeque<(BootTime, ProcKey)>,
     /// Of them, those of the interval that runs, and of the interval before.
-    ending: HashSet<ProcKey>,
-    just_ended: HashSet<ProcKey>,
+    ending: foldhash::HashSet<ProcKey>,
+    just_ended: foldhash::HashSet<ProcKey>,
     /// Arguments are asked for: they may hold secrets.
     pub keeps_args: bool,
 }

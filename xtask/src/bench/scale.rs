@@ -19,8 +19,8 @@ const FRAME_MS: f64 = 8.0;
 const RESIDENT_MIB: f64 = 200.0;
 /// Of all maps, on two possible CPUs.
 const MAPS_MIB: f64 = 64.0;
-/// An active crowd: this share of its connections carries something each second.
-const ACTIVE: f64 = 0.1;
+/// An active crowd: this share of its connections carries something, one after the other, and again a second later.
+const ACTIVE: f64 = 1.0;
 const LIMIT: Duration = Duration::from_mins(1);
 /// After the first pictures and the priming.
 const WATCH: Duration = Duration::from_secs(15);

@@ -12,7 +12,7 @@ mod trouble;
 mod udp;
 mod wires;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -68,10 +68,10 @@ pub struct FlowModel {
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,
     /// Of them, those of the interval that runs, and of the interval before.
-    ending: HashSet<FlowId>,
-    just_ended: HashSet<FlowId>,
+    ending: foldhash::HashSet<FlowId>,
+    just_ended: foldhash::HashSet<FlowId>,
     /// Where minted ids are found by what the socket table knows.
-    minted: HashMap<Ends, FlowId>,
+    minted: foldhash::HashMap<Ends, FlowId>,
     sweep: u64,
     reading: sweep::Reading,
     opens: u64,
@@ -80,7 +80,7 @@ pub struct FlowModel {
     failures: Vec<Failure>,
     histograms: Histograms,
     /// Of the interval that the last tick closed.
-    news: HashMap<ProcKey, give::News>,
+    news: foldhash::HashMap<ProcKey, give::News>,
     /// What answers called addresses.
     pub names: Names,
     folded: groups::Folded,

@@ -3,7 +3,6 @@
 pub mod given;
 pub mod owner;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,11 +119,11 @@ struct End {
 /// What is known of processes beside their identity.
 #[derive(Default)]
 pub struct ProcessModel {
-    ends: HashMap<ProcKey, End>,
+    ends: foldhash::HashMap<ProcKey, End>,
     /// Of the interval that runs.
-    counting: HashMap<ProcKey, Activity>,
+    counting: foldhash::HashMap<ProcKey, Activity>,
     /// Of the interval before.
-    counted: HashMap<ProcKey, Activity>,
+    counted: foldhash::HashMap<ProcKey, Activity>,
     execs: u64,
     execs_per_s: Option<f64>,
 }

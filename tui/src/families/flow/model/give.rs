@@ -1,8 +1,7 @@
 //! What connections add to the rows of processes.
 
-use std::collections::HashMap;
-
 use fluoro_shared::flow::WHAT_CONNECT;
+use foldhash::HashMap;
 
 use super::{FlowModel, Rates};
 use crate::families::process::model::Gifts;
@@ -19,7 +18,7 @@ impl FlowModel {
     /// What each process's connections come to.
     pub fn give(&self, to: &mut Gifts) {
         to.measure(&["flows", "rx", "tx", "connections", "retransmits"]);
-        let mut sums: HashMap<ProcKey, (f64, Rates)> = HashMap::new();
+        let mut sums: HashMap<ProcKey, (f64, Rates)> = HashMap::default();
         let connections = self.flows.values().filter(|flow| flow.row.direction.is_some());
         let connections = connections.map(|flow| (&flow.row, flow.ended.is_none()));
         for (row, lives) in connections.chain(self.datagrams.each()) {

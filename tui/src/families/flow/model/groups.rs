@@ -1,10 +1,10 @@
 //! Connections taken together, and the totals of those that are no longer kept: they never go backwards.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
 use fluoro_shared::histogram::bucket_of;
+use foldhash::{HashMap, HashSet};
 
 use super::{FlowModel, FlowRow};
 use crate::families::flow::row::group::{By, GroupKey, GroupRow, Quantiles, Sums};
@@ -30,7 +30,7 @@ impl Folded {
         }
         for (kept, by) in self.kinds.iter_mut().zip(By::ALL) {
             let mut key = key_of(row, by);
-            if !kept.contains_key(&key) && kept.len() >= GROUPS_MAX {
+            if kept.len() >= GROUPS_MAX && !kept.contains_key(&key) {
                 key = GroupKey::Untracked;
             }
             kept.entry(key).or_default().add(row, by != By::Process);
@@ -117,7 +117,7 @@ fn key_of(row: &FlowRow, by: By) -> GroupKey {
 impl FlowModel {
     /// These connections taken together; with `past` what is no longer kept of the same groups, too.
     pub fn groups(&self, by: By, rows: &[Arc<FlowRow>], past: bool) -> Vec<Arc<GroupRow>> {
-        let mut groups: HashMap<GroupKey, GroupRow> = HashMap::new();
+        let mut groups: HashMap<GroupKey, GroupRow> = HashMap::default();
         for row in rows.iter().filter(|row| row.direction.is_some()) {
             let key = key_of(row, by);
             let group = groups.entry(key).or_insert_with_key(|key| self.begin(key, by, row, past));
