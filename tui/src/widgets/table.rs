@@ -172,9 +172,9 @@ impl Table<'_> {
         let heads = line(&|placed| Some((heading(self.sheet.infos().get(placed.column)?), Role::Quiet)));
         let rows = (0..self.sheet.len().min(rows)).filter_map(|row| Some((row, self.sheet.row(row)?)));
         let rows = rows.map(|(row, facts)| {
-            line(&|placed| {
-                let info = self.sheet.infos().get(placed.column)?;
-                let value = facts.value(placed.column);
+            line(&|one| {
+                let info = self.sheet.infos().get(one.column)?;
+                let value = self.value(facts, one.column, &placed);
                 let role = self.role(info, &value, false, self.sheet.ended(row));
                 Some((self.text(facts, info, &value), role))
             })
@@ -182,8 +182,26 @@ impl Table<'_> {
         std::iter::once(heads).chain(rows).collect()
     }
 
+    /// What stands in this column: of a listener, which has no peer, where it listens, unless that has a column of its
+    /// own.
+    fn value<'f>(&self, facts: &'f dyn Facts, column: usize, among: &[Placed]) -> Value<'f> {
+        let is =
+            |placed: &Placed, id| self.sheet.infos().get(placed.column).is_some_and(|info| info.id == id);
+        let is_peer = among.iter().any(|placed| placed.column == column && is(placed, "peer"));
+        if is_peer && listens(facts) && !among.iter().any(|placed| is(placed, "local")) {
+            return facts.named("local");
+        }
+        facts.value(column)
+    }
+
     /// A value as it is shown: a peer by its name and how old that is.
     fn text(&self, facts: &dyn Facts, info: &Info, value: &Value<'_>) -> String {
+        if let Value::Socket(at) = value
+            && info.id == "peer"
+            && listens(facts)
+        {
+            return format!("listens at {at}");
+        }
         if self.names
             && info.id == "peer"
             && let (Value::Socket(at), Value::Text(name)) = (value, facts.named("peer_name"))
@@ -212,7 +230,7 @@ impl Table<'_> {
         }
         for column in placed {
             let Some(info) = self.sheet.infos().get(column.column) else { continue };
-            let value = facts.value(column.column);
+            let value = self.value(facts, column.column, placed);
             let role = self.role(info, &value, selected, ended);
             let Some(place) = cell_area(area, column, 0) else { continue };
             let text = Shown::own(&self.text(facts, info, &value)).into_string();
@@ -223,6 +241,10 @@ impl Table<'_> {
     }
 }
 
+fn listens(facts: &dyn Facts) -> bool {
+    facts.named("state") == Value::Word("listen")
+}
+
 fn cell_area(area: Rect, placed: &Placed, line: u16) -> Option<Rect> {
     let place = Rect { x: area.x + placed.x, y: area.y + line, width: placed.width, height: 1 };
     let place = place.intersection(area);
@@ -231,7 +253,7 @@ fn cell_area(area: Rect, placed: &Placed, line: u16) -> Option<Rect> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing)]
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
     use super::*;
     use crate::columns::Kind;
 
@@ -306,9 +328,27 @@ mod tests {
     fn what_is_estimated_says_so_in_its_row_or_above_its_column() {
         let rows = ["exact", "inferred"].map(|word| std::sync::Arc::new(Owned(word)));
         let sheet = crate::columns::Listing { rows: rows.into(), total: 2 };
+        assert_eq!(drawn(&sheet, 20), ["PROCESS   ~P99", "nginx        7", "~nginx       7"]);
+    }
+
+    #[test]
+    fn where_a_listener_listens_is_seen_at_any_width() {
+        use crate::families::flow::model::{FlowRow, State};
+        use crate::records::{FlowId, NetnsId};
+        let [here, nobody] =
+            ["0.0.0.0:8080", "0.0.0.0:0"].map(|at| std::net::SocketAddr::V4(at.parse().unwrap()));
+        let row = FlowRow::between(FlowId(1), NetnsId(1), here, nobody, State::Listen);
+        let sheet = crate::columns::Listing { rows: vec![std::sync::Arc::new(row)], total: 1 };
+        let row = |width| drawn(&sheet, width).swap_remove(1);
+        assert!(row(80).contains(" listens at 0.0.0.0:8080 "), "{}", row(80));
+        assert!(row(200).contains(" 0.0.0.0:8080 ") && !row(200).contains("listens"), "{}", row(200));
+    }
+
+    /// Headings and rows, without the blanks around them.
+    fn drawn(sheet: &dyn Sheet, width: u16) -> Vec<String> {
         let plain = |_: &Info, _: &Value<'_>| Role::Text;
         let table = Table {
-            sheet: &sheet,
+            sheet,
             sort: None,
             selected: None,
             offset: 0,
@@ -316,11 +356,13 @@ mod tests {
             names: false,
             signal: &plain,
         };
-        let mut picture = Buffer::empty(Rect::new(0, 0, 20, 3));
-        table.draw_heads(Rect::new(0, 0, 20, 1), &mut picture);
-        table.draw_rows(Rect::new(0, 1, 20, 2), &mut picture);
-        let text: String = picture.content.iter().map(ratatui::buffer::Cell::symbol).collect();
-        let lines: Vec<&str> = [0, 20, 40].iter().map(|&at| text[at..at + 20].trim()).collect();
-        assert_eq!(lines, ["PROCESS   ~P99", "nginx        7", "~nginx       7"]);
+        let rows = sheet.len() as u16;
+        let mut picture = Buffer::empty(Rect::new(0, 0, width, 1 + rows));
+        table.draw_heads(Rect::new(0, 0, width, 1), &mut picture);
+        table.draw_rows(Rect::new(0, 1, width, rows), &mut picture);
+        let lines = picture.content.chunks(usize::from(width));
+        lines
+            .map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim().to_owned())
+            .collect()
     }
 }
