@@ -19,6 +19,7 @@ use crate::workload::actor::Actor;
 /// Programs of the same trade, measured the same way where they are installed.
 pub const PEERS: &[(&str, &[&str])] = &[
     ("bandwhich", &["-i", "lo"]),
+    ("rustnet", &["-i", "lo"]),
     ("nethogs", &["-a", "lo"]),
     ("iftop", &["-i", "lo"]),
     ("htop", &[]),
