@@ -50,18 +50,15 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let mut sums: HashMap<(u64, String), [u64; 7]> = HashMap::new();
     let mut longest: HashMap<(u64, String), u64> = HashMap::new();
     let mut errors: HashMap<(u64, String), String> = HashMap::new();
-    let mut quiet = 0;
-    while quiet < 3 {
-        let object = top.next()?;
-        let rows = object.get("rows").and_then(Value::as_array).context("no rows")?;
-        let ours = rows.iter().filter(|row| {
+    top.until_quiet(|object| {
+        let ours = rows(object).into_iter().filter(|row| {
             row.pointer("/file/path")
                 .and_then(Value::as_str)
                 .is_some_and(|path| path.contains("fluoro-activity-"))
         });
-        quiet += 1;
+        let mut some = false;
         for row in ours {
-            quiet = 0;
+            some = true;
             let number = |at: &str| row.pointer(at).and_then(Value::as_u64).unwrap_or(0);
             let path = row.pointer("/file/path").and_then(Value::as_str).unwrap_or_default().to_owned();
             let key = (number("/process/pid"), path);
@@ -72,7 +69,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
                 errors.insert(key, error.to_owned());
             }
         }
-    }
+        some
+    })?;
     drop(top);
     let (mut files, mut wrong, mut waits) = (0, Vec::new(), Vec::new());
     let mount = mount_of(directory)?;
@@ -133,20 +131,20 @@ fn add(sum: &mut [u64; 7], one: &[u64; 7]) {
 /// Of each process or mount, until nothing more comes.
 fn sums_of(top: &Top) -> Result<BTreeMap<String, [u64; 7]>> {
     let mut sums: BTreeMap<String, [u64; 7]> = BTreeMap::new();
-    let mut quiet = 0;
-    while quiet < 3 {
-        quiet += 1;
-        for row in rows(&top.next()?) {
+    top.until_quiet(|object| {
+        let mut some = false;
+        for row in rows(object) {
             let figures = figures(row);
             if figures != [0; 7] {
-                quiet = 0;
+                some = true;
                 let pid = row.pointer("/process/pid").and_then(Value::as_u64).map(|pid| pid.to_string());
                 let mount = row.pointer("/system/filesystem/mountpoint").and_then(Value::as_str);
                 let group = pid.or(mount.map(str::to_owned)).unwrap_or_default();
                 add(sums.entry(group).or_default(), &figures);
             }
         }
-    }
+        some
+    })?;
     Ok(sums)
 }
 

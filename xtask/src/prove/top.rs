@@ -55,6 +55,20 @@ impl Top {
         serde_json::from_str(&self.heard.try_recv().ok()?).ok()
     }
 
+    /// Objects until there were some that `take` knows and then three in a row that it does not; at most so many: those
+    /// that wait already may be of a time in which nothing was to be known.
+    pub fn until_quiet(&self, mut take: impl FnMut(&Value) -> bool) -> Result<()> {
+        const MOST: usize = 60;
+        let mut quiet = None;
+        for _ in 0..MOST {
+            quiet = if take(&self.next()?) { Some(0) } else { quiet.map(|quiet| quiet + 1) };
+            if quiet == Some(3) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// All objects of the time to come.
     pub fn gather(&self, time: Duration) -> Result<Vec<Value>> {
         let deadline = std::time::Instant::now() + time;
