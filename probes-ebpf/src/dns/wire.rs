@@ -1,8 +1,6 @@
 //! Packets that pass through the namespace and belong to no socket of it: those of containers behind a bridge, or what this
 //! machine routes. Neither end is an address of the namespace, and neither is all or many. A packet is seen on every
 //! interface that it crosses; it counts where its direction was seen first.
-//!
-//! Where no program tells of sockets, everything counts.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_boot_ns, macros::map, maps::HashMap};
 use fluoro_shared::{
