@@ -15,4 +15,4 @@ pub mod program;
 mod ring;
 pub mod socket_group;
 pub mod taps;
-pub mod unpreempted;
+mod unpreempted;

@@ -2,13 +2,6 @@
 //! kprobe on that CPU (`bpf_disable_instrumentation`). Where it can be preempted there, every other program on the CPU goes
 //! unseen until its turn comes again, so that it must not be.
 
-use std::cell::Cell;
-
-thread_local! {
-    /// How many of them live on this thread: the first one does it for all.
-    static LIVING: Cell<u32> = const { Cell::new(0) };
-}
-
 /// While it lives, ordinary programs do not preempt the thread. Where that is not allowed, it changes nothing.
 pub struct Unpreempted {
     raised: bool,
@@ -16,16 +9,14 @@ pub struct Unpreempted {
 
 impl Unpreempted {
     pub fn begin() -> Self {
-        let living = LIVING.replace(LIVING.get() + 1);
         // SAFETY: no pointer; 0 is the calling thread.
-        let is_ordinary = || unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
-        Self { raised: living == 0 && is_ordinary() && schedule(libc::SCHED_FIFO, 1) }
+        let ordinary = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
+        Self { raised: ordinary && schedule(libc::SCHED_FIFO, 1) }
     }
 }
 
 impl Drop for Unpreempted {
     fn drop(&mut self) {
-        LIVING.set(LIVING.get() - 1);
         if self.raised {
             schedule(libc::SCHED_OTHER, 0);
         }
@@ -49,8 +40,6 @@ mod tests {
         let policy = || unsafe { libc::sched_getscheduler(0) };
         let before = policy();
         let unpreempted = Unpreempted::begin();
-        assert_eq!(policy() == libc::SCHED_FIFO, unpreempted.raised);
-        drop(Unpreempted::begin());
         assert_eq!(policy() == libc::SCHED_FIFO, unpreempted.raised);
         drop(unpreempted);
         assert_eq!(policy(), before);

@@ -12,7 +12,6 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::collect::bpf::ProgramInfo;
 use crate::collect::loader::{Ground, Standing};
 use crate::collect::taps::KernelFilter;
-use crate::collect::unpreempted::Unpreempted;
 use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};
 use crate::engine::source::{Source, Sources};
@@ -395,7 +394,6 @@ impl Collector {
 
     /// The books of every family.
     pub fn ledgers(&self) -> BTreeMap<Family, Ledger> {
-        let _unpreempted = Unpreempted::begin();
         Family::ALL.iter().map(|&family| (family, self.ledger(family))).collect()
     }
 

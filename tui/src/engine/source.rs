@@ -8,7 +8,6 @@ use aya::maps::MapError;
 use fluoro_shared::process::ThreadUse;
 
 use crate::collect::taps::{KernelFilter, Taps};
-use crate::collect::unpreempted::Unpreempted;
 use crate::engine::intake::{Inlet, Intake};
 use crate::families::dns::model::Surplus;
 use crate::families::{Family, dns, drop, file, flow, syscall};
@@ -186,7 +185,6 @@ impl Sources {
     /// What every open source counts, or only that of one family. A map that cannot be read says so in the log, and its
     /// numbers stand still.
     pub fn frames(&mut self, only: Option<Family>) -> Vec<Frame> {
-        let _unpreempted = Unpreempted::begin();
         let read = |(family, source): (&Family, &mut Box<dyn Source>)| {
             source
                 .frame()

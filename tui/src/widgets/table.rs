@@ -185,10 +185,8 @@ impl Table<'_> {
     /// What stands in this column: of a listener, which has no peer, where it listens, unless that has a column of its
     /// own.
     fn value<'f>(&self, facts: &'f dyn Facts, column: usize, among: &[Placed]) -> Value<'f> {
-        let is =
-            |placed: &Placed, id| self.sheet.infos().get(placed.column).is_some_and(|info| info.id == id);
-        let is_peer = among.iter().any(|placed| placed.column == column && is(placed, "peer"));
-        if is_peer && listens(facts) && !among.iter().any(|placed| is(placed, "local")) {
+        let is = |column: usize, id| self.sheet.infos().get(column).is_some_and(|info| info.id == id);
+        if is(column, "peer") && listens(facts) && !among.iter().any(|placed| is(placed.column, "local")) {
             return facts.named("local");
         }
         facts.value(column)

@@ -43,7 +43,7 @@ fn watchers(place: &Place, budgets: Budgets) -> Result<Vec<Watcher>> {
         Box::new(command) as Box<dyn Fn() -> Command>
     };
     let console = |view: &str| -> Result<Box<dyn Fn() -> Command>> {
-        let path = std::env::temp_dir().join(format!("fluoro-bench-{view}.toml"));
+        let path = place.xtask.with_file_name(format!("bench-{view}.toml"));
         fs::write(&path, format!("view = \"{view}\"\n")).context("write a configuration")?;
         Ok(fluoro(vec!["--config".to_owned(), path.display().to_string()]))
     };
