@@ -18,6 +18,9 @@ pub trait Access {
     /// Which of two global functions to call: they are compiled once for each way.
     const IS_DIRECT: bool;
 
+    /// How to read what is reached through a pointer, and that pointer.
+    type Behind: Access;
+
     /// Reads the member at `offset` of `base`; zero where the kernel has no such member.
     fn read<T: Copy>(base: Kptr, offset: u32) -> T;
 
@@ -36,8 +39,14 @@ pub struct Direct;
 /// For everything else.
 pub struct Helper;
 
+/// Beside [`Direct`], for what is reached through pointers and need not be quick: by the helper where that is allowed.
+/// For each pointer that is loaded from one it trusts, the verifier looks up to four names among all types of the
+/// kernel, one type after the other (`btf_nested_type_is_trusted`, from 6.2): that was half of what loading took.
+pub struct Behind;
+
 impl Access for Direct {
     const IS_DIRECT: bool = true;
+    type Behind = Behind;
 
     #[inline(always)]
     fn read<T: Copy>(base: Kptr, offset: u32) -> T {
@@ -70,8 +79,34 @@ impl Access for Direct {
     }
 }
 
+impl Access for Behind {
+    const IS_DIRECT: bool = true;
+    type Behind = Self;
+
+    #[inline(always)]
+    fn read<T: Copy>(base: Kptr, offset: u32) -> T {
+        if machine::read_kernel() == 0 { Direct::read(base, offset) } else { Helper::read(base, offset) }
+    }
+
+    #[inline(always)]
+    fn current_task() -> Kptr {
+        if machine::read_kernel() == 0 { Direct::current_task() } else { Helper::current_task() }
+    }
+
+    #[inline(always)]
+    fn tcp(sk: Kptr) -> Kptr {
+        Direct::tcp(sk)
+    }
+
+    #[inline(always)]
+    fn cookie(sk: Kptr) -> u64 {
+        Direct::cookie(sk)
+    }
+}
+
 impl Access for Helper {
     const IS_DIRECT: bool = false;
+    type Behind = Self;
 
     #[inline(always)]
     fn read<T: Copy>(base: Kptr, offset: u32) -> T {

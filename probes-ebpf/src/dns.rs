@@ -235,8 +235,8 @@ fn on_send<A: Access>(skb: Kptr) -> i32 {
     }
     if asks(transport) {
         from.port = u16::from_be(Helper::read(transport, 0));
-        let net: Kptr = A::read(sk, offset!(sock_net));
-        from.address = apart(&from.address, A::read(net, offset!(net_inum)));
+        let net: Kptr = A::Behind::read(sk, offset!(sock_net));
+        from.address = apart(&from.address, A::Behind::read(net, offset!(net_inum)));
         let _ = SENDERS.insert(&from, &drop::owner(sk), 0);
     }
     0

@@ -103,31 +103,31 @@ fn on_fork<A: Access>(child: Kptr) -> i32 {
 
 #[inline(always)]
 fn on_exit<A: Access>(group_dead: Option<bool>) -> i32 {
-    let current = A::current_task();
-    let signal: Kptr = A::read(current, offset!(task_signal));
+    let current = A::Behind::current_task();
+    let signal: Kptr = A::Behind::read(current, offset!(task_signal));
     let dead = match group_dead {
         Some(dead) => dead,
         // Two threads that leave together may both find no thread alive: the set below lets one through.
-        None => A::read::<u32>(signal, offset!(signal_live)) == 0,
+        None => A::Behind::read::<u32>(signal, offset!(signal_live)) == 0,
     };
     if !dead {
         return 0;
     }
     let subject = task::current::<A>();
-    if group_dead.is_none() && A::read::<u32>(signal, offset!(signal_threads)) > 1 {
+    if group_dead.is_none() && A::Behind::read::<u32>(signal, offset!(signal_threads)) > 1 {
         let key = ExitKey { start_ns: subject.start_ns, tgid: u64::from(subject.tgid) };
         // BPF_NOEXIST: fails for the second one.
         if EXITED.insert(&key, &1, 1).is_err() {
             return 0;
         }
     }
-    let status = if A::read::<u32>(signal, offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
-        A::read(signal, offset!(signal_group_exit_code))
+    let status = if A::Behind::read::<u32>(signal, offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+        A::Behind::read(signal, offset!(signal_group_exit_code))
     } else {
-        let leader: Kptr = A::read(current, offset!(task_leader));
-        A::read(leader, offset!(task_exit_code))
+        let leader: Kptr = A::Behind::read(current, offset!(task_leader));
+        A::Behind::read(leader, offset!(task_exit_code))
     };
-    let oom = offset!(signal_oom_mm) != ABSENT && A::read::<u64>(signal, offset!(signal_oom_mm)) != 0;
+    let oom = offset!(signal_oom_mm) != ABSENT && A::Behind::read::<u64>(signal, offset!(signal_oom_mm)) != 0;
     if is_due(&subject) {
         let mut record = record(subject, KIND_EXIT, status);
         record.header.flags = if oom { FLAG_OOM } else { 0 };
@@ -150,9 +150,9 @@ fn on_exec<A: Access>() -> i32 {
         ledger::error();
         return 0;
     };
-    let current = A::current_task();
-    let mm: Kptr = A::read(current, offset!(task_mm));
-    let file: Kptr = A::read(mm, offset!(mm_exe_file));
+    let current = A::Behind::current_task();
+    let mm: Kptr = A::Behind::read(current, offset!(task_mm));
+    let file: Kptr = A::Behind::read(mm, offset!(mm_exe_file));
     let truncated = path::walk(scratch, Place::at(file.wrapping_add(offset!(file_path) as usize)));
     let mut record = record(subject, KIND_EXEC, 0);
     if truncated {
@@ -175,8 +175,8 @@ fn on_exec<A: Access>() -> i32 {
 /// Copies the arguments of the program that begins; how many bytes. Exec has just written them: they are resident.
 #[inline(always)]
 fn arguments<A: Access>(mm: Kptr, to: *mut u8) -> u32 {
-    let from: u64 = A::read(mm, offset!(mm_arg_start));
-    let len = A::read::<u64>(mm, offset!(mm_arg_end)).wrapping_sub(from);
+    let from: u64 = A::Behind::read(mm, offset!(mm_arg_start));
+    let len = A::Behind::read::<u64>(mm, offset!(mm_arg_end)).wrapping_sub(from);
     let len = if len < ARGS_MAX as u64 { len as u32 } else { ARGS_MAX as u32 } & (2 * ARGS_MAX as u32 - 1);
     // SAFETY: the tail has room for so many; the helper says whether it could read them.
     if from != 0 && unsafe { bpf_probe_read_user(to.cast(), len, from as *const _) } == 0 { len } else { 0 }

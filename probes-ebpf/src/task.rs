@@ -14,19 +14,19 @@ use crate::{
 /// The task that runs now. Only in process context: in softirq it is a bystander.
 #[inline(always)]
 pub fn current<A: Access>() -> Task {
-    let task = A::current_task();
+    let task = A::Behind::current_task();
     let ids = bpf_get_current_pid_tgid();
     let mut filled = Task::NONE;
     filled.tgid = (ids >> 32) as u32;
     filled.tid = ids as u32;
     filled.uid = bpf_get_current_uid_gid() as u32;
     filled.comm = bpf_get_current_comm().unwrap_or_default();
-    describe::<A>(&mut filled, task);
+    describe::<A::Behind>(&mut filled, task);
     // SAFETY: no arguments.
     filled.cgroup = if machine::cgroup_subsys() == ABSENT {
         unsafe { bpf_get_current_cgroup_id() }
     } else {
-        cgroup_of::<A>(task)
+        cgroup_of::<A::Behind>(task)
     };
     filled
 }
@@ -52,8 +52,8 @@ pub fn child_of_current<A: Access>(task: Kptr) -> Task {
     filled.tid = A::read(task, offset!(task_pid));
     filled.uid = bpf_get_current_uid_gid() as u32;
     filled.comm = bpf_get_current_comm().unwrap_or_default();
-    describe::<A>(&mut filled, task);
-    filled.cgroup = cgroup_of::<A>(task);
+    describe::<A::Behind>(&mut filled, task);
+    filled.cgroup = cgroup_of::<A::Behind>(task);
     filled
 }
 

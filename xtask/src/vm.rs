@@ -107,7 +107,10 @@ pub enum Boots {
     Test,
 }
 
-/// Boots every kernel, two at a time, and prints each outcome as it comes.
+/// Guests at a time: one takes a CPU, and waits for half of what it plays.
+const LANES: usize = 3;
+
+/// Boots every kernel and prints each outcome as it comes.
 pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec<Outcome>> {
     let kernels = kernels::provision(series)?;
     let binaries = binaries::checked()?;
@@ -118,7 +121,7 @@ pub fn matrix(series: &[&str], scenarios: &[String], boots: Boots) -> Result<Vec
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..LANES {
             scope.spawn(|| {
                 while let Some(guest) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let told = boot::play(guest, &binaries);

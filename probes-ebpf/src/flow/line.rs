@@ -176,7 +176,7 @@ fn blank<A: Access>(sk: Kptr, entry: &FlowEntry, owner: &Task, header: Header, o
     let now = header.at_ns;
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let net: Kptr = A::read(sk, offset!(sock_net));
+    let net: Kptr = A::Behind::read(sk, offset!(sock_net));
     let mut record = FlowRecord {
         header: Header { seq: ledger::next_seq(), cpu, ..header },
         owner: *owner,
@@ -187,7 +187,7 @@ fn blank<A: Access>(sk: Kptr, entry: &FlowEntry, owner: &Task, header: Header, o
         connect_ns: 0,
         srtt_us: 0,
         retransmits: 0,
-        netns: A::read(net, offset!(net_inum)),
+        netns: A::Behind::read(net, offset!(net_inum)),
         error_or_first_byte_us: entry.first_byte_us,
         local_address: [0; 16],
         peer_address: [0; 16],

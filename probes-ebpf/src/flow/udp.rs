@@ -119,6 +119,8 @@ fn on_transmit<A: Access>(skb: Kptr) -> i32 {
     if protocol == 0 {
         return 0;
     }
+    // Before the headers, of which there are so many kinds: the verifier looks at it once (see `Behind`).
+    let device = A::read::<Kptr>(skb, offset!(skb_dev)) as u64;
     let mut key = packet::blank();
     let packet = packet::dissect::<A>(skb, Way::Out, &mut key);
     // What a tunnel makes of it has other ports, and is the same datagram.
@@ -128,7 +130,7 @@ fn on_transmit<A: Access>(skb: Kptr) -> i32 {
     {
         return 0;
     }
-    if is_passed_on::<A>(skb, &key) {
+    if is_passed_on(skb as u64, device, &key) {
         return 0;
     }
     connected::<A>(sk, &mut key);
@@ -151,18 +153,17 @@ fn on_transmit<A: Access>(skb: Kptr) -> i32 {
 
 /// The same packet once more, at the interface below: of a bridge, a bond, a VLAN.
 #[inline(always)]
-fn is_passed_on<A: Access>(skb: Kptr, key: &DatagramKey) -> bool {
+fn is_passed_on(skb: u64, device: u64, key: &DatagramKey) -> bool {
     let Some(handed) = HANDED.get_ptr_mut(0) else { return false };
-    let device = A::read::<Kptr>(skb, offset!(skb_dev)) as u64;
     let ports = u64::from(key.local_port) << 16 | u64::from(key.peer_port);
     let peer = (u128::from_ne_bytes(key.peer_address) >> 64) as u64;
     // SAFETY: map memory of this CPU, on which nothing else hands packets over meanwhile.
     unsafe {
-        let same = (*handed).skb == skb as u64 && (*handed).ports == ports && (*handed).peer == peer;
+        let same = (*handed).skb == skb && (*handed).ports == ports && (*handed).peer == peer;
         if same && (*handed).device != device {
             return true;
         }
-        (*handed).skb = skb as u64;
+        (*handed).skb = skb;
         (*handed).device = device;
         (*handed).ports = ports;
         (*handed).peer = peer;
@@ -236,7 +237,7 @@ fn count<A: Access>(
     let mut is_new = false;
     let mut held = DATAGRAMS.get_ptr_mut(key);
     if held.is_none() {
-        let net: Kptr = A::read(sk, offset!(sock_net));
+        let net: Kptr = A::Behind::read(sk, offset!(sock_net));
         let to_all = sent.is_some_and(packet::is_to_all::<A>);
         let count = DatagramCount {
             id: 0,
@@ -247,7 +248,7 @@ fn count<A: Access>(
             rx_bytes: 0,
             // SAFETY: no arguments.
             opened_ns: unsafe { bpf_ktime_get_boot_ns() },
-            netns: A::read(net, offset!(net_inum)),
+            netns: A::Behind::read(net, offset!(net_inum)),
             flags: packet.flags | if to_all { FLAG_BROADCAST } else { 0 },
             // SAFETY: the map's own memory.
             owner: unsafe { (*socket).owner },

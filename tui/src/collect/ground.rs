@@ -1,7 +1,7 @@
 //! Preparing the ground before threads start: a private mount namespace with tracefs, memory limits, and the facts
 //! that loading needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use fluoro_shared::offsets::Offsets;
@@ -10,8 +10,9 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::collect::loader::{Ground, Refusals};
 use crate::collect::machine;
+use crate::collect::program::Hook;
 use crate::families::Family;
-use crate::kernel::btf::Btf;
+use crate::kernel::btf::{Btf, Target};
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::facts::Facts;
 use crate::kernel::{drop_reasons, kallsyms};
@@ -110,12 +111,14 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
     if text.is_none() {
         crate::log::line(kallsyms::HIDDEN);
     }
+    let targets = parsed.as_ref().map(targets).unwrap_or_default();
     let usable = parsed.is_some();
     drop(parsed);
     Ground {
         offsets,
         machine,
         btf: file.filter(|_| usable),
+        targets,
         btf_reason,
         possible_cpus,
         forced: choices.hooks.clone(),
@@ -126,6 +129,14 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         drop_reasons,
         text,
     }
+}
+
+/// What any program of any family may be attached to.
+fn targets(btf: &Btf<'_>) -> Vec<Target> {
+    let programs = Family::ALL.iter().flat_map(|family| family.programs());
+    let hooks = programs.flat_map(|program| program.alternatives).map(|alternative| alternative.hook);
+    let names: BTreeSet<String> = hooks.flat_map(Hook::targets).collect();
+    names.iter().flat_map(|name| btf.targets(name)).collect()
 }
 
 /// 64 MiB on 2 possible CPUs, 256 MiB on 128.

@@ -18,7 +18,6 @@ use zerocopy::IntoBytes as _;
 
 use crate::collect::bpf::{self, ProgramInfo};
 use crate::collect::elsewhere;
-use crate::collect::ground::read_btf;
 use crate::collect::iterator;
 use crate::collect::maps::{Budget, MapSize};
 use crate::collect::object::OBJECT;
@@ -29,6 +28,7 @@ use crate::collect::taps::{KernelFilter, Taps};
 use crate::collect::unpreempted::Unpreempted;
 use crate::collect::{fill, machine};
 use crate::families::Family;
+use crate::kernel::btf::{self, Target};
 use crate::model::{MapFill, Status};
 
 /// What loading needs to know of the machine, gathered once.
@@ -37,6 +37,8 @@ pub struct Ground {
     pub machine: Machine,
     /// File with the BTF of the running kernel; without it only hooks that need no kernel type remain.
     pub btf: Option<PathBuf>,
+    /// What of it programs are attached to.
+    pub targets: Vec<Target>,
     /// Why there is none.
     pub btf_reason: String,
     pub possible_cpus: usize,
@@ -299,7 +301,7 @@ pub fn try_all(family: Family, tools: &mut Tools<'_>) -> Result<Vec<(&'static Sp
 pub struct Tools<'a> {
     ground: &'a Ground,
     object: EbpfLoader<'a>,
-    /// The kernel's types as aya wants them: parsed when a hook asks first.
+    /// What programs are attached to, as aya wants it: made when a hook asks first.
     types: Option<Result<AyaBtf, String>>,
 }
 
@@ -318,7 +320,7 @@ impl<'a> Tools<'a> {
         Self { ground, object, types: None }
     }
 
-    /// Lets go of the kernel's types, tens of megabytes; false: it has none.
+    /// Lets go of the kernel's types, megabytes; false: it has none.
     pub fn forget_types(&mut self) -> bool {
         self.types.take().is_some()
     }
@@ -328,7 +330,7 @@ impl<'a> Tools<'a> {
         self.types
             .get_or_insert_with(|| match &ground.btf {
                 None => Err(ground.btf_reason.clone()),
-                Some(file) => AyaBtf::parse(&read_btf(file)?, aya::Endianness::default())
+                Some(_) => AyaBtf::parse(&btf::sparse(&ground.targets), aya::Endianness::default())
                     .map_err(|error| format!("the kernel's BTF cannot be read: {error}")),
             })
             .as_ref()

@@ -114,6 +114,22 @@ impl Hook {
         }
     }
 
+    /// Names of the kernel's functions and typedefs that its programs are attached to by BTF.
+    pub fn targets(self) -> Vec<String> {
+        match self {
+            Self::BtfTracepoint(name) => vec![format!("btf_trace_{name}")],
+            Self::Fentry(function) | Self::Fexit(function) => vec![function.to_owned()],
+            Self::Fentries(entries) => entries.iter().map(|&(_, function)| function.to_owned()).collect(),
+            Self::Iterator(of) => vec![format!("bpf_iter_{of}")],
+            Self::RawTracepoint(_)
+            | Self::Kprobe(_)
+            | Self::Kprobes(_)
+            | Self::Tracepoint(_)
+            | Self::PacketSocket
+            | Self::SocketGroup { .. } => Vec::new(),
+        }
+    }
+
     /// Kind and target, as Probes shows it: `fentry security_sock_graft`.
     pub fn describe(self) -> String {
         let target = match self {

@@ -143,9 +143,9 @@ pub fn dissect<A: Access>(skb: Kptr, way: Way, key: &mut DatagramKey) -> Packet 
 pub fn is_to_all<A: Access>(skb: Kptr) -> bool {
     const ETHERNET: u16 = 1;
     const HEADER: u16 = 14;
-    let device: Kptr = A::read(skb, offset!(skb_dev));
+    let device: Kptr = A::Behind::read(skb, offset!(skb_dev));
     let (mac, network): (u16, u16) = (A::read(skb, offset!(skb_mac)), A::read(skb, offset!(skb_network)));
-    if A::read::<u16>(device, offset!(dev_type)) != ETHERNET || network.wrapping_sub(mac) != HEADER {
+    if A::Behind::read::<u16>(device, offset!(dev_type)) != ETHERNET || network.wrapping_sub(mac) != HEADER {
         return false;
     }
     let head: Kptr = A::read(skb, offset!(skb_head));

@@ -121,6 +121,19 @@ fn prototypes_are_found_by_function_and_by_tracepoint() {
 }
 
 #[test]
+fn what_programs_attach_to_keeps_its_number_alone() {
+    let bytes = small().bytes(32);
+    let btf = Btf::parse(&bytes).unwrap();
+    let names = ["tcp_close", "btf_trace_sock_state", "sock", "absent"];
+    let targets: Vec<_> = names.iter().flat_map(|name| btf.targets(name)).collect();
+    let few = sparse(&targets);
+    let few = Btf::parse(&few).unwrap();
+    assert_eq!(names.map(|name| few.id(name)), names.map(|name| btf.id(name)));
+    assert_eq!((few.id("tcp_close"), few.size_of("sock")), (Some(11), None));
+    assert!(few.has_func("tcp_close") && Btf::parse(&sparse(&[])).is_ok());
+}
+
+#[test]
 fn enums_of_both_widths_give_their_values() {
     let bytes = small().bytes(24);
     let btf = Btf::parse(&bytes).unwrap();
