@@ -148,7 +148,7 @@ pub fn dns_packet_filter(ctx: SkBuffContext) -> i64 {
     let (ifindex, way) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
     let place = DnsPlace { at_ns: 0, ifindex, way, netns: noted(skb), pad: 0 };
     if let Some(ends) = ends(skb) {
-        wire::count(skb, &ends, &place);
+        wire::on_packet(skb, &ends, &place);
         on_packet(skb, &ends, place);
     }
     0
@@ -191,6 +191,7 @@ fn on_socket(skb: *mut __sk_buff, way: u32) -> i32 {
     // SAFETY: a member of the context.
     let place = DnsPlace { at_ns: 0, ifindex: unsafe { (*skb).ifindex }, way, netns, pad: 0 };
     if let Some(ends) = ends(skb) {
+        wire::on_socket(skb, &ends, &place);
         on_packet(skb, &ends, place);
     }
     PASS

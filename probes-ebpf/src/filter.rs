@@ -29,6 +29,12 @@ fn is_member(set: u32, value: u64) -> bool {
     unsafe { MEMBERS.get(&key) }.is_some()
 }
 
+/// Protocols whose packets count whosever they are: bits `PACKETS_*`.
+#[inline(always)]
+pub fn packets() -> u32 {
+    FILTER.get(0).map_or(0, |config| config.packets)
+}
+
 /// What can be said of an event before its task is described, which takes longer than a call.
 #[inline(always)]
 pub fn stance(tgid: u32) -> Verdict {

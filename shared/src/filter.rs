@@ -9,6 +9,9 @@ pub const SET_UIDS: u32 = 1 << 1;
 pub const OUT_CGROUPS: u32 = 1 << 2;
 pub const SET_PORTS: u32 = 1 << 3;
 
+pub const PACKETS_TCP: u32 = 1 << 0;
+pub const PACKETS_UDP: u32 = 1 << 1;
+
 /// Members of all sets together.
 pub const MEMBERS_MAX: u32 = 1024;
 
@@ -21,7 +24,8 @@ pub struct Config {
     pub own_tgid: u32,
     /// Not 0: nobody wants the stream now.
     pub muted: u32,
-    pub pad: u32,
+    /// `PACKETS_*` bits: no hook tells of these; packets count for them, whosever they are.
+    pub packets: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

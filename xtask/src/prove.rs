@@ -32,6 +32,7 @@ mod observer;
 mod on_demand;
 mod oom;
 mod order;
+mod packets;
 mod ports;
 mod prime;
 mod probes;
@@ -161,6 +162,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("dns", dns::play),
     ("all-netns", islands::play),
     ("wire", wire::play),
+    ("packets", packets::play),
     ("drops", drops::play),
     ("udp", udp::play),
     ("top", top::play),

@@ -1,17 +1,19 @@
-//! Packets that pass through the namespace and belong to no socket of it: those of containers behind a bridge, or what this
-//! machine routes. Neither end is an address of the namespace, and neither is all or many. A packet is seen on every
-//! interface that it crosses; it counts where its direction was seen first.
+//! Packets by conversation. Those that pass through the namespace and belong to no socket of it: of containers behind a
+//! bridge, or what this machine routes. Neither end is an address of the namespace, and neither is all or many. And those
+//! of any socket, where nothing else tells of them. A packet is seen on every interface that it crosses; it counts where its
+//! direction was seen first.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_boot_ns, macros::map, maps::HashMap};
 use fluoro_shared::{
     dns::{DnsEnd, DnsPlace},
+    filter::{PACKETS_TCP, PACKETS_UDP},
     wire::{LocalKey, WireCount, WireKey, WireWay},
 };
 
-use super::{Ends, apart};
-use crate::ledger;
+use super::{Ends, IPPROTO_TCP, apart};
+use crate::{filter, ledger};
 
-/// Conversations that have passed.
+/// Conversations.
 #[map]
 static WIRES: HashMap<WireKey, WireCount> = HashMap::with_max_entries(1, 0);
 
@@ -47,13 +49,33 @@ fn passes(ends: &Ends, netns: u32) -> bool {
         && is_local(&[0; 16], netns)
 }
 
-/// Counts a packet, if it is to be counted and is not seen elsewhere.
+/// Nothing but packets tells of it.
 #[inline(always)]
-pub fn count(skb: *mut __sk_buff, ends: &Ends, place: &DnsPlace) {
-    let DnsPlace { ifindex, way, netns, .. } = *place;
-    if !passes(ends, netns) {
-        return;
+fn is_untold(ends: &Ends) -> bool {
+    let of = if ends.source.protocol == u16::from(IPPROTO_TCP) { PACKETS_TCP } else { PACKETS_UDP };
+    filter::packets() & of != 0
+}
+
+/// A packet of any.
+#[inline(always)]
+pub fn on_packet(skb: *mut __sk_buff, ends: &Ends, place: &DnsPlace) {
+    if is_untold(ends) || passes(ends, place.netns) {
+        count(skb, ends, place);
     }
+}
+
+/// A packet that a socket sends or gets.
+#[inline(always)]
+pub fn on_socket(skb: *mut __sk_buff, ends: &Ends, place: &DnsPlace) {
+    if is_untold(ends) {
+        count(skb, ends, place);
+    }
+}
+
+/// Counts a packet that is not seen elsewhere.
+#[inline(always)]
+fn count(skb: *mut __sk_buff, ends: &Ends, place: &DnsPlace) {
+    let DnsPlace { ifindex, way, netns, .. } = *place;
     let [source, destination] =
         [ends.source, ends.destination].map(|end| DnsEnd { address: apart(&end.address, netns), ..end });
     let up = is_below(&source, &destination);

@@ -10,7 +10,7 @@ use super::run::{self, CANNOT, FINE, Printed, Stage, USAGE, fail};
 use super::{Common, Grouping, Output, Table, Top};
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Info, Sheet, infos};
-use crate::engine::{Collector, Core, Depth, Signals, list, of_all};
+use crate::engine::{Attachment, Collector, Core, Depth, Signals, list, of_all};
 use crate::families::dns::row::asked::AskedRow;
 use crate::families::failure::row::FailureRow;
 use crate::families::file::model::FileRow;
@@ -85,7 +85,14 @@ pub fn run(options: &Top, common: &Common) -> ExitCode {
     }
     collector.attach_and_wait(&wanted);
     if let Some(message) = refusal(&collector, families) {
-        return fail(CANNOT, &message);
+        // Sockets and packets can be counted without any hook of `flow`.
+        let by_packets = options.table == Table::Flows
+            && collector.is_attached(Family::Flow)
+            && collector.attachment(Family::Dns) == Attachment::Attached { complete: true };
+        if !by_packets {
+            return fail(CANNOT, &message);
+        }
+        eprintln!("fluoro: only what the socket table and packets tell is listed: {message}");
     }
     let flows = collector.is_attached(Family::Flow);
     collector.prime(flows);

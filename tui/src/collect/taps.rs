@@ -47,6 +47,8 @@ pub struct KernelFilter {
     pub own: Option<u32>,
     /// Nobody wants the stream.
     pub muted: bool,
+    /// Protocols whose packets count, whosever they are: bits `PACKETS_*`.
+    pub packets: u32,
 }
 
 /// One ring.
@@ -170,8 +172,12 @@ impl Taps {
     /// Tells the kernel side what to leave out. A set with more members than fit is left to user space.
     pub fn set_filter(&mut self, wanted: &KernelFilter) -> Result<(), aya::maps::MapError> {
         let _unpreempted = Unpreempted::begin();
-        let mut config =
-            Config { sets: 0, own_tgid: wanted.own.unwrap_or(0), muted: u32::from(wanted.muted), pad: 0 };
+        let mut config = Config {
+            sets: 0,
+            own_tgid: wanted.own.unwrap_or(0),
+            muted: u32::from(wanted.muted),
+            packets: wanted.packets,
+        };
         let excluded: Vec<u64> = wanted.excluded_cgroups.iter().copied().take(LIMIT).collect();
         let sets: [(u32, Option<Vec<u64>>); 4] = [
             (SET_PIDS, widen(wanted.pids.as_deref())),

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fluoro_shared::filter::PACKETS_TCP;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -16,8 +17,8 @@ use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};
 use crate::engine::source::{Source, Sources};
 use crate::engine::usage::Depth;
-use crate::families::Family;
 use crate::families::process::model::ProcessRow;
+use crate::families::{Family, flow};
 use crate::model::{Ledger, MapFill, Status};
 
 /// How a family stands with the loader.
@@ -277,6 +278,7 @@ impl Collector {
                         .collect(),
                 );
                 self.attachments.insert(family, Attachment::Attached { complete });
+                self.make_do();
             }
             Answer::Failed { family, reason } => {
                 log(&reason);
@@ -292,6 +294,7 @@ impl Collector {
                 for state in self.programs.get_mut(&family).into_iter().flatten() {
                     state.standing.status = Status::Detached;
                 }
+                self.make_do();
             }
             Answer::Fills { family, fills } => {
                 self.fills.insert(family, fills);
@@ -307,6 +310,27 @@ impl Collector {
                         .collect(),
                 );
             }
+        }
+    }
+
+    /// What no program tells of, /proc, the socket table and packets do, these as far as `dns` is attached.
+    fn make_do(&mut self) {
+        let is_hooked = |name: &str| {
+            self.programs()
+                .map(|program| &program.standing)
+                .any(|standing| standing.program.name == name && standing.status.hook().is_some())
+        };
+        let untold = |family: Family, names: &[&str]| {
+            self.is_attached(family) && !names.iter().all(|name| is_hooked(name))
+        };
+        let processes_are_untold = untold(Family::Process, &["process_fork", "process_exec", "process_exit"]);
+        let packets = if self.is_attached(Family::Flow) { flow::probe::untold(is_hooked) } else { 0 };
+        self.core.processes_are_untold = processes_are_untold;
+        self.core.flow.is_untold = packets & PACKETS_TCP != 0;
+        if self.is_attached(Family::Dns)
+            && let Some(filter) = self.filters.get(&Family::Dns).cloned()
+        {
+            self.set_filter(Family::Dns, KernelFilter { packets, ..filter });
         }
     }
 

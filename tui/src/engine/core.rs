@@ -33,6 +33,9 @@ pub const SETTLE: Duration = Duration::from_millis(2);
 /// Records of a family that are fed at a time.
 const FEED_MAX: usize = 8192;
 
+/// So many times as long as reading /proc took, where that has to tell what no program does, it is not read again.
+const REST: u64 = 20;
+
 /// Parts of the socket table that are taken in before the rings are looked into again.
 const PARTS_MAX: usize = 4;
 
@@ -59,6 +62,12 @@ pub struct Core {
     backlog: bool,
     /// Since when the socket tables are being read.
     sweeping: Option<BootTime>,
+    /// No program of the kernel side tells of processes: they are read again, from then on.
+    pub processes_are_untold: bool,
+    reread_at: BootTime,
+    /// That sweep also looks for who holds sockets, as nobody else tells; the next may from then on.
+    seeking: bool,
+    seek_at: BootTime,
 }
 
 impl Core {
@@ -82,6 +91,10 @@ impl Core {
             settled: BootTime(0),
             backlog: false,
             sweeping: None,
+            processes_are_untold: false,
+            reread_at: BootTime(0),
+            seeking: false,
+            seek_at: BootTime(0),
         }
     }
 
@@ -192,9 +205,11 @@ impl Core {
     /// holds them. Not while that is under way.
     pub fn begin_sweep(&mut self, holders: bool) {
         if self.sweeping.is_none() {
-            self.machine.ask_sockets(holders);
+            let now = self.machine.now();
+            self.seeking = now >= self.seek_at && self.flow.lacks_owners();
+            self.machine.ask_sockets(holders || self.seeking);
             self.flow.begin_sweep();
-            self.sweeping = Some(self.machine.now());
+            self.sweeping = Some(now);
         }
     }
 
@@ -212,6 +227,9 @@ impl Core {
                     self.flow.end_sweep(&self.processes, now);
                     if whole {
                         self.flow.end_unswept(began, now);
+                    }
+                    if self.seeking {
+                        self.seek_at = BootTime(now.0 + REST * now.since(began));
                     }
                     self.sweeping = None;
                     return true;
@@ -272,7 +290,12 @@ impl Core {
                     self.untracked_calls = sources.ledger(Family::Syscall).aggregates.untracked;
                 }
                 Frame::Dns(frame) => {
-                    let gone = self.flow.pass(&frame.wires, self.machine.now());
+                    let now = self.machine.now();
+                    let mut holder = |netns, port, since| {
+                        let process = self.machine.port_holder(netns, port, since)?;
+                        self.processes.get(process).cloned()
+                    };
+                    let gone = self.flow.pass(&frame, now, &mut holder);
                     sources.forget(Family::Dns, crate::families::dns::probe::WIRES, &gone);
                 }
                 Frame::Drop(frame) => {
@@ -336,6 +359,15 @@ impl Core {
         if matches!(family, Family::Flow) { self.flow.made() } else { 0 }
     }
 
+    /// What has begun, become another program and ended, where no program of the kernel side tells.
+    fn reread_processes(&mut self) {
+        for facts in self.machine.processes() {
+            self.processes.reread(facts, self.machine.as_mut());
+        }
+        self.processes.trace_lines();
+        self.sweep_processes();
+    }
+
     /// Marks processes as ended whose exit was lost.
     pub fn sweep_processes(&mut self) {
         let now = self.machine.now();
@@ -347,6 +379,10 @@ impl Core {
     pub fn tick(&mut self, interval: Duration) {
         let now = self.machine.now();
         self.machine.refresh();
+        if self.processes_are_untold && now >= self.reread_at {
+            self.reread_processes();
+            self.reread_at = BootTime(now.0 + REST * self.machine.now().since(now));
+        }
         self.process.tick(now, interval);
         self.flow.tick(now, interval);
         self.dns.tick(now);

@@ -299,8 +299,7 @@ pub(super) fn kernel_filter<'a>(
             .filter(|(_, path)| filter.excludes_cgroup(&Outside::new(path)))
             .map(|(id, _)| id)
             .collect(),
-        own: None,
-        muted: false,
+        ..KernelFilter::default()
     }
 }
 

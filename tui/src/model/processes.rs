@@ -159,6 +159,35 @@ impl Processes {
         key
     }
 
+    /// A process as it is now: where no record tells what it has become.
+    pub fn reread(&mut self, facts: ProcFacts, lookup: &mut dyn Lookup) {
+        let Some(known) = self.known.get(&facts.key) else {
+            self.prime(facts, lookup);
+            return;
+        };
+        let executable = facts.executable.map(Executable::at);
+        let held = &known.identity;
+        let is_same = held.comm == facts.comm
+            && held.executable == executable
+            && held.uid == Some(facts.uid)
+            && held.cgroup == facts.cgroup;
+        if !is_same {
+            let cgroup = known.cgroup;
+            let renewed = Identity {
+                comm: facts.comm,
+                executable,
+                uid: Some(facts.uid),
+                user: lookup.user(facts.uid),
+                gid: Some(facts.gid),
+                args: facts.args.filter(|_| self.keeps_args),
+                cgroup: facts.cgroup,
+                owner: facts.owner,
+                ..(**held).clone()
+            };
+            self.insert(renewed, cgroup);
+        }
+    }
+
     /// Gives everybody who has none his line of descent, from the parents of now. After priming, when all are known.
     pub fn trace_lines(&mut self) {
         let without: Vec<ProcKey> =

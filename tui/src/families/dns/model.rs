@@ -3,11 +3,11 @@
 mod asked;
 mod streams;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use fluoro_shared::wire::{WireCount, WireKey};
+use fluoro_shared::wire::{LocalKey, WireCount, WireKey};
 
 pub use self::asked::DnsTotals;
 use super::decode::{Message, Told};
@@ -28,10 +28,12 @@ const PENDING_MAX: usize = 8192;
 /// Bytes of a name that an address is called by.
 const NAME_MAX: usize = 255;
 
-/// What the kernel side has counted at one moment: conversations that pass through.
+/// What the kernel side has counted at one moment: conversations, by their packets.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     pub wires: Vec<(WireKey, WireCount)>,
+    /// Addresses of each namespace.
+    pub locals: HashSet<LocalKey>,
 }
 
 /// Lines that a record made beyond one, or fewer: a segment of TCP may end several messages, or none.

@@ -60,7 +60,7 @@ pub fn frame(maps: &mut Maps, elsewhere: Option<&Elsewhere>) -> std::io::Result<
     for key in new {
         maps.write(LOCALS, key.as_bytes(), &[1])?;
     }
-    Ok(Frame { wires: maps.read(WIRES, |_: WireCount, b| b)? })
+    Ok(Frame { wires: maps.read(WIRES, |_: WireCount, b| b)?, locals: here })
 }
 
 /// Keys for all addresses of each namespace, and the namespaces for which there is no room.

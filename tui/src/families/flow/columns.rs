@@ -146,6 +146,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .json("network.connection.state")
                     .cell(Cell::left("STATE", 11, 4)),
                 |r| match (r.datagrams, r.state) {
+                    (None, State::Unknown) => Value::Missing,
                     (None, state) | (_, state @ State::Closed) => Value::Word(state.word()),
                     _ => Value::Missing,
                 },
@@ -370,7 +371,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 Info::new(
                     "wire",
                     Kind::Word,
-                    "It passes through: bytes are those of packets, with their headers",
+                    "Counted by packets: bytes are theirs, with every header",
                 )
                 .keys(&["wire"])
                 .json("flow.wire")
@@ -386,19 +387,19 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                 .keys(&["verdict"])
                 .json("flow.verdict")
                 .faces(Faces::TopOnly),
-                |r| match (&r.lost, r.wire) {
+                |r| match (&r.lost, r.state) {
                     (Some(_), _) => Value::Word("dropped"),
-                    (None, Some(_)) => Value::Word("forwarded"),
-                    (None, None) => Value::Missing,
+                    (None, State::Forwarded) => Value::Word("forwarded"),
+                    (None, _) => Value::Missing,
                 },
             ),
             Column::new(
                 Info::new("verdict_words", Kind::Word, "What became of its packets: forwarded, or dropped and why")
                     .cell(Cell::left("VERDICT", 22, 8)),
-                |r| match (&r.lost, r.wire) {
+                |r| match (&r.lost, r.state) {
                     (Some(lost), _) => Value::Word(&lost.words),
-                    (None, Some(_)) => Value::Word("forwarded"),
-                    (None, None) => Value::Missing,
+                    (None, State::Forwarded) => Value::Word("forwarded"),
+                    (None, _) => Value::Missing,
                 },
             ),
             Column::new(

@@ -64,6 +64,8 @@ pub struct FlowModel {
     /// Openings wait for their owner however long that takes, or for their close: whoever asks for a process would else
     /// never hear of one that was slow to accept.
     pub awaits_owners: bool,
+    /// No program tells of connections: what the socket table did not have before is new.
+    pub is_untold: bool,
     /// Openings whose owner is awaited, in order of their deadlines.
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,

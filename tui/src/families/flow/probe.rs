@@ -2,6 +2,7 @@
 
 mod udp;
 
+use fluoro_shared::filter::{PACKETS_TCP, PACKETS_UDP};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramOther, DatagramSocket};
 use fluoro_shared::histogram::HistogramKey;
@@ -68,11 +69,23 @@ pub fn frame(maps: &mut Maps) -> std::io::Result<Frame> {
     })
 }
 
+/// Protocols that no program tells of where only these are attached: bits `PACKETS_*`.
+pub fn untold(is_attached: impl Fn(&str) -> bool) -> u32 {
+    let mut untold = 0;
+    if !is_attached("flow_state") {
+        untold |= PACKETS_TCP;
+    }
+    if !is_attached("flow_udp_transmit") && !is_attached("flow_udp_receive") {
+        untold |= PACKETS_UDP;
+    }
+    untold
+}
+
 pub const PROGRAMS: &[Program] = &[
     Program {
         name: "flow_state",
         essential: true,
-        without: "connections are seen only while a sweep of the socket table finds them",
+        without: "connections are told by readings of the socket table and, where packets are seen, by those",
         alternatives: &[
             Alternative {
                 name: "tp_btf",

@@ -53,7 +53,7 @@ pub struct FlowRow {
     pub error: Option<&'static str>,
     /// Older than this run.
     pub primed: bool,
-    /// It passes through: counted by packets, with their headers.
+    /// Counted by packets, with their headers: it passes through, or no program tells of it.
     pub wire: Option<Passing>,
     /// What the kernel threw away of it, as far as anybody counts that.
     pub lost: Option<lost::Lost>,
@@ -98,7 +98,7 @@ impl FlowRow {
     }
 }
 
-/// What packets tell of a conversation that has no socket here.
+/// What packets tell of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passing {
     /// `IPPROTO_*`
@@ -229,6 +229,8 @@ pub enum State {
     Closing,
     /// Of what passes through.
     Forwarded,
+    /// Of what only packets tell of.
+    Unknown,
 }
 
 impl State {
@@ -263,6 +265,7 @@ impl State {
             Self::Listen => "listen",
             Self::Closing => "closing",
             Self::Forwarded => "forwarded",
+            Self::Unknown => "unknown",
         }
     }
 

@@ -45,12 +45,19 @@ pub(super) fn bare(record: &Record) -> FlowRow {
     }
 }
 
-/// What passes through, before anything is known of it but between whom.
-pub(super) fn forwarded(id: FlowId, local: SocketAddr, peer: SocketAddr, passing: Passing) -> FlowRow {
+/// What packets tell of, before anything is known of it but between whom.
+pub(super) fn by_packets(
+    id: FlowId,
+    local: SocketAddr,
+    peer: SocketAddr,
+    direction: Direction,
+    passing: Passing,
+) -> FlowRow {
+    let state = if direction == Direction::Forwarded { State::Forwarded } else { State::Unknown };
     FlowRow {
-        direction: Some(Direction::Forwarded),
+        direction: Some(direction),
         wire: Some(passing),
-        ..FlowRow::between(id, NetnsId(0), local, peer, State::Forwarded)
+        ..FlowRow::between(id, NetnsId(0), local, peer, state)
     }
 }
 

@@ -134,6 +134,7 @@ mod tests {
     use fluoro_shared::wire::{WireCount, WireKey, WireWay};
 
     use super::*;
+    use crate::families::dns::model::Frame;
     use crate::records::NetnsId;
 
     fn end(last: u8, port: u16) -> DnsEnd {
@@ -146,7 +147,8 @@ mod tests {
         let key = WireKey { low: end(1, 9), high: end(2, 7) };
         let way = WireWay { packets: 1, bytes: 100, last_ns: at, netns: 3, ..WireWay::default() };
         let count = WireCount { up: way, down: way, first_ns: 4, began_high: 1 };
-        model.pass(&[(key, count)], BootTime(at));
+        let frame = Frame { wires: vec![(key, count)], ..Frame::default() };
+        model.pass(&frame, BootTime(at), &mut |_, _, _| None);
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl FlowModel {
         }
     }
 
+    /// Nobody but the socket table tells of connections, and of one it has not been told whose it is.
+    pub fn lacks_owners(&self) -> bool {
+        self.is_untold && self.flows.values().any(|flow| flow.ended.is_none() && flow.row.identity.is_none())
+    }
+
     /// The reading is over: who listens has the requests that wait there.
     pub fn end_sweep(&mut self, processes: &Processes, now: BootTime) {
         let reading = std::mem::take(&mut self.reading);
@@ -98,6 +103,9 @@ impl FlowModel {
             return;
         }
         let mut row = Arc::new(primed(socket, id, &self.reading.listening, processes));
+        if self.is_untold && self.sweep > 1 {
+            Arc::make_mut(&mut row).primed = false;
+        }
         update(&mut row, socket, queue);
         if self.keep(Arc::unwrap_or_clone(row), BootTime(0), false)
             && let Some(flow) = self.flows.get_mut(&id)

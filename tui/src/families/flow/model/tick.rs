@@ -36,9 +36,10 @@ impl FlowModel {
             self.forget(id, at);
         }
         self.call_fresh(now);
-        self.tick_wires(interval);
+        let by_packets = self.tick_wires(interval);
         let seconds = interval.as_secs_f64();
-        let (mut tx, mut rx, mut live) = (0.0, 0.0, 0);
+        let (mut tx, mut rx, mut live) =
+            (by_packets.0.tx_bytes_per_s, by_packets.0.rx_bytes_per_s, by_packets.1);
         self.news.clear();
         for flow in self.flows.values_mut() {
             if flow.row.direction.is_none() {

@@ -5,7 +5,7 @@ use crate::collect::program::{Alternative, Hook, Program};
 pub const TRANSMIT: Program = Program {
     name: "flow_udp_transmit",
     essential: false,
-    without: "datagrams that are sent are not counted",
+    without: "datagrams that are sent are counted, if at all, by the packets that dns_packet sees",
     alternatives: &[
         Alternative {
             name: "tp_btf",
