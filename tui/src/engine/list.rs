@@ -106,24 +106,23 @@ pub fn arrange<R: Row>(rows: Vec<Arc<R>>, sort: Option<Sort>, ranks: &mut Ranks)
     let Some(column) = infos::<R>().iter().position(|info| info.id == sort.column) else { return rows };
     let calm = infos::<R>().get(column).is_some_and(wobbles);
     ranks.order_by(if calm { sort.column } else { "" });
-    let mut keyed: Vec<(Key, RowId, Arc<R>)> = Vec::new();
-    let mut numbered: Vec<(u64, RowId, Arc<R>)> = Vec::with_capacity(rows.len());
+    // With all that is compared: a crowd's rows are too many to be looked into again and again.
+    let mut keyed: Vec<(Key, (bool, RowId), Arc<R>)> = Vec::new();
+    let mut numbered: Vec<(u64, (bool, RowId), Arc<R>)> = Vec::with_capacity(rows.len());
     for row in rows {
         let id = row.id();
+        let tie = (row.ended(), id);
         match key(&Facts::value(row.as_ref(), column)) {
             Key::Number(n) => {
                 let n = if calm { ranks.calm(id, n) } else { n };
                 let rank = ordinal(n);
-                numbered.push((if sort.descending { !rank } else { rank }, id, row));
+                numbered.push((if sort.descending { !rank } else { rank }, tie, row));
             }
-            key => keyed.push((key, id, row)),
+            key => keyed.push((key, tie, row)),
         }
     }
-    numbered.sort_unstable_by_key(|(rank, id, row)| (*rank, row.ended(), *id));
-    keyed.sort_by(|(a, a_id, a_row), (b, b_id, b_row)| {
-        let tie = || (a_row.ended(), a_id).cmp(&(b_row.ended(), b_id));
-        compare(a, b, sort.descending).then_with(tie)
-    });
+    numbered.sort_unstable_by_key(|(rank, tie, _)| (*rank, *tie));
+    keyed.sort_by(|(a, a_tie, _), (b, b_tie, _)| compare(a, b, sort.descending).then(a_tie.cmp(b_tie)));
     let numbered = numbered.into_iter().map(|(_, _, row)| row);
     numbered.chain(keyed.into_iter().map(|(_, _, row)| row)).collect()
 }

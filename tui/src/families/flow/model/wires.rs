@@ -73,7 +73,13 @@ impl FlowModel {
                 }
                 continue;
             }
-            for (side, direction) in told_from(key, count, &frame.locals) {
+            let told = told_from(key, count, &frame.locals);
+            for side in [Side::Low, Side::High] {
+                if !told.iter().any(|(from, _)| *from == side) {
+                    self.wires.known.remove(&(*key, side));
+                }
+            }
+            for (side, direction) in told {
                 let mut row = row_of(key, count, side, direction, now);
                 self.call(&mut row, now);
                 let known = self.wires.known.entry((*key, side)).or_insert_with(|| Wire {
