@@ -1,5 +1,6 @@
 //! Everything that touches the kernel: loading and attaching, rings, maps, ledgers, run-time statistics.
 
+mod attach;
 pub mod attach_types;
 pub mod bpf;
 pub mod elsewhere;
@@ -15,4 +16,5 @@ pub mod program;
 mod ring;
 pub mod socket_group;
 pub mod taps;
+pub mod tools;
 mod unpreempted;

@@ -7,9 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::run::{self, CANNOT, DEGRADED, FINE, Stage};
 use super::{Common, Doctor, Output};
-use crate::collect::ground::read_btf;
-use crate::collect::loader::{Attached, Ground, Standing, Tools, Trial, try_all};
+use crate::collect::ground::{Ground, read_btf};
+use crate::collect::loader::{Attached, Standing, Trial, try_all};
 use crate::collect::taps::KernelFilter;
+use crate::collect::tools::Tools;
 use crate::collect::{attach_types, machine, object};
 use crate::families::Family;
 use crate::kernel::facts::Facts;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use super::{Cli, Command, Common, console, doctor, generated, observe, top};
-use crate::collect::ground::{self, Choices};
-use crate::collect::loader::Ground;
+use crate::collect::ground::{self, Choices, Ground};
 use crate::engine::World;
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::facts::Facts;

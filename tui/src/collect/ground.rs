@@ -4,11 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use fluoro_shared::offsets::Offsets;
+use fluoro_shared::offsets::{Machine, Offsets};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::collect::loader::{Ground, Refusals};
 use crate::collect::machine;
 use crate::collect::program::Hook;
 use crate::families::Family;
@@ -16,6 +15,42 @@ use crate::kernel::btf::{Btf, Target};
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::facts::Facts;
 use crate::kernel::{drop_reasons, kallsyms};
+
+/// What loading needs to know of the machine, gathered once.
+pub struct Ground {
+    pub offsets: Offsets,
+    pub machine: Machine,
+    /// File with the BTF of the running kernel; without it only hooks that need no kernel type remain.
+    pub btf: Option<PathBuf>,
+    /// What of it programs are attached to.
+    pub targets: Vec<Target>,
+    /// Why there is none.
+    pub btf_reason: String,
+    pub possible_cpus: usize,
+    /// `--hook PROGRAM=ALTERNATIVE`.
+    pub forced: HashMap<String, String>,
+    /// Bytes that all maps of fluoro together may take.
+    pub map_budget: u64,
+    /// Packet sockets in other network namespaces, too.
+    pub all_netns: bool,
+    /// Tracepoints by perf event can be reached (tracefs is mounted for this process).
+    pub tracefs: bool,
+    /// What a refusal by this kernel most likely comes from, by kind of hook.
+    pub refusals: Refusals,
+    /// The kernel's words for the values of its `enum skb_drop_reason`.
+    pub drop_reasons: HashMap<u32, String>,
+    /// Address of `_stext`; `None` where addresses are hidden.
+    pub text: Option<u64>,
+}
+
+/// Known causes for which a kind of hook is refused here, said instead of a bare errno.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals {
+    pub kprobe: Option<String>,
+    pub trampoline: Option<String>,
+    pub privilege: Option<String>,
+    pub read_kernel: Option<String>,
+}
 
 /// `--btf`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

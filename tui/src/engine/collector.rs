@@ -11,7 +11,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::collect::bpf::ProgramInfo;
-use crate::collect::loader::{Ground, Standing};
+use crate::collect::ground::Ground;
+use crate::collect::loader::Standing;
 use crate::collect::taps::KernelFilter;
 use crate::engine::core::{Core, SETTLE};
 use crate::engine::loader::{Answer, Loader};

@@ -9,8 +9,10 @@ use std::thread::JoinHandle;
 use nix::sys::eventfd::EventFd;
 
 use crate::collect::bpf::{self, ProgramInfo};
-use crate::collect::loader::{Attached, Ground, Standing, Tools};
+use crate::collect::ground::Ground;
+use crate::collect::loader::{Attached, Standing};
 use crate::collect::taps::{KernelFilter, Taps};
+use crate::collect::tools::Tools;
 use crate::families::Family;
 use crate::model::MapFill;
 

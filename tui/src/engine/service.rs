@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::collect::bpf::ProgramInfo;
-use crate::collect::loader::Ground;
+use crate::collect::ground::Ground;
 use crate::collect::taps::KernelFilter;
 use crate::columns::{Facts, Listing, Row, RowId, Sheet, Value};
 use crate::engine::collector::{Attachment, Collector};
