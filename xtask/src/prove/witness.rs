@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -187,6 +188,46 @@ pub fn bpf_ids_held(pid: u32) -> BTreeSet<(BpfKind, u32)> {
         }
     }
     held
+}
+
+/// Runs that the kernel has skipped of those programs that a process holds and whose names begin so. Of programs that only
+/// add to what others tell fluoro does not have them among what its family missed.
+pub fn runs_skipped(pid: u32, names: &[&str]) -> u64 {
+    /// `BPF_PROG_GET_FD_BY_ID`, `BPF_OBJ_GET_INFO_BY_FD`
+    const BY_ID: libc::c_int = 13;
+    const INFO: libc::c_int = 15;
+    /// In `struct bpf_prog_info` (include/uapi/linux/bpf.h).
+    const NAME: usize = 64;
+    const NAME_LEN: usize = 16;
+    const RECURSION_MISSES: usize = 208;
+    let bpf = |command: libc::c_int, attributes: &mut [u32; 4]| {
+        // SAFETY: bpf(2) reads at most the given size of `attributes`; what it points to is longer than it says.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                attributes.as_mut_ptr(),
+                size_of_val(attributes) as libc::c_uint,
+            )
+        };
+        Errno::result(result).ok()
+    };
+    let skipped = |id: u32| {
+        let number = bpf(BY_ID, &mut [id, 0, 0, 0])? as i32;
+        // SAFETY: the kernel has just given it to us.
+        let program = unsafe { OwnedFd::from_raw_fd(number) };
+        let mut info = [0_u8; RECURSION_MISSES + 8];
+        let at = info.as_mut_ptr() as u64;
+        bpf(INFO, &mut [program.as_raw_fd() as u32, info.len() as u32, at as u32, (at >> 32) as u32])?;
+        let name = String::from_utf8_lossy(info.get(NAME..NAME + NAME_LEN)?).into_owned();
+        let misses = u64::from_ne_bytes(info.get(RECURSION_MISSES..)?.try_into().ok()?);
+        names.iter().any(|begin| name.starts_with(begin)).then_some(misses)
+    };
+    bpf_ids_held(pid)
+        .into_iter()
+        .filter(|(kind, _)| *kind == BpfKind::Program)
+        .filter_map(|(_, id)| skipped(id))
+        .sum()
 }
 
 /// Memory of the maps that a process holds descriptors of, as the kernel accounts it, each map once.
