@@ -223,28 +223,20 @@ fn load_and_attach(
         return Err(reason.to_owned());
     }
     let program = bpf.program_mut(entry).ok_or("not in the object")?;
+    /// aya has no trait for what is attached by a type of the kernel.
+    macro_rules! by_type {
+        ($kind:ty, $target:expr) => {{
+            let program: &mut $kind = program.try_into().map_err(|e| explain(&e))?;
+            program.load($target, tools.types()?).map_err(|e| explain(&e))?;
+            program.attach().map_err(|e| explain(&e))?;
+        }};
+    }
     match hook {
-        Hook::BtfTracepoint(name) => {
-            let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
-            program.load(name, tools.types()?).map_err(|e| explain(&e))?;
-            program.attach().map_err(|e| explain(&e))?;
-        }
-        Hook::Fentry(function) => {
-            let program: &mut FEntry = program.try_into().map_err(|e| explain(&e))?;
-            program.load(function, tools.types()?).map_err(|e| explain(&e))?;
-            program.attach().map_err(|e| explain(&e))?;
-        }
-        Hook::Fexit(function) => {
-            let program: &mut FExit = program.try_into().map_err(|e| explain(&e))?;
-            program.load(function, tools.types()?).map_err(|e| explain(&e))?;
-            program.attach().map_err(|e| explain(&e))?;
-        }
-        Hook::Iterator(of) => {
-            let program: &mut Iter = program.try_into().map_err(|e| explain(&e))?;
-            program.load(of, tools.types()?).map_err(|e| explain(&e))?;
-            // Whoever reads makes a link of its own.
-            program.attach().map_err(|e| explain(&e))?;
-        }
+        Hook::BtfTracepoint(name) => by_type!(BtfTracePoint, name),
+        Hook::Fentry(function) => by_type!(FEntry, function),
+        Hook::Fexit(function) => by_type!(FExit, function),
+        // Whoever reads makes a link of its own.
+        Hook::Iterator(of) => by_type!(Iter, of),
         Hook::RawTracepoint(name) => {
             let program: &mut RawTracePoint = program.try_into().map_err(|e| explain(&e))?;
             program.load().map_err(|e| explain(&e))?;

@@ -22,10 +22,10 @@ pub struct Ground {
     pub machine: Machine,
     /// File with the BTF of the running kernel; without it only hooks that need no kernel type remain.
     pub btf: Option<PathBuf>,
-    /// What of it programs are attached to.
-    pub targets: Vec<Target>,
     /// Why there is none.
     pub btf_reason: String,
+    /// What of it programs are attached to.
+    pub targets: Vec<Target>,
     pub possible_cpus: usize,
     /// `--hook PROGRAM=ALTERNATIVE`.
     pub forced: HashMap<String, String>,
@@ -153,8 +153,8 @@ pub fn survey(choices: &Choices, facts: &Facts, hierarchy: Option<&Hierarchy>, t
         offsets,
         machine,
         btf: file.filter(|_| usable),
-        targets,
         btf_reason,
+        targets,
         possible_cpus,
         forced: choices.hooks.clone(),
         map_budget,

@@ -90,8 +90,8 @@ pub struct Target {
     name: String,
 }
 
-/// BTF in which each of these stands under its number and no other type says anything: who looks for them reads a
-/// hundredth of the kernel's.
+/// BTF in which each of these stands under its number and no other type has a name or a member: it is a fraction of the
+/// kernel's, and sooner read.
 pub fn sparse(targets: &[Target]) -> Vec<u8> {
     const HEADER: u32 = 24;
     const SILENT: [u32; 3] = [0, kind::PTR << 24, 0];

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -13,9 +13,8 @@ use serde_json::Value;
 use super::Place;
 use super::checks::Checks;
 use super::top::{Top, rows};
+use super::udp::{Ends, ends, number};
 use crate::workload::actor::Actor;
-
-type Ends = (SocketAddr, SocketAddr);
 
 /// What was sent from one end to the other.
 type Sent = BTreeMap<Ends, (u64, u64)>;
@@ -163,22 +162,13 @@ fn ip(ends: &Ends) -> u64 {
     if ends.0.is_ipv4() { 20 } else { 40 }
 }
 
-fn number(row: &Value, key: &str) -> u64 {
-    row.pointer(&format!("/flow/{key}")).and_then(Value::as_u64).unwrap_or(0)
-}
-
 fn by_ends<'a>(table: &'a Value, transport: &str) -> BTreeMap<Ends, Vec<&'a Value>> {
     let mut by_ends: BTreeMap<Ends, Vec<&Value>> = BTreeMap::new();
     for row in rows(table) {
-        let end = |side: &str| {
-            let address: IpAddr = row.pointer(&format!("/network/{side}/address"))?.as_str()?.parse().ok()?;
-            let port = row.pointer(&format!("/network/{side}/port"))?.as_u64()?;
-            Some(SocketAddr::new(address, u16::try_from(port).ok()?))
-        };
         if row.pointer("/network/transport").and_then(Value::as_str) == Some(transport)
-            && let (Some(local), Some(peer)) = (end("local"), end("peer"))
+            && let Some(ends) = ends(row)
         {
-            by_ends.entry((local, peer)).or_default().push(row);
+            by_ends.entry(ends).or_default().push(row);
         }
     }
     by_ends

@@ -13,7 +13,7 @@ use super::checks::Checks;
 use super::observer::{Keep, Observer};
 use crate::workload::actor::Actor;
 
-type Ends = (SocketAddr, SocketAddr);
+pub type Ends = (SocketAddr, SocketAddr);
 
 pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let count = place.scaled(300, 20).to_string();
@@ -138,7 +138,8 @@ struct Case {
     sums: BTreeMap<u64, (u64, u64)>,
 }
 
-fn number(line: &Value, key: &str) -> u64 {
+/// A figure of a flow; 0 where there is none.
+pub fn number(line: &Value, key: &str) -> u64 {
     line.pointer(&format!("/flow/{key}")).and_then(Value::as_u64).unwrap_or(0)
 }
 
@@ -190,7 +191,8 @@ impl Case {
     }
 }
 
-fn ends(line: &Value) -> Option<Ends> {
+/// This side's end and the other.
+pub fn ends(line: &Value) -> Option<Ends> {
     let side = |side: &str| {
         let address = line.pointer(&format!("/network/{side}/address"))?.as_str()?.parse().ok()?;
         let port = line.pointer(&format!("/network/{side}/port"))?.as_u64()?;

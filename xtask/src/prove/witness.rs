@@ -201,7 +201,7 @@ pub fn runs_skipped(pid: u32, names: &[&str]) -> u64 {
     const NAME_LEN: usize = 16;
     const RECURSION_MISSES: usize = 208;
     let bpf = |command: libc::c_int, attributes: &mut [u32; 4]| {
-        // SAFETY: bpf(2) reads at most the given size of `attributes`; what it points to is longer than it says.
+        // SAFETY: bpf(2) reads at most the given size of `attributes`; what that points to is as long as it says.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
