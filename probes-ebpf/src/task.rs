@@ -14,20 +14,8 @@ use crate::{
 /// The task that runs now. Only in process context: in softirq it is a bystander.
 #[inline(always)]
 pub fn current<A: Access>() -> Task {
-    let task = A::Behind::current_task();
-    let ids = bpf_get_current_pid_tgid();
-    let mut filled = Task::NONE;
-    filled.tgid = (ids >> 32) as u32;
-    filled.tid = ids as u32;
-    filled.uid = bpf_get_current_uid_gid() as u32;
-    filled.comm = bpf_get_current_comm().unwrap_or_default();
-    describe::<A::Behind>(&mut filled, task);
-    // SAFETY: no arguments.
-    filled.cgroup = if machine::cgroup_subsys() == ABSENT {
-        unsafe { bpf_get_current_cgroup_id() }
-    } else {
-        cgroup_of::<A::Behind>(task)
-    };
+    let mut filled = brief::<A::Behind>();
+    complete::<A>(&mut filled);
     filled
 }
 
@@ -44,6 +32,20 @@ pub fn brief<A: Access>() -> Task {
     filled
 }
 
+/// What is brief of the task that runs now, with the rest.
+#[inline(always)]
+pub fn complete<A: Access>(brief: &mut Task) {
+    let task = A::Behind::current_task();
+    brief.comm = bpf_get_current_comm().unwrap_or_default();
+    brief.parent_tgid = parent_of::<A::Behind>(A::Behind::read(task, offset!(task_leader)));
+    // SAFETY: no arguments.
+    brief.cgroup = if machine::cgroup_subsys() == ABSENT {
+        unsafe { bpf_get_current_cgroup_id() }
+    } else {
+        cgroup_of::<A::Behind>(task)
+    };
+}
+
 /// A process that the current task has just forked: it has its parent's name and user.
 #[inline(always)]
 pub fn child_of_current<A: Access>(task: Kptr) -> Task {
@@ -52,17 +54,18 @@ pub fn child_of_current<A: Access>(task: Kptr) -> Task {
     filled.tid = A::read(task, offset!(task_pid));
     filled.uid = bpf_get_current_uid_gid() as u32;
     filled.comm = bpf_get_current_comm().unwrap_or_default();
-    describe::<A::Behind>(&mut filled, task);
+    let leader: Kptr = A::Behind::read(task, offset!(task_leader));
+    filled.start_ns = A::Behind::read(leader, offset!(task_start));
+    filled.parent_tgid = parent_of::<A::Behind>(leader);
     filled.cgroup = cgroup_of::<A::Behind>(task);
     filled
 }
 
+/// Of the leader of a process.
 #[inline(always)]
-fn describe<A: Access>(filled: &mut Task, task: Kptr) {
-    let leader: Kptr = A::read(task, offset!(task_leader));
-    filled.start_ns = A::read(leader, offset!(task_start));
+fn parent_of<A: Access>(leader: Kptr) -> u32 {
     let parent: Kptr = A::read(leader, offset!(task_parent));
-    filled.parent_tgid = A::read(parent, offset!(task_tgid));
+    A::read(parent, offset!(task_tgid))
 }
 
 /// kernfs id of the cgroup in the hierarchy chosen by user space.

@@ -37,8 +37,6 @@ pub const NO_JOB: Job = Job { kind: 0, flags: 0, base: Place::NOWHERE, text: 0 }
 #[inline(always)]
 pub fn on_call<A: Access>(ended: &Ended) {
     let call = &ended.call;
-    let subject = task::current::<A>();
-    let verdict = filter::verdict(&subject, None);
     let mut kind = u16::from(call.kind);
     if call.special == calls::REMOVES && ended.argument(call.detail) & AT_REMOVEDIR != 0 {
         kind = KIND_RMDIR;
@@ -52,10 +50,9 @@ pub fn on_call<A: Access>(ended: &Ended) {
     } else {
         null()
     };
-    let mut first = false;
-    if kind == KIND_OPEN {
-        first = activity::on_open(ended, &subject, &verdict, file);
-    }
+    let mut subject = task::brief::<A>();
+    let verdict = filter::verdict(&subject, None);
+    let first = kind == KIND_OPEN && activity::on_open(ended, &subject, &verdict, file);
     ledger::seen();
     match verdict {
         Verdict::Wanted => {}
@@ -71,6 +68,12 @@ pub fn on_call<A: Access>(ended: &Ended) {
             }
             kind = KIND_NAME;
         }
+    }
+    // Only now: what is just counted needs no more, and this takes as long as counting.
+    task::complete::<A>(&mut subject);
+    if let (Verdict::Wanted, Verdict::Filtered) = (verdict, filter::verdict(&subject, None)) {
+        ledger::filtered();
+        return;
     }
     let Some(scratch) = path::claim::<A>() else {
         if kind == KIND_NAME {
@@ -286,8 +289,14 @@ fn detail(ended: &Ended) -> u64 {
 
 #[inline(always)]
 fn is_deleted(dentry: Kptr) -> bool {
-    Helper::read::<u64>(dentry, offset!(dentry_hash_pprev)) == 0
-        && Helper::read::<Kptr>(dentry, offset!(dentry_parent)) != dentry
+    let at = offset!(dentry_hash_pprev);
+    // They lie side by side on every kernel so far: see `path::link`.
+    let [hashed, parent]: [u64; 2] = if offset!(dentry_parent) == at + 8 {
+        Helper::read(dentry, at)
+    } else {
+        [Helper::read(dentry, at), Helper::read(dentry, offset!(dentry_parent))]
+    };
+    hashed == 0 && parent != dentry as u64
 }
 
 /// Writes the fixed part: in the scratch from the first, for which the stack has no room.
