@@ -10,7 +10,7 @@ use fluoro_shared::file::{WHAT_OPEN, WHAT_READ, WHAT_SYNC, WHAT_WRITE};
 use fluoro_shared::flow::{WHAT_CONNECT, WHAT_FIRST_BYTE, WHAT_RTT};
 use fluoro_shared::process::ThreadUse;
 
-use crate::engine::intake::Intake;
+use crate::engine::intake::{Intake, hand_out};
 use crate::engine::machine::{Machine, SocketPart};
 use crate::engine::source::{Frame, Sources};
 use crate::engine::usage::{Depth, Looks};
@@ -123,28 +123,29 @@ impl Core {
         self.backlog = all.iter().any(|&due| due > most);
         // Nothing before its process.
         let others = if due.process > most { 0 } else { most };
+        let (processes, drafts) = (&mut self.processes, &mut self.drafts);
         let lookup: &mut dyn Lookup = self.machine.as_mut();
-        for record in self.intake.process.drain(..due.process.min(most)) {
-            self.drafts.push(self.process.apply(&record, &mut self.processes, lookup));
-        }
-        for record in self.intake.dns.drain(..due.dns.min(others)) {
-            self.dns.apply(&record, &mut self.processes, lookup, &mut self.drafts);
-        }
+        hand_out(&mut self.intake.process, due.process.min(most), |record| {
+            drafts.push(self.process.apply(record, processes, lookup));
+        });
+        hand_out(&mut self.intake.dns, due.dns.min(others), |record| {
+            self.dns.apply(record, processes, lookup, drafts);
+        });
         for (address, name, at) in self.dns.take_names() {
             self.flow.names.observe(address, name, at);
         }
-        for record in self.intake.flow.drain(..due.flow.min(others)) {
-            self.flow.apply(&record, &mut self.processes, lookup, &mut self.drafts);
-        }
-        for record in self.intake.drop.drain(..due.drop.min(others)) {
-            self.drop.apply(&record, &mut self.processes, lookup, &mut self.drafts);
-        }
-        for record in self.intake.syscall.drain(..due.syscall.min(others)) {
-            self.drafts.push(self.syscall.apply(&record, &mut self.processes, lookup));
-        }
-        for record in self.intake.file.drain(..due.file.min(others)) {
-            self.drafts.extend(self.file.apply(&record, &mut self.processes, lookup));
-        }
+        hand_out(&mut self.intake.flow, due.flow.min(others), |record| {
+            self.flow.apply(record, processes, lookup, drafts);
+        });
+        hand_out(&mut self.intake.drop, due.drop.min(others), |record| {
+            self.drop.apply(record, processes, lookup, drafts);
+        });
+        hand_out(&mut self.intake.syscall, due.syscall.min(others), |record| {
+            drafts.push(self.syscall.apply(record, processes, lookup));
+        });
+        hand_out(&mut self.intake.file, due.file.min(others), |record| {
+            drafts.extend(self.file.apply(record, processes, lookup));
+        });
         self.take_failures();
     }
 

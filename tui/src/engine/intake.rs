@@ -67,6 +67,12 @@ impl Intake {
     }
 }
 
+/// Hands out the first `count` records where they lie: they are large, and moving one takes longer than decoding it.
+pub(super) fn hand_out<T>(records: &mut Vec<T>, count: usize, take: impl FnMut(&T)) {
+    records.iter().take(count).for_each(take);
+    records.drain(..count);
+}
+
 /// The way into an [`Intake`] for one family: concrete, so that a source costs one dynamic call a drain and none a
 /// record.
 pub struct Inlet<'a> {

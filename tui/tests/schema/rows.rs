@@ -81,7 +81,7 @@ pub fn full_flow() -> FlowRow {
         primed: true,
         wire: Some(Passing { protocol: 17, tx_packets: 1, rx_packets: 2 }),
         lost: Some(Lost::new(3, "NETFILTER_DROP")),
-        event: false,
+        timed: false,
     }
 }
 

@@ -318,7 +318,7 @@ pub fn columns() -> &'static [Column<FlowRow>] {
                     .unit(Unit::Nanos)
                     .cell(Cell::right("AGE", 6, 3)),
                 |r| {
-                    if r.duration_ns == 0 && !r.event {
+                    if r.duration_ns == 0 && !r.timed {
                         Value::Missing
                     } else {
                         flow_number(r, r.duration_ns)

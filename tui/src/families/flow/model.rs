@@ -54,7 +54,22 @@ struct Flow {
     told: (bool, u32),
     /// The sweep that saw it last.
     swept: u64,
-    ended: Option<BootTime>,
+    ended: Option<Past>,
+}
+
+/// The end of a connection.
+#[derive(Clone, Copy)]
+struct Past {
+    at: BootTime,
+    /// In which interval that was.
+    interval: u64,
+}
+
+impl Flow {
+    /// In the interval before the one that runs.
+    fn has_just_ended(&self, running: u64) -> bool {
+        self.ended.is_some_and(|past| past.interval + 1 == running)
+    }
 }
 
 /// Everything known of connections.
@@ -69,9 +84,8 @@ pub struct FlowModel {
     /// Openings whose owner is awaited, in order of their deadlines.
     held: VecDeque<(BootTime, FlowId)>,
     ended: VecDeque<(BootTime, FlowId)>,
-    /// Of them, those of the interval that runs, and of the interval before.
-    ending: foldhash::HashSet<FlowId>,
-    just_ended: foldhash::HashSet<FlowId>,
+    /// Which interval runs, counted from 0.
+    interval: u64,
     /// Where minted ids are found by what the socket table knows.
     minted: foldhash::HashMap<Ends, FlowId>,
     sweep: u64,
@@ -105,8 +119,9 @@ impl FlowModel {
     ) {
         match record.what {
             What::Listen => {
-                let row = row_of(record, processes, lookup);
-                out.push(draft("flow.listen", record.at, &row));
+                let row = FlowRow { timed: true, ..row_of(record, processes, lookup) };
+                let row = Arc::new(row);
+                out.push(draft("flow.listen", record.at, Arc::clone(&row)));
                 self.keep(row, record.at, false);
             }
             What::Open => self.open(record, processes, lookup, out),
@@ -118,7 +133,7 @@ impl FlowModel {
                 row.error = Some(errno_name(record.error));
                 self.call(&mut row, record.at);
                 self.fail(&row, record.at);
-                out.push(draft("flow.fail", record.at, &row));
+                out.push(draft("flow.fail", record.at, row));
             }
             What::Retransmit => self.retransmitted(record, processes, lookup, out),
             What::Reset(reset) => self.was_reset(record, reset, processes, lookup, out),
@@ -171,7 +186,7 @@ impl FlowModel {
         out: &mut Vec<EventDraft>,
     ) {
         self.opens += 1;
-        let mut row = row_of(record, processes, lookup);
+        let mut row = FlowRow { timed: true, ..row_of(record, processes, lookup) };
         self.call(&mut row, record.at);
         let hold = row.direction == Some(Direction::Inbound) && row.identity.is_none();
         if hold {
@@ -181,13 +196,15 @@ impl FlowModel {
                 (row.identity, row.attribution) = (Some(identity), Attribution::Inferred);
             }
             self.held.push_back((BootTime(record.at.0.saturating_add(PATIENCE_NS)), record.id));
-        } else {
-            out.push(draft("flow.open", record.at, &row));
+        }
+        let row = Arc::new(row);
+        if !hold {
+            out.push(draft("flow.open", record.at, Arc::clone(&row)));
         }
         if !self.keep(row, record.at, hold) && hold {
             // Beyond what is kept nobody can be awaited: it is announced as it is.
             self.held.pop_back();
-            out.push(draft("flow.open", record.at, &row_of(record, processes, lookup)));
+            out.push(draft("flow.open", record.at, row_of(record, processes, lookup)));
         }
     }
 
@@ -204,7 +221,7 @@ impl FlowModel {
         }
         if flow.held {
             flow.held = false;
-            out.push(draft("flow.open", flow.established, &flow.row));
+            out.push(draft("flow.open", flow.established, Arc::clone(&flow.row)));
         }
     }
 
@@ -228,7 +245,8 @@ impl FlowModel {
         let mut row = bare(record);
         row.state = State::Closed;
         row.end = record.end;
-        let known = self.flows.get(&record.id).and_then(|flow| flow.row.identity.as_ref());
+        let flow = self.flows.get_mut(&record.id);
+        let known = flow.as_ref().and_then(|flow| flow.row.identity.as_ref());
         match &record.owner {
             // The owner was read when the connection was made; since then the process may have changed or ended.
             Some(owner) => {
@@ -239,7 +257,7 @@ impl FlowModel {
             }
             None => row.identity = known.cloned(),
         }
-        if let Some(flow) = self.flows.get_mut(&record.id) {
+        if let Some(flow) = flow {
             if record.owner.is_none() {
                 row.tid = flow.row.tid;
                 row.attribution = flow.row.attribution;
@@ -258,7 +276,7 @@ impl FlowModel {
                 let mut opening = (*flow.row).clone();
                 opening.identity.clone_from(&row.identity);
                 opening.attribution = row.attribution;
-                out.push(draft("flow.open", flow.established, &opening));
+                out.push(draft("flow.open", flow.established, opening));
             }
         } else {
             // Not seen by the kernel side before either: older than this run.
@@ -273,7 +291,8 @@ impl FlowModel {
         if row.mover.is_none() && !record.untracked && row.tx_bytes + row.rx_bytes > 0 {
             row.mover.clone_from(&row.identity);
         }
-        out.push(draft("flow.close", record.at, &row));
+        let row = Arc::new(row);
+        out.push(draft("flow.close", record.at, Arc::clone(&row)));
         self.end(row, record.at);
     }
 
@@ -306,7 +325,7 @@ impl FlowModel {
             && flow.held
         {
             flow.held = false;
-            out.push(draft("flow.open", flow.established, &flow.row));
+            out.push(draft("flow.open", flow.established, Arc::clone(&flow.row)));
         }
     }
 }

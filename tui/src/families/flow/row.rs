@@ -57,8 +57,8 @@ pub struct FlowRow {
     pub wire: Option<Passing>,
     /// What the kernel threw away of it, as far as anybody counts that.
     pub lost: Option<lost::Lost>,
-    /// Is the row of an event line.
-    pub event: bool,
+    /// A duration of 0 is one: it has just begun, or this is the row of an event line.
+    pub timed: bool,
 }
 
 impl FlowRow {
@@ -93,7 +93,7 @@ impl FlowRow {
             primed: false,
             wire: None,
             lost: None,
-            event: false,
+            timed: false,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What is kept of connections, and for how long.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::{Ends, Flow, FlowModel, FlowRow};
+use super::{Ends, Flow, FlowModel, FlowRow, Past};
 use crate::records::{BootTime, FlowId};
 
 /// Connections and listeners kept as rows; what is beyond is counted.
@@ -21,16 +22,15 @@ impl FlowModel {
     }
 
     /// False: there is no room.
-    pub(super) fn keep(&mut self, row: FlowRow, established: BootTime, held: bool) -> bool {
+    pub(super) fn keep(&mut self, row: Arc<FlowRow>, established: BootTime, held: bool) -> bool {
         let id = row.id;
-        if !self.flows.contains_key(&id) && !self.has_room() {
+        if self.is_full() && !self.flows.contains_key(&id) && !self.has_room() {
             self.untracked += 1;
             return false;
         }
         if is_minted(id) {
             self.minted.insert((row.netns, row.local, row.peer), id);
         }
-        let row = Arc::new(row);
         // What was sent again before fluoro saw it is no news.
         let told = (row.primed, if row.primed { row.retransmits } else { 0 });
         let flow = Flow { row, established, held, before: None, told, swept: self.sweep, ended: None };
@@ -43,19 +43,17 @@ impl FlowModel {
         self.minted.get(&ends).copied()
     }
 
-    pub(super) fn end(&mut self, row: FlowRow, at: BootTime) {
+    pub(super) fn end(&mut self, row: Arc<FlowRow>, at: BootTime) {
         let id = row.id;
         if is_minted(id) {
             self.minted.remove(&(row.netns, row.local, row.peer));
         }
+        let ended = Some(Past { at, interval: self.interval });
         if let Some(flow) = self.flows.get_mut(&id) {
-            flow.row = Arc::new(FlowRow { event: false, ..row });
-            flow.ended = Some(at);
+            (flow.row, flow.ended) = (row, ended);
         } else if self.has_room() {
-            let row = Arc::new(row);
             let told = (true, row.retransmits);
-            let flow =
-                Flow { row, established: at, held: false, before: None, told, swept: 0, ended: Some(at) };
+            let flow = Flow { row, established: at, held: false, before: None, told, swept: 0, ended };
             self.flows.insert(id, flow);
         } else {
             self.untracked += 1;
@@ -63,25 +61,28 @@ impl FlowModel {
             return;
         }
         self.ended.push_back((at, id));
-        self.ending.insert(id);
     }
 
     /// Drops the row that ended then. A socket may have connected again since, under the same id.
     pub(super) fn forget(&mut self, id: FlowId, ended: BootTime) {
-        if self.flows.get(&id).is_some_and(|flow| flow.ended == Some(ended))
-            && let Some(flow) = self.flows.remove(&id)
+        if let Entry::Occupied(flow) = self.flows.entry(id)
+            && flow.get().ended.is_some_and(|past| past.at == ended)
         {
-            self.folded.add(&flow.row);
+            self.folded.add(&flow.remove().row);
         }
     }
 
     /// What has ended makes room for what lives. False: everything that is kept lives.
     fn has_room(&mut self) -> bool {
-        while self.flows.len() >= self.room.0 {
+        while self.is_full() {
             let Some((at, id)) = self.ended.pop_front() else { return false };
             self.forget(id, at);
         }
         true
+    }
+
+    fn is_full(&self) -> bool {
+        self.flows.len() >= self.room.0
     }
 }
 

@@ -9,12 +9,19 @@ use crate::model::{EventDraft, Lookup, Processes};
 use crate::records::flow::{Direction, Record, What};
 use crate::records::{BootTime, FlowId, NetnsId, TaskFacts};
 
-pub(super) fn draft(name: &'static str, at: BootTime, row: &FlowRow) -> EventDraft {
-    let mut row = FlowRow { event: true, rates: None, ..row.clone() };
-    if let Some(name) = &mut row.peer_name {
-        name.age_ns = at.since(name.observed.at);
+/// A line with this row: shared with the table where both say the same.
+pub(super) fn draft(name: &'static str, at: BootTime, row: impl Into<Arc<FlowRow>>) -> EventDraft {
+    let mut row = row.into();
+    let named_ns = row.peer_name.as_ref().map(|name| at.since(name.observed.at));
+    let is_timed = row.timed || row.duration_ns != 0;
+    if !is_timed || row.rates.is_some() || row.peer_name.as_ref().map(|name| name.age_ns) != named_ns {
+        let row = Arc::make_mut(&mut row);
+        (row.timed, row.rates) = (true, None);
+        if let (Some(name), Some(age_ns)) = (&mut row.peer_name, named_ns) {
+            name.age_ns = age_ns;
+        }
     }
-    EventDraft { name, family: "flow", at, facts: Arc::new(row) }
+    EventDraft { name, family: "flow", at, facts: row }
 }
 
 pub(super) fn row_of(record: &Record, processes: &mut Processes, lookup: &mut dyn Lookup) -> FlowRow {

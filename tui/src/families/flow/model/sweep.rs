@@ -107,7 +107,7 @@ impl FlowModel {
             Arc::make_mut(&mut row).primed = false;
         }
         update(&mut row, socket, queue);
-        if self.keep(Arc::unwrap_or_clone(row), BootTime(0), false)
+        if self.keep(row, BootTime(0), false)
             && let Some(flow) = self.flows.get_mut(&id)
         {
             flow.swept = self.sweep;
@@ -128,7 +128,7 @@ impl FlowModel {
             if let Some(flow) = self.flows.get(&id) {
                 let mut row = (*flow.row).clone();
                 row.state = State::Closed;
-                self.end(row, now);
+                self.end(Arc::new(row), now);
             }
         }
     }

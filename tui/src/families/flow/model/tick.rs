@@ -25,10 +25,11 @@ pub struct FlowTotals {
 impl FlowModel {
     /// Ends an interval: rates from the totals, old rows dropped.
     pub fn tick(&mut self, now: BootTime, interval: Duration) {
-        self.just_ended = std::mem::take(&mut self.ending);
+        self.interval += 1;
         while let Some(&(at, id)) = self.ended.front() {
             // What ended in this interval is shown once, however much it is.
-            let many = self.ended.len() > ENDED_MAX && !self.just_ended.contains(&id);
+            let many = self.ended.len() > ENDED_MAX
+                && !self.flows.get(&id).is_some_and(|flow| flow.has_just_ended(self.interval));
             if now.since(at) < LINGER_NS && !many {
                 break;
             }
@@ -114,9 +115,9 @@ impl FlowModel {
     /// the interval that the last tick closed.
     pub fn rows(&self, of_interval: bool) -> Vec<Arc<FlowRow>> {
         self.flows
-            .iter()
-            .filter(|(id, flow)| !of_interval || flow.ended.is_none() || self.just_ended.contains(id))
-            .map(|(_, flow)| Arc::clone(&flow.row))
+            .values()
+            .filter(|flow| !of_interval || flow.ended.is_none() || flow.has_just_ended(self.interval))
+            .map(|flow| Arc::clone(&flow.row))
             .chain(self.wire_rows())
             .chain(self.datagrams.rows(of_interval))
             .collect()

@@ -30,7 +30,7 @@ impl FlowModel {
         }
         let failure = failure("retransmit", &row, record.at);
         self.failures.push(Failure { latency_ns: record.counted.then_some(row.rtt_ns), ..failure });
-        out.push(draft("flow.retransmit", record.at, &row));
+        out.push(draft("flow.retransmit", record.at, row));
     }
 
     pub(super) fn was_reset(
@@ -55,7 +55,7 @@ impl FlowModel {
             Reset::Received => "reset_received",
         };
         self.failures.push(failure(kind, &row, record.at));
-        out.push(draft("flow.reset", record.at, &row));
+        out.push(draft("flow.reset", record.at, row));
     }
 
     /// The connection as it is known, with what the record tells anew.

@@ -191,11 +191,13 @@ impl Datagrams {
         if let Some(owner) = &record.owner {
             super::line::own_by(&mut row, owner, processes, lookup);
         }
-        out.push(draft("flow.open", record.at, &row));
+        row.timed = true;
+        let row = Arc::new(row);
+        out.push(draft("flow.open", record.at, Arc::clone(&row)));
         self.keep(key, row, record.at, if record.id.0 < MINTED { record.id.0 } else { 0 });
     }
 
-    fn keep(&mut self, key: DatagramKey, row: FlowRow, opened: BootTime, cookie: u64) {
+    fn keep(&mut self, key: DatagramKey, row: Arc<FlowRow>, opened: BootTime, cookie: u64) {
         let port = self.ports.entry(row.local.port()).or_default();
         port.flows += 1;
         if let Some(identity) = &row.identity {
@@ -210,7 +212,7 @@ impl Datagrams {
                 identity: Arc::clone(identity),
             });
         }
-        let flow = Flow { row: Arc::new(row), opened, changed: opened, cookie, before: (0, 0) };
+        let flow = Flow { row, opened, changed: opened, cookie, before: (0, 0) };
         if let Some(old) = self.flows.insert(key, flow) {
             self.leave(old.row.local.port());
         }
@@ -328,9 +330,10 @@ impl Datagrams {
             }
             None => {}
         }
+        let row = Arc::new(row);
         if !told {
             self.made += 1;
-            out.push(draft("flow.open", opened, &row));
+            out.push(draft("flow.open", opened, Arc::clone(&row)));
         }
         self.keep(*key, row, opened, count.cookie);
     }
@@ -342,7 +345,7 @@ impl Datagrams {
         told.end = Some(end);
         told.duration_ns = at.since(opened);
         self.made += 1;
-        out.push(draft("flow.close", at, told));
+        out.push(draft("flow.close", at, Arc::clone(&row)));
         self.past.push_back(Past { row, ended: at, before, is_new: true, just: false });
     }
 

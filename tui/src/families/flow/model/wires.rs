@@ -289,7 +289,7 @@ mod tests {
         let mut model = FlowModel::default();
         let (local, peer) = ("10.0.0.1:7".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
         let row = FlowRow::between(FlowId(1), NetnsId(3), local, peer, State::Established);
-        model.keep(row, BootTime(0), false);
+        model.keep(Arc::new(row), BootTime(0), false);
         pass(&mut model, &frame, 10);
         assert!(rows(&mut model).iter().all(|row| row.wire.is_none()));
     }
