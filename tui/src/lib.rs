@@ -1,8 +1,8 @@
 //! fluoro: a live X-ray of a Linux box.
 //!
 //! The crate is layered; a module may use what stands below it and never what stands above
-//! (`cargo xtask tidy` checks it). From the top: `cli`, `app`; `engine`; `views`; `widgets`, `theme`,
-//! `fmt`; `families`, `model`, `filter`, `columns`; `records`. Beside the model, used by the engine
+//! (`cargo xtask tidy` checks it). From the top: `cli`, `app`; `engine`; `views`; `widgets`, `theme`;
+//! `families`, `model`, `filter`, `columns`, `fmt`, `wording`; `records`. Beside the model, used by the engine
 //! alone: `collect` over `kernel`.
 
 pub mod app;
@@ -22,3 +22,4 @@ pub mod table;
 pub mod theme;
 pub mod views;
 pub mod widgets;
+pub mod wording;

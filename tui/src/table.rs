@@ -1,89 +1,23 @@
 //! Rows as aligned text, for people who pipe: `-o table` of `observe` and `top`.
 
-use std::fmt::Write as _;
-
 use unicode_width::UnicodeWidthStr;
 
-use crate::columns::{Cell, Facts, Info, Sheet, Value};
-use crate::fmt;
+use crate::columns::{Cell, Info, Sheet};
 use crate::model::Event;
 use crate::records::WallTime;
+use crate::{fmt, wording};
 
 /// Widest cell of a column whose text varies.
 const WIDE: usize = 48;
 
-/// What an event is about, in the order of its line.
-const SUBJECT: &[&str] = &["reason", "name", "qtype", "rcode", "answers"];
-
-/// What else tells it apart, with its label. Who made a process and of what belongs to the lines of processes.
-const PARENTAGE: &[(&str, &str)] = &[("parent", "ppid"), ("exe", "exe")];
-const LABELLED: &[(&str, &str)] = &[
-    ("code", "exit_code"),
-    ("signal", "exit_signal"),
-    ("tx", "tx_bytes"),
-    ("rx", "rx_bytes"),
-    ("rtt", "rtt"),
-    ("age", "age"),
-    ("flags", "flags"),
-    ("took", "took"),
-    ("took", "duration"),
-    ("error", "errno"),
-    ("owner", "owner"),
-];
-
-/// One event a line: time, name, process, what it is about, then what tells it apart as `key=value`.
+/// One event a line: time, name, process, and what it says.
 pub fn event_line(out: &mut Vec<u8>, event: &Event) {
-    let mut line = format!("{} {:<13}", fmt::clock(event.wall), event.name);
-    let infos = event.infos();
-    let show = |id: &str| {
-        let column = infos.iter().position(|info| info.id == id)?;
-        let value = event.value(column);
-        (value != Value::Missing)
-            .then(|| fmt::value(&value, infos.get(column).map_or(crate::columns::Unit::Plain, |i| i.unit)))
-    };
-    let process = show("process").unwrap_or_else(|| "-".to_owned());
-    // Writing into a string cannot fail.
-    let _ = write!(line, " {}", pad(&fmt::fit(&process, 24), 24, false));
-    if let Some(call) = show("call") {
-        let took = show("duration").map(|took| format!(" <{took}>")).unwrap_or_default();
-        let _ = writeln!(line, " {call}{took}");
-        out.extend_from_slice(line.as_bytes());
-        return;
-    }
-    for text in SUBJECT.iter().filter_map(|id| show(id)) {
-        let _ = write!(line, " {text}");
-    }
-    for text in [ends(&show), path(&show)].into_iter().flatten() {
-        let _ = write!(line, " {text}");
-    }
-    let parentage = if event.name.starts_with("process.") { PARENTAGE } else { &[] };
-    for (label, id) in parentage.iter().chain(LABELLED) {
-        if let Some(text) = show(id).filter(|text| text != "0" && text != "0 B" || *label == "code") {
-            let _ = write!(line, " {label}={}", text.replace(' ', ""));
-        }
-    }
-    line.push('\n');
-    out.extend_from_slice(line.as_bytes());
-}
-
-/// Both ends of a connection or packet, and which way it goes.
-fn ends(show: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    let direction = show("direction").or_else(|| show("dir"));
-    let arrow = if matches!(direction.as_deref(), Some("inbound" | "receive")) { "<-" } else { "->" };
-    match (show("local"), show("peer")) {
-        (Some(local), Some(peer)) => Some(format!("{local} {arrow} {peer}")),
-        (one, other) => one.or(other),
-    }
-}
-
-/// The path; from where a rename or a link came; where a symbolic link points to.
-fn path(show: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    let path = show("path")?;
-    Some(match (show("old_path"), show("target")) {
-        (Some(old), _) => format!("{old} -> {path}"),
-        (None, Some(target)) => format!("{path} -> {target}"),
-        (None, None) => path,
-    })
+    let process = wording::fact(event, "process").unwrap_or_else(|| "-".to_owned());
+    let process = pad(&fmt::fit(&process, 24), 24, false);
+    let (clock, words) = (fmt::clock(event.wall), wording::of(event));
+    let line = format!("{clock} {:<13} {process} {words}", event.name);
+    out.extend_from_slice(line.trim_end().as_bytes());
+    out.push(b'\n');
 }
 
 /// One table of `top`, headed by its time.

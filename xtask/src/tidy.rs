@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
         "families/identity",
         "columns",
         "fmt",
+        "wording",
         "collect",
         "families/*/probe",
     ],

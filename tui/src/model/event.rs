@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::columns::{Cell, Column, Facts, Info, Kind, Row, RowId, Value};
 use crate::records::{BootTime, Outside, WallTime};
+use crate::wording;
 
 /// An event: what happened, when, and the facts of its family's row at that moment.
 #[derive(Clone)]
@@ -89,25 +90,6 @@ impl EventRow {
     }
 }
 
-/// Columns of family rows that a summary shows, in its order: why it failed is cut off last.
-const SUMMARY: &[&str] = &[
-    "errno",
-    "reason",
-    "rcode",
-    "name",
-    "qtype",
-    "answers",
-    "direction",
-    "local",
-    "peer",
-    "old_path",
-    "path",
-    "exit_code",
-    "exit_signal",
-    "tx_bytes",
-    "rx_bytes",
-];
-
 impl From<Event> for EventRow {
     fn from(event: Event) -> Self {
         Self { event, words: OnceLock::new() }
@@ -124,25 +106,7 @@ impl Words {
             Value::Process(comm, pid) => Some((comm.clone(), pid)),
             _ => None,
         };
-        let mut summary: Vec<u8> = Vec::new();
-        // A call says all of itself.
-        let ids = if value("call") == Value::Missing { SUMMARY } else { &["call"] };
-        for id in ids {
-            let text: Vec<u8> = match value(id) {
-                Value::Text(text) => text.bytes().to_vec(),
-                Value::Word("outbound") => b"->".to_vec(),
-                Value::Word("inbound") => b"<-".to_vec(),
-                Value::Word(word) => word.as_bytes().to_vec(),
-                Value::Socket(address) => address.to_string().into_bytes(),
-                Value::Uint(n) => format!("{} {n}", id.rsplit('_').next().unwrap_or(id)).into_bytes(),
-                _ => continue,
-            };
-            if !summary.is_empty() {
-                summary.push(b' ');
-            }
-            summary.extend_from_slice(&text);
-        }
-        let summary = Outside::new(&summary);
+        let summary = Outside::new(wording::brief(event).as_bytes());
         Self { process, summary }
     }
 }
