@@ -24,21 +24,23 @@ const REST: &[(&str, &str)] = &[
 /// Why it failed, what it is about, then what tells it apart as `key=value`.
 pub fn of(event: &Event) -> String {
     let parentage = if event.name.starts_with("process.") { PARENTAGE } else { &[] };
-    say(event, &[parentage, ENDING, REST])
+    say(event, &[parentage, ENDING, REST], false)
 }
 
-/// The same for a cell: of what has a path no more than how it ended, for a cell keeps the end of a path.
+/// The same for a cell, whose text may be cut off: who was called comes first, and of what has a path there is no more
+/// than how it ended, for a cell keeps the end of a path.
 pub fn brief(event: &Event) -> String {
-    say(event, if fact(event, "path").is_some() { &[ENDING] } else { &[ENDING, REST] })
+    say(event, if fact(event, "path").is_some() { &[ENDING] } else { &[ENDING, REST] }, true)
 }
 
-fn say(event: &Event, labelled: &[&[(&str, &str)]]) -> String {
+fn say(event: &Event, labelled: &[&[(&str, &str)]], callee_first: bool) -> String {
     let show = |id: &str| fact(event, id);
     if let Some(call) = show("call") {
         return show("duration").map_or_else(|| call.clone(), |took| format!("{call} <{took}>"));
     }
     let subject = SUBJECT.iter().filter_map(|id| show(id));
-    let mut words: Vec<String> = subject.chain([ends(&show), path(&show)].into_iter().flatten()).collect();
+    let mut words: Vec<String> =
+        subject.chain([ends(&show, callee_first), path(&show)].into_iter().flatten()).collect();
     for (label, id) in labelled.iter().copied().flatten() {
         if let Some(text) = show(id).filter(|text| text != "0" && text != "0 B" || *label == "code") {
             words.push(format!("{label}={}", text.replace(' ', "")));
@@ -55,11 +57,13 @@ pub fn fact(event: &Event, id: &str) -> Option<String> {
 }
 
 /// Both ends of a connection or packet, and which way it goes.
-fn ends(show: &impl Fn(&str) -> Option<String>) -> Option<String> {
+fn ends(show: &impl Fn(&str) -> Option<String>, callee_first: bool) -> Option<String> {
     let direction = show("direction").or_else(|| show("dir"));
-    let arrow = if matches!(direction.as_deref(), Some("inbound" | "in" | "receive")) { "<-" } else { "->" };
+    let inbound = matches!(direction.as_deref(), Some("inbound" | "in" | "receive"));
     match (show("local"), show("peer")) {
-        (Some(local), Some(peer)) => Some(format!("{local} {arrow} {peer}")),
+        (Some(local), Some(peer)) if inbound => Some(format!("{local} <- {peer}")),
+        (Some(local), Some(peer)) if callee_first => Some(format!("-> {peer} from {local}")),
+        (Some(local), Some(peer)) => Some(format!("{local} -> {peer}")),
         (one, other) => one.or(other),
     }
 }
