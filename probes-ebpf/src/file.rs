@@ -7,8 +7,6 @@ mod event;
 mod resolved;
 mod uring;
 
-use core::ptr::read_volatile;
-
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
@@ -58,7 +56,7 @@ pub fn file_exit_perf(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn field(ctx: &TracePointContext, index: usize) -> u64 {
     // SAFETY: the verifier checks it against the tracepoint's record.
-    unsafe { read_volatile(ctx.as_ptr().cast::<u64>().add(index)) }
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(index)) }
 }
 
 // sys_exit(struct pt_regs *regs, long ret)
@@ -214,29 +212,13 @@ pub struct Inode {
     mode: u16,
 }
 
-/// Up to here an inode is read at once: its mode, super block and number lie in it on every kernel so far.
-const INODE_HEAD: usize = 72;
-
 #[inline(always)]
 fn inode_of(file: Kptr) -> Inode {
     let inode: Kptr = Helper::read(file, offset!(file_inode));
-    let (mode, sb, number) = (offset!(inode_mode), offset!(inode_sb), offset!(inode_number));
-    let (mode, sb, number): (u16, Kptr, u64) = if mode as usize <= INODE_HEAD - 2
-        && sb as usize <= INODE_HEAD - 8
-        && number as usize <= INODE_HEAD - 8
-    {
-        let head: [u64; INODE_HEAD / 8] = Helper::read(inode, 0);
-        let at = head.as_ptr().cast::<u8>();
-        // SAFETY: inside the head, each where its type may lie.
-        unsafe {
-            (
-                read_volatile(at.add(mode as usize).cast()),
-                read_volatile(at.add(sb as usize).cast()),
-                read_volatile(at.add(number as usize).cast()),
-            )
-        }
-    } else {
-        (Helper::read(inode, mode), Helper::read(inode, sb), Helper::read(inode, number))
-    };
-    Inode { number, device: Helper::read(sb, offset!(sb_dev)), mode }
+    let sb: Kptr = Helper::read(inode, offset!(inode_sb));
+    Inode {
+        number: Helper::read(inode, offset!(inode_number)),
+        device: Helper::read(sb, offset!(sb_dev)),
+        mode: Helper::read(inode, offset!(inode_mode)),
+    }
 }
