@@ -1,10 +1,12 @@
 //! The committed object, read without a kernel: what the registry names is in it, and nothing else; its maps are as
-//! wide as the shared types; its licence opens the helpers; no instruction leads into the panic handler.
+//! wide as the shared types; its licence opens the helpers; no instruction leads into the panic handler; there is stack
+//! for it on the oldest kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 
 use aya_obj::Object;
+use aya_obj::generated::bpf_insn;
 use fluoro::collect::object::OBJECT;
 use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
@@ -130,4 +132,63 @@ fn no_instruction_leads_into_the_panic_handler() {
         let stuck = function.instructions.iter().position(|i| i.code == GOTO && i.off == -1);
         assert_eq!(stuck, None, "{} loops for ever at that instruction", function.name);
     }
+}
+
+/// `MAX_BPF_STACK`: for a program and the functions that it is in at a time, each rounded up
+/// (`check_max_stack_depth` in kernel/bpf/verifier.c). Newer kernels give some programs a stack of their own.
+const STACK_MAX: u64 = 512;
+const ROUNDED_TO: u64 = 32;
+
+#[test]
+fn no_program_needs_more_stack_than_the_oldest_kernel_has() {
+    let mut object = object();
+    let sections = object.functions.keys().map(|&(section, _)| section).collect();
+    object.relocate_calls(&sections).unwrap();
+    let mut deepest = 0;
+    for (name, program) in &object.programs {
+        let code = &object.functions.get(&program.function_key()).unwrap().instructions;
+        let starts: BTreeSet<usize> =
+            std::iter::once(0).chain((0..code.len()).filter_map(|at| callee(code, at))).collect();
+        let depth = depth_of(code, &starts, 0);
+        assert!(depth <= STACK_MAX, "{name} needs {depth} bytes of stack");
+        deepest = deepest.max(depth);
+    }
+    assert!(deepest > STACK_MAX / 2, "only {deepest}: the frames are not found");
+}
+
+/// Where the function begins that this instruction calls.
+fn callee(code: &[bpf_insn], at: usize) -> Option<usize> {
+    const CALL: u8 = 0x85;
+    const PSEUDO_CALL: u8 = 1;
+    let call = code.get(at)?;
+    (call.code == CALL && call.src_reg() == PSEUDO_CALL)
+        .then(|| at.checked_add_signed(call.imm as isize + 1).unwrap())
+}
+
+/// Bytes of stack of the function that begins there and of what it calls.
+fn depth_of(code: &[bpf_insn], starts: &BTreeSet<usize>, start: usize) -> u64 {
+    const FRAME: u8 = 10;
+    const MOVE: u8 = 0xbf;
+    const ADD: u8 = 0x07;
+    let end = starts.range(start + 1..).next().copied().unwrap_or(code.len());
+    let (mut lowest, mut below, mut copies) = (0_i64, 0, BTreeSet::new());
+    for (at, i) in code.iter().enumerate().take(end).skip(start) {
+        // Loads are of class 1, stores of 2 and 3.
+        let touches = match i.code & 7 {
+            1 => i.src_reg() == FRAME,
+            2 | 3 => i.dst_reg() == FRAME,
+            _ => false,
+        };
+        if touches {
+            lowest = lowest.min(i64::from(i.off));
+        } else if i.code == MOVE && i.src_reg() == FRAME {
+            copies.insert(i.dst_reg());
+        } else if i.code == ADD && copies.contains(&i.dst_reg()) {
+            lowest = lowest.min(i64::from(i.imm));
+        }
+        if let Some(callee) = callee(code, at) {
+            below = below.max(depth_of(code, starts, callee));
+        }
+    }
+    lowest.unsigned_abs().max(1).next_multiple_of(ROUNDED_TO) + below
 }
