@@ -124,11 +124,10 @@ impl FlowModel {
     }
 }
 
-/// A row that somebody still shows is not copied for an age that looks the same.
+/// A row that somebody still shows is not copied for an age that looks the same. It has no longer just begun.
 pub(super) fn age(row: &mut Arc<FlowRow>, age_ns: u64) {
-    if let Some(row) = Arc::get_mut(row) {
-        row.duration_ns = age_ns;
-    } else if age_ns.abs_diff(row.duration_ns) > row.duration_ns / 64 {
-        Arc::make_mut(row).duration_ns = age_ns;
+    let is_new = (row.timed && age_ns == 0) || age_ns.abs_diff(row.duration_ns) > row.duration_ns / 64;
+    if let Some(row) = if is_new { Some(Arc::make_mut(row)) } else { Arc::get_mut(row) } {
+        (row.duration_ns, row.timed) = (age_ns, false);
     }
 }
