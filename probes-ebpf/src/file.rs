@@ -92,6 +92,8 @@ pub struct Ended {
     now_ns: u64,
     duration_ns: u64,
     flags: u16,
+    /// Which request of io_uring; 0: a system call.
+    request: u32,
 }
 
 impl Ended {
@@ -152,6 +154,7 @@ fn on_exit<A: Access>(spare: bool, regs: Kptr, result: i64) -> i32 {
         now_ns,
         duration_ns: if began_ns == 0 { 0 } else { now_ns.wrapping_sub(began_ns) },
         flags: if compat { FLAG_COMPAT } else { 0 },
+        request: 0,
     };
     if call.is_event() {
         event::on_call::<A>(&ended);

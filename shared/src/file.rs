@@ -40,12 +40,10 @@ pub const FLAG_DELETED: u16 = 1 << 1;
 pub const FLAG_TRUNCATED: u16 = 1 << 2;
 /// The path is the kernel's own, by dentries; otherwise base directory and text as passed.
 pub const FLAG_RESOLVED: u16 = 1 << 3;
-/// Asked for through io_uring.
-pub const FLAG_URING: u16 = 1 << 4;
 /// Asked for by the 32-bit ABI.
-pub const FLAG_COMPAT: u16 = 1 << 5;
+pub const FLAG_COMPAT: u16 = 1 << 4;
 /// The text stands alone: where it begins from is not known, or it is no path.
-pub const FLAG_BARE: u16 = 1 << 6;
+pub const FLAG_BARE: u16 = 1 << 5;
 
 /// Longest base and longest text of a record, each.
 pub const PATH_MAX: usize = 4096;
@@ -72,7 +70,9 @@ pub struct FileRecord {
     pub inode_mode: u16,
     pub base_len: u16,
     pub text_len: u16,
-    pub pad: [u16; 3],
+    pub pad: u16,
+    /// Which of the requests of io_uring that its process has under way; 0: a system call.
+    pub request: u32,
 }
 
 const _: () = assert!(size_of::<FileRecord>() == 128);
@@ -165,6 +165,25 @@ pub struct Submitted {
 }
 
 const _: () = assert!(size_of::<Submitted>() == 56 + 2 * URING_TEXT_MAX);
+
+/// By what a completion of io_uring is told before 5.19: its ring, and what its program gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RequestKey {
+    pub context: u64,
+    pub user_data: u64,
+}
+
+/// Requests under way that are told apart by nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Requests {
+    /// Where it is; 0: there are several, and which of them is over cannot be told.
+    pub address: u64,
+    pub count: u32,
+    /// Not 0: one of them is about files.
+    pub files: u32,
+}
 
 /// What histograms tell apart.
 pub const WHAT_OPEN: u16 = 1;

@@ -37,6 +37,8 @@ macro_rules! offsets {
 }
 
 offsets! {
+    task_flags: "task_struct"."flags",
+    task_io_worker: "task_struct"."worker_private" | "task_struct"."pf_io_worker",
     task_tgid: "task_struct"."tgid",
     task_pid: "task_struct"."pid",
     task_start: "task_struct"."start_boottime" | "task_struct"."real_start_time",
@@ -119,6 +121,10 @@ offsets! {
     cqe_res: "io_uring_cqe"."res",
     req_opcode: "io_kiocb"."opcode",
     req_file: "io_kiocb"."file",
+    req_work: "io_kiocb"."work",
+    req_context: "io_kiocb"."ctx",
+    req_user_data: "io_kiocb"."user_data",
+    worker_work: "io_worker"."cur_work",
     uring_open_dir: "io_open"."dfd",
     uring_open_name: "io_open"."filename",
     uring_open_flags: "io_open"."how.flags",
@@ -172,6 +178,13 @@ offsets! {
     dev_type: "net_device"."type",
 }
 
+/// io_uring_complete tells the request and, as the fourth argument, the result (5.19).
+pub const URING_RESULT: u32 = 0;
+/// It tells the request and the completion (6.13).
+pub const URING_COMPLETION: u32 = 1;
+/// It tells what the request was submitted with, and the result: which one it was must be looked up.
+pub const URING_USER_DATA: u32 = 2;
+
 /// Facts of the machine that prune code before it is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -211,10 +224,10 @@ pub struct Machine {
     pub text_high: u32,
     /// Index of the `err` argument of tcp_retransmit_skb; [`ABSENT`] where only what was sent is told.
     pub retransmit_error: u32,
-    /// What io_uring_complete tells: 1 request and result, 2 request and completion, 0 neither (before 5.19).
+    /// What io_uring_complete tells: one of `URING_*`; [`ABSENT`]: nothing of use.
     pub uring_complete: u32,
-    /// Not 0: io_uring_submit_req, or _sqe, tells the request.
-    pub uring_submit: u32,
+    /// Index of the argument of io_uring_submit_req, or _sqe, that is the request; [`ABSENT`]: it is not told.
+    pub uring_request: u32,
     /// Where `pkt_type` of `sk_buff` is, in bits from its beginning; [`ABSENT`]: it has none.
     pub skb_pkt_type: u32,
     /// Inode of the network namespace that fluoro is in.

@@ -11,7 +11,7 @@ use fluoro::collect::object::OBJECT;
 use fluoro::collect::program::{Alternative, Hook};
 use fluoro::families::Family;
 use fluoro_shared::drop::{DropFlowKey, DropKey};
-use fluoro_shared::file::{FileCell, FileKey, Submitted};
+use fluoro_shared::file::{FileCell, FileKey, RequestKey, Requests, Submitted};
 use fluoro_shared::filter::{Config, Member};
 use fluoro_shared::flow::FlowEntry;
 use fluoro_shared::flow::udp::{DatagramCount, DatagramKey, DatagramOther, DatagramSocket};
@@ -73,6 +73,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("FLOWS", 8, size_of::<FlowEntry>()),
         ("FILES", size_of::<FileKey>(), size_of::<FileCell>()),
         ("URING", 8, size_of::<Submitted>()),
+        ("REQUESTS", size_of::<RequestKey>(), size_of::<Requests>()),
         ("HISTOGRAMS", size_of::<HistogramKey>(), 8),
         ("DROPS", size_of::<DropKey>(), 8),
         ("DROPPED_FLOWS", size_of::<DropFlowKey>(), 8),

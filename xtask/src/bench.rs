@@ -11,6 +11,7 @@ mod load;
 mod median;
 mod on_demand;
 mod scale;
+mod tracefs;
 
 use std::fs;
 use std::path::Path;

@@ -5,8 +5,8 @@ use core::ptr::{null, read_volatile};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_probe_read_user};
 use fluoro_shared::{
     file::{
-        FLAG_BARE, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING, FileRecord,
-        KIND_NAME, KIND_OPEN, KIND_OTHER_PATH, KIND_RMDIR,
+        FLAG_BARE, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FileRecord, KIND_NAME,
+        KIND_OPEN, KIND_OTHER_PATH, KIND_RMDIR,
     },
     record::{Header, Task},
 };
@@ -165,9 +165,10 @@ fn job(scratch: *mut Scratch, index: usize) {
     }
     path::clear(scratch);
     // SAFETY: as above.
-    let asked = unsafe { read_volatile(&raw const (*at).header.flags) };
-    let (begin, text_len) =
-        if text == 0 { (0, 0) } else { path::text(scratch, text, asked & FLAG_URING != 0) };
+    let (asked, by_request) = unsafe {
+        (read_volatile(&raw const (*at).header.flags), read_volatile(&raw const (*at).request) != 0)
+    };
+    let (begin, text_len) = if text == 0 { (0, 0) } else { path::text(scratch, text, by_request) };
     // SAFETY: as above.
     unsafe { (&raw mut (*at).text_len).write_volatile(text_len as u16) };
     if base.dentry == 0 {
@@ -326,6 +327,7 @@ pub fn fix(scratch: *mut Scratch, ended: &Ended, subject: &Task, inode: &Inode, 
         more: ended.argument(ended.call.more),
         device: inode.device,
         inode_mode: inode.mode,
+        request: ended.request,
     }
 }
 

@@ -17,6 +17,7 @@ use fluoro_shared::{
 use super::{
     Ended, calls,
     event::{self, NO_INODE, NO_JOB},
+    uring,
 };
 use crate::{
     access::{Access, Helper, Kptr},
@@ -92,16 +93,16 @@ const fn kinds<const N: usize>(kinds: [u16; N]) -> u32 {
 #[inline(always)]
 fn on_entry(dir: Kptr, dentry: Kptr) -> i32 {
     const KINDS: u32 = kinds([KIND_CREATE, KIND_MKDIR, KIND_RMDIR, KIND_UNLINK, KIND_SYMLINK]);
-    if is_due(KINDS) {
-        tell(&NO_JOB, &job(KIND_PATH, below(dir, dentry)));
+    if let Some(request) = due(KINDS) {
+        tell(request, &NO_JOB, &job(KIND_PATH, below(dir, dentry)));
     }
     0
 }
 
 #[inline(always)]
 fn on_rename(old_dir: Kptr, old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
-    if is_due(kinds([KIND_RENAME])) {
-        tell(&job(KIND_OTHER_PATH, below(old_dir, old)), &job(KIND_PATH, below(new_dir, new)));
+    if let Some(request) = due(kinds([KIND_RENAME])) {
+        tell(request, &job(KIND_OTHER_PATH, below(old_dir, old)), &job(KIND_PATH, below(new_dir, new)));
     }
     0
 }
@@ -109,8 +110,8 @@ fn on_rename(old_dir: Kptr, old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
 /// Both names are on one mount: the kernel has compared.
 #[inline(always)]
 fn on_link(old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
-    if is_due(kinds([KIND_LINK])) {
-        tell(&job(KIND_OTHER_PATH, below(new_dir, old)), &job(KIND_PATH, below(new_dir, new)));
+    if let Some(request) = due(kinds([KIND_LINK])) {
+        tell(request, &job(KIND_OTHER_PATH, below(new_dir, old)), &job(KIND_PATH, below(new_dir, new)));
     }
     0
 }
@@ -118,22 +119,29 @@ fn on_link(old: Kptr, new_dir: Kptr, new: Kptr) -> i32 {
 /// A file that is there already.
 #[inline(always)]
 fn on_file(path: Kptr) -> i32 {
-    if is_due(kinds([KIND_TRUNCATE, KIND_CHMOD, KIND_CHOWN])) {
-        tell(&NO_JOB, &job(KIND_PATH, Place::at(path)));
+    if let Some(request) = due(kinds([KIND_TRUNCATE, KIND_CHMOD, KIND_CHOWN])) {
+        tell(request, &NO_JOB, &job(KIND_PATH, Place::at(path)));
     }
     0
 }
 
-/// The task is in a call that does this by path, and somebody wants to know. Opens that make or truncate, sockets that
-/// are bound and whatever the kernel does by itself come here, too.
+/// The task is in a call that does this by path, or at a request of io_uring, and somebody wants to know. Opens that
+/// make or truncate, sockets that are bound and whatever the kernel does by itself come here, too. The request, 0: a
+/// call.
 #[inline(always)]
-fn is_due(kinds: u32) -> bool {
+fn due(kinds: u32) -> Option<u32> {
     let ids = bpf_get_current_pid_tgid();
-    let Some(number) = inflight::number(ids as u32) else { return false };
-    let call = calls::of(u64::from(number & !COMPAT), number & COMPAT != 0);
-    call.path != 0
+    let (call, request) = match inflight::number(ids as u32) {
+        Some(number) => (calls::of(u64::from(number & !COMPAT), number & COMPAT != 0), 0),
+        None => {
+            let request = uring::of_worker();
+            (calls::of_request(Helper::read(request, offset!(req_opcode))), uring::id(request))
+        }
+    };
+    (call.path != 0
         && kinds & 1 << (call.kind & 31) != 0
-        && matches!(filter::stance((ids >> 32) as u32), Verdict::Wanted)
+        && matches!(filter::stance((ids >> 32) as u32), Verdict::Wanted))
+    .then_some(request)
 }
 
 /// A dentry on the mount of a directory.
@@ -148,7 +156,7 @@ fn job(kind: u16, base: Place) -> Job {
 }
 
 #[inline(always)]
-fn tell(first: &Job, second: &Job) {
+fn tell(request: u32, first: &Job, second: &Job) {
     let Some(scratch) = path::claim::<Helper>() else {
         ledger::supplement_lost();
         return;
@@ -162,6 +170,7 @@ fn tell(first: &Job, second: &Job) {
         now_ns: unsafe { bpf_ktime_get_boot_ns() },
         duration_ns: 0,
         flags: 0,
+        request,
     };
     event::fix(scratch, &asked, &task::brief::<Helper>(), &NO_INODE, 0);
     event::assign(scratch, 0, first);

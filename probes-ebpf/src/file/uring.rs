@@ -2,13 +2,19 @@
 //! paths are gone by then and kept from when it is submitted. Offloaded or not, the current task is of the process that
 //! asked (from 5.12 on).
 
+use core::ptr::null;
+
 use aya_ebpf::{
+    EbpfContext,
     helpers::{bpf_ktime_get_boot_ns, generated::bpf_probe_read_kernel_str},
     macros::{btf_tracepoint, map, raw_tracepoint},
     maps::HashMap,
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use fluoro_shared::file::{FLAG_URING, Submitted, URING_TEXT_MAX};
+use fluoro_shared::{
+    file::{RequestKey, Requests, Submitted, URING_TEXT_MAX},
+    offsets::{URING_COMPLETION, URING_RESULT, URING_USER_DATA},
+};
 
 use super::{
     Ended, activity,
@@ -17,6 +23,7 @@ use super::{
 };
 use crate::{
     access::{Access, Direct, Helper, Kptr},
+    ledger,
     machine::{self, offset},
     path,
 };
@@ -25,49 +32,94 @@ use crate::{
 #[map]
 static URING: HashMap<u64, Submitted> = HashMap::with_max_entries(1, 0);
 
+/// All requests that are under way, where a completion does not tell which one it is of.
+#[map]
+static REQUESTS: HashMap<RequestKey, Requests> = HashMap::with_max_entries(1, 0);
+
+/// The task works for a ring (include/linux/sched.h).
+const PF_IO_WORKER: u32 = 0x10;
+/// More completions of the same request follow (include/uapi/linux/io_uring.h).
+const IORING_CQE_F_MORE: u64 = 1 << 1;
+
 // io_uring_submit_req(struct io_kiocb *req); before 6.3 io_uring_submit_sqe(struct io_kiocb *req, bool force_nonblock),
-// before 5.19 without the request.
+// before 5.19 io_uring_submit_sqe(void *ctx, void *req, u8 opcode, ..), at first without the request.
 #[btf_tracepoint(function = "io_uring_submit_req")]
 pub fn file_submit_btf(ctx: BtfTracePointContext) -> i32 {
-    on_submit(ctx.arg(0))
+    on_submit(argument(&ctx, 0))
 }
 
 #[raw_tracepoint(tracepoint = "io_uring_submit_req")]
 pub fn file_submit_raw(ctx: RawTracePointContext) -> i32 {
-    on_submit(ctx.arg(0))
+    on_submit(argument(&ctx, 0))
 }
 
 #[btf_tracepoint(function = "io_uring_submit_sqe")]
 pub fn file_submit_sqe_btf(ctx: BtfTracePointContext) -> i32 {
-    on_submit(ctx.arg(0))
+    on_submit(submitted(&ctx))
 }
 
 #[raw_tracepoint(tracepoint = "io_uring_submit_sqe")]
 pub fn file_submit_sqe_raw(ctx: RawTracePointContext) -> i32 {
-    on_submit(ctx.arg(0))
+    on_submit(submitted(&ctx))
 }
 
-// io_uring_complete(struct io_ring_ctx *ctx, void *req, u64 user_data, int res, ..);
-// from 6.13 io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe);
-// before 5.19 without the request.
+#[inline(always)]
+fn submitted(ctx: &impl EbpfContext) -> u64 {
+    let (first, second) = (argument(ctx, 0), argument(ctx, 1));
+    if machine::uring_request() == 0 { first } else { second }
+}
+
 #[btf_tracepoint(function = "io_uring_complete")]
 pub fn file_complete_btf(ctx: BtfTracePointContext) -> i32 {
-    on_complete::<Direct>(ctx.arg(1), ctx.arg(2), if machine::uring_complete() == 1 { ctx.arg(3) } else { 0 })
+    on_complete::<Direct>(&ctx)
 }
 
 #[raw_tracepoint(tracepoint = "io_uring_complete")]
 pub fn file_complete_raw(ctx: RawTracePointContext) -> i32 {
-    on_complete::<Helper>(ctx.arg(1), ctx.arg(2), if machine::uring_complete() == 1 { ctx.arg(3) } else { 0 })
+    on_complete::<Helper>(&ctx)
 }
 
-#[btf_tracepoint(function = "io_uring_complete")]
-pub fn file_transfer_btf(ctx: BtfTracePointContext) -> i32 {
-    on_transfer::<Direct>(ctx.arg(1), ctx.arg(2), if machine::uring_complete() == 1 { ctx.arg(3) } else { 0 })
+// io_uring_complete(struct io_ring_ctx *ctx, void *req, u64 user_data, int res, ..);
+// from 6.13 io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe);
+// before 5.19 io_uring_complete(void *ctx, u64 user_data, int res, unsigned cflags).
+/// The request that is over, null where that is not known, and its result.
+#[inline(always)]
+fn over(ctx: &impl EbpfContext) -> (Kptr, i32) {
+    let (first, second, third) = (argument(ctx, 0), argument(ctx, 1), argument(ctx, 2));
+    match machine::uring_complete() {
+        URING_RESULT => (second as Kptr, argument(ctx, 3) as i32),
+        URING_COMPLETION => (second as Kptr, Helper::read(third as Kptr, offset!(cqe_res))),
+        _ => {
+            let key = RequestKey { context: first, user_data: second };
+            (look_up(&key, argument(ctx, 3)), third as i32)
+        }
+    }
 }
 
-#[raw_tracepoint(tracepoint = "io_uring_complete")]
-pub fn file_transfer_raw(ctx: RawTracePointContext) -> i32 {
-    on_transfer::<Helper>(ctx.arg(1), ctx.arg(2), if machine::uring_complete() == 1 { ctx.arg(3) } else { 0 })
+/// As a number: a request's own commands lie where its BTF type has something else. Volatile, each where it stands: of
+/// two loads the compiler would make one of an address that the verifier refuses.
+#[inline(always)]
+fn argument(ctx: &impl EbpfContext, index: usize) -> u64 {
+    // SAFETY: the verifier checks it against the tracepoint's prototype.
+    unsafe { ctx.as_ptr().cast::<u64>().add(index).read_volatile() }
+}
+
+/// The request that the current task works on as one of its ring's workers; null: it is none.
+#[inline(always)]
+pub fn of_worker() -> Kptr {
+    let task = Helper::current_task();
+    if Helper::read::<u32>(task, offset!(task_flags)) & PF_IO_WORKER == 0 {
+        return null();
+    }
+    let worker: Kptr = Helper::read(task, offset!(task_io_worker));
+    let work: Kptr = Helper::read(worker, offset!(worker_work));
+    if work.is_null() { work } else { work.wrapping_sub(offset!(req_work) as usize) }
+}
+
+/// A request for user space: its address, as far as it tells apart those of one process.
+#[inline(always)]
+pub fn id(request: Kptr) -> u32 {
+    (request as u64 >> 6) as u32
 }
 
 /// Where a request keeps its names; 0: it has none.
@@ -89,11 +141,14 @@ fn names(opcode: u8) -> Names {
 }
 
 #[inline(always)]
-fn on_submit(request: Kptr) -> i32 {
-    // As a number: the request's own commands lie where its BTF type has something else.
-    let request = request as u64 as Kptr;
+fn on_submit(request: u64) -> i32 {
+    let request = request as Kptr;
     let opcode: u8 = Helper::read(request, offset!(req_opcode));
-    if !calls::of_request(opcode).is_event() || calls::of_request(opcode).kind == 0 {
+    let call = calls::of_request(opcode);
+    if machine::uring_complete() == URING_USER_DATA {
+        enter(request, call.kind != 0);
+    }
+    if !call.is_event() || call.kind == 0 {
         return 0;
     }
     let Some(scratch) = path::claim::<Helper>() else { return 0 };
@@ -111,10 +166,68 @@ fn on_submit(request: Kptr) -> i32 {
     0
 }
 
+/// Keeps which request it is for its completion.
+#[inline(always)]
+fn enter(request: Kptr, files: bool) {
+    let key = key_of(request);
+    let one = Requests { address: request as u64, count: 1, files: u32::from(files) };
+    if let Some(held) = REQUESTS.get_ptr_mut(&key) {
+        // SAFETY: the map's own memory; a ring takes one submission at a time.
+        unsafe {
+            let before = (*held).address;
+            // A request whose end was not told leaves its place to the next.
+            if before == 0 || (before != one.address && is_same(&key_of(before as Kptr), &key)) {
+                (*held).address = 0;
+                ledger::add32(&raw mut (*held).count, 1);
+                (*held).files |= one.files;
+                return;
+            }
+        }
+    }
+    if REQUESTS.insert(&key, &one, 0).is_err() && files {
+        ledger::seen();
+        ledger::error();
+    }
+}
+
+#[inline(always)]
+fn key_of(request: Kptr) -> RequestKey {
+    RequestKey {
+        context: Helper::read(request, offset!(req_context)),
+        user_data: Helper::read(request, offset!(req_user_data)),
+    }
+}
+
+#[inline(always)]
+fn is_same(a: &RequestKey, b: &RequestKey) -> bool {
+    a.context == b.context && a.user_data == b.user_data
+}
+
+/// The request that a completion is of; null where it cannot be told.
+#[inline(always)]
+fn look_up(key: &RequestKey, flags: u64) -> Kptr {
+    let Some(held) = REQUESTS.get_ptr_mut(key) else { return null() };
+    // SAFETY: the map's own memory.
+    let Requests { address, count, files } = unsafe { held.read_volatile() };
+    if flags & IORING_CQE_F_MORE == 0 {
+        if count > 1 {
+            // SAFETY: as above.
+            ledger::add32(unsafe { &raw mut (*held).count }, u32::MAX);
+        } else {
+            let _ = REQUESTS.remove(key);
+        }
+    }
+    if address == 0 && files != 0 {
+        ledger::seen();
+        ledger::error();
+    }
+    address as Kptr
+}
+
 /// Copies the text of a `struct filename`.
 #[inline(always)]
 unsafe fn keep(to: *mut u8, request: Kptr, at: u32) {
-    let filename: Kptr = if at == 0 { core::ptr::null() } else { Helper::read(request, at) };
+    let filename: Kptr = if at == 0 { null() } else { Helper::read(request, at) };
     let name: Kptr = Helper::read(filename, offset!(filename_name));
     // SAFETY: the caller's place has that much room.
     unsafe {
@@ -125,35 +238,29 @@ unsafe fn keep(to: *mut u8, request: Kptr, at: u32) {
     }
 }
 
-/// A request is over. What it was, and its result.
 #[inline(always)]
-fn over(request: Kptr, cqe: Kptr, result: u64) -> Option<Ended> {
+fn on_complete<A: Access>(ctx: &impl EbpfContext) -> i32 {
+    let (request, result) = over(ctx);
     if request.is_null() {
-        return None;
+        return 0;
     }
     let call = calls::of_request(Helper::read(request, offset!(req_opcode)));
-    let result = if machine::uring_complete() == 1 {
-        result as i32
-    } else {
-        Helper::read::<i32>(cqe as u64 as Kptr, offset!(cqe_res))
-    };
-    Some(Ended {
+    if call.kind == 0 {
+        return 0;
+    }
+    let mut ended = Ended {
         call,
         arguments: [0; 6],
-        file: if call.path == 0 { Helper::read(request, offset!(req_file)) } else { core::ptr::null() },
+        file: if call.path == 0 { Helper::read(request, offset!(req_file)) } else { null() },
         result: i64::from(result),
         // SAFETY: no arguments.
         now_ns: unsafe { bpf_ktime_get_boot_ns() },
         duration_ns: 0,
-        flags: FLAG_URING,
-    })
-}
-
-#[inline(always)]
-fn on_complete<A: Access>(request: Kptr, cqe: Kptr, result: u64) -> i32 {
-    let request = request as u64 as Kptr;
-    let Some(mut ended) = over(request, cqe, result) else { return 0 };
-    if ended.call.kind == 0 || !ended.call.is_event() {
+        flags: 0,
+        request: id(request),
+    };
+    if !call.is_event() {
+        activity::on_transfer::<A>(&ended);
         return 0;
     }
     let key = request as u64;
@@ -179,15 +286,6 @@ fn on_complete<A: Access>(request: Kptr, cqe: Kptr, result: u64) -> i32 {
     }
     event::on_call::<A>(&ended);
     let _ = URING.remove(&key);
-    0
-}
-
-#[inline(always)]
-fn on_transfer<A: Access>(request: Kptr, cqe: Kptr, result: u64) -> i32 {
-    let Some(ended) = over(request as u64 as Kptr, cqe, result) else { return 0 };
-    if ended.call.kind != 0 && !ended.call.is_event() {
-        activity::on_transfer::<A>(&ended);
-    }
     0
 }
 

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use fluoro_shared::inflight::Stamp;
-use fluoro_shared::offsets::{ABSENT, Machine, Offsets, WANTED};
+use fluoro_shared::offsets::{
+    ABSENT, Machine, Offsets, URING_COMPLETION, URING_RESULT, URING_USER_DATA, WANTED,
+};
 use zerocopy::FromBytes;
 
 use crate::collect::program::Hook;
@@ -74,8 +76,8 @@ pub fn machine(
         // void *ctx, task, group_dead
         exit_group_dead: if proto_args("btf_trace_sched_process_exit") == Some(3) { 1 } else { ABSENT },
         sock_done: btf.and_then(|b| b.enum_value("sock_flags", "SOCK_DONE")).map_or(0, |bit| 1 << bit),
-        uring_complete: btf.map_or(0, uring_complete),
-        uring_submit: btf.map_or(0, uring_submit),
+        uring_complete: btf.map_or(ABSENT, uring_complete),
+        uring_request: btf.map_or(ABSENT, uring_request),
         stamp_mask: stamps.saturating_sub(1),
         drop_reason: arg("btf_trace_kfree_skb", 2),
         drop_rx_sk: arg("btf_trace_kfree_skb", 3),
@@ -110,24 +112,29 @@ fn page_counters(btf: &Btf, read_kernel: bool) -> Option<(u32, u32)> {
 
 /// Which arguments io_uring_complete has: its prototype changed in 5.19 and 6.13.
 fn uring_complete(btf: &Btf) -> u32 {
-    let Some(proto) = btf.func_proto("btf_trace_io_uring_complete") else { return 0 };
+    let Some(proto) = btf.func_proto("btf_trace_io_uring_complete") else { return ABSENT };
     let last = proto.params.last().map_or(0, |param| param.type_id);
     match proto.params.len() {
-        _ if btf.points_to(last, "io_uring_cqe") => 2,
+        _ if btf.points_to(last, "io_uring_cqe") => URING_COMPLETION,
         // void *, context, request, user data, result, ..
-        7.. => 1,
-        _ => 0,
+        7.. => URING_RESULT,
+        // void *, context, user data, result, flags
+        5 if uring_request(btf) != ABSENT => URING_USER_DATA,
+        _ => ABSENT,
     }
 }
 
-/// Whether the tracepoint of a submission tells the request, by whichever of its names.
-fn uring_submit(btf: &Btf) -> u32 {
-    let tells = |name: &str| {
-        let proto = btf.func_proto(name);
-        proto.and_then(|proto| proto.params.get(1).map(|param| btf.points_to(param.type_id, "io_kiocb")))
-    };
-    let told = tells("btf_trace_io_uring_submit_req").or_else(|| tells("btf_trace_io_uring_submit_sqe"));
-    u32::from(told == Some(true))
+/// Where the tracepoint of a submission tells the request, by whichever of its names.
+fn uring_request(btf: &Btf) -> u32 {
+    let submit = |name: &str| btf.func_proto(name);
+    let proto = submit("btf_trace_io_uring_submit_req").or_else(|| submit("btf_trace_io_uring_submit_sqe"));
+    let Some(proto) = proto else { return ABSENT };
+    match proto.params.get(1) {
+        Some(first) if btf.points_to(first.type_id, "io_kiocb") => 0,
+        // void *, context, request, opcode, user data, flags, force_nonblock, sq_thread
+        Some(_) if proto.params.len() == 8 => 1,
+        _ => ABSENT,
+    }
 }
 
 /// Why a hook is of no use on this machine although it could be attached.
@@ -137,11 +144,11 @@ pub fn unfit(hook: Hook, machine: &Machine) -> Option<&'static str> {
     }
     let (Hook::BtfTracepoint(name) | Hook::RawTracepoint(name)) = hook else { return None };
     let useless = match name {
-        "io_uring_complete" => machine.uring_complete == 0,
-        "io_uring_submit_req" | "io_uring_submit_sqe" => machine.uring_submit == 0,
+        "io_uring_complete" => machine.uring_complete == ABSENT,
+        "io_uring_submit_req" | "io_uring_submit_sqe" => machine.uring_request == ABSENT,
         _ => false,
     };
-    useless.then_some("this kernel's tracepoint does not tell the request (before 5.19)")
+    useless.then_some("this kernel's tracepoint does not tell the request")
 }
 
 /// Stamps of calls under way: one a thread id, as far as a sixteenth of the budget reaches.

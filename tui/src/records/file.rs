@@ -1,8 +1,8 @@
 //! Records of the family `file`.
 
 use fluoro_shared::file::{
-    FAILED, FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING,
-    FileKey, FileRecord, KIND_CHMOD, KIND_CHOWN, KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_NAME, KIND_OPEN,
+    FAILED, FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_DELETED, FLAG_RESOLVED, FLAG_TRUNCATED, FileKey,
+    FileRecord, KIND_CHMOD, KIND_CHOWN, KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_NAME, KIND_OPEN,
     KIND_OTHER_PATH, KIND_PATH, KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK, PATH_MAX,
     format,
 };
@@ -31,7 +31,8 @@ pub struct Record {
     pub file: FileId,
     pub detail: u64,
     pub more: u64,
-    pub uring: bool,
+    /// Which of the requests of io_uring that its process has under way; 0: a system call.
+    pub request: u32,
     pub compat: bool,
 }
 
@@ -238,8 +239,8 @@ impl Record {
             file,
             detail: raw.detail,
             more: raw.more,
-            uring: flag(FLAG_URING),
             compat: flag(FLAG_COMPAT),
+            request: raw.request,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Records that make every event there is.
 
+use std::mem::offset_of;
+
 use fluoro::engine::synthetic::{Clock, Script};
 use fluoro::engine::{Core, Sources, World};
 use fluoro::families::Family;
@@ -9,9 +11,9 @@ use fluoro::records::BootTime;
 use fluoro_shared::dns::{self, DnsRecord};
 use fluoro_shared::drop::{DropRecord, FLAG_RECEIVED, KIND_PACKET};
 use fluoro_shared::file::{
-    FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_RESOLVED, FLAG_TRUNCATED, FLAG_URING, FileRecord, KIND_CHMOD,
-    KIND_CHOWN, KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_OPEN as KIND_FILE_OPEN, KIND_OTHER_PATH,
-    KIND_RENAME, KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK,
+    FLAG_BARE, FLAG_COMPAT, FLAG_CREATED, FLAG_RESOLVED, FLAG_TRUNCATED, FileRecord, KIND_CHMOD, KIND_CHOWN,
+    KIND_CREATE, KIND_LINK, KIND_MKDIR, KIND_OPEN as KIND_FILE_OPEN, KIND_OTHER_PATH, KIND_RENAME,
+    KIND_RMDIR, KIND_SYMLINK, KIND_TRUNCATE, KIND_UNLINK,
 };
 use fluoro_shared::flow::{
     DIRECTION_INBOUND, DIRECTION_NONE, DIRECTION_OUTBOUND, FLAG_SENT, FLAG_UNTRACKED, FlowRecord, KIND_CLOSE,
@@ -82,6 +84,9 @@ pub fn file(kind: u16, at_ns: u64, result: i64, flags: u16, base: &[u8], text: &
 
 fn all_file_events(now: u64) -> Vec<(BootTime, Vec<u8>)> {
     let joined = |kind, result| file(kind, now, result, 0, b"/srv", b"na\xffme");
+    let mut by_request =
+        file(KIND_TRUNCATE, now, 0, FLAG_RESOLVED | FLAG_TRUNCATED | FLAG_COMPAT, b"/d", b"");
+    by_request.1[offset_of!(FileRecord, request)] = 1;
     let mut records = vec![
         file(KIND_FILE_OPEN, now, 3, FLAG_RESOLVED | FLAG_CREATED, b"/srv/x", b""),
         joined(KIND_FILE_OPEN, -2),
@@ -89,7 +94,7 @@ fn all_file_events(now: u64) -> Vec<(BootTime, Vec<u8>)> {
         joined(KIND_RENAME, 0),
         file(KIND_OTHER_PATH, now, 0, FLAG_BARE, b"", b"targ\xffet"),
         joined(KIND_SYMLINK, 0),
-        file(KIND_TRUNCATE, now, 0, FLAG_RESOLVED | FLAG_TRUNCATED | FLAG_URING | FLAG_COMPAT, b"/d", b""),
+        by_request,
     ];
     let others = [KIND_CREATE, KIND_MKDIR, KIND_RMDIR, KIND_UNLINK, KIND_LINK, KIND_CHMOD, KIND_CHOWN];
     records.extend(others.map(|kind| joined(kind, 0)));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::tracefs::Tracefs;
 use super::{Report, median};
 use crate::prove::witness::{self, BpfKind};
 use crate::prove::{Place, fluoro_command};
@@ -31,6 +32,7 @@ pub fn play(place: &Place, report: &mut Report) -> Result<()> {
         ("perf", vec!["trace", "-s", "-p", &pid, "-o", "/dev/null"]),
         ("strace", vec!["-c", "-f", "-p", &pid, "-o", "/dev/null"]),
     ];
+    let _tracefs = Tracefs::mount();
     let mut bare = Vec::new();
     let mut series: Vec<(String, Vec<f64>)> =
         vec![("empty pair".to_owned(), vec![]), ("fluoro".to_owned(), vec![])];

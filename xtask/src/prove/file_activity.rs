@@ -20,7 +20,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let directory = std::env::temp_dir();
     let directory = directory.to_str().context("the name of the temporary directory is no text")?;
     let rounds = place.scaled(50, 5).to_string();
-    let uring_unseen = Doctor::ask(place, &[])?.unsupported("file_transfer");
+    let uring_unseen = Doctor::ask(place, &[])?.unsupported("file_complete");
     let mut actors = Vec::new();
     for _ in 0..PROCESSES {
         let actor = Actor::start(&place.xtask, &["activity", directory, &rounds])?;

@@ -119,9 +119,10 @@ pub fn play(words: &mut Words) -> Result<()> {
     }
     let by_32_bits = log.done.len() - before;
     let before = log.done.len();
-    by_uring(&mut log, root.as_bytes())?;
+    let alike = by_uring(&mut log, root.as_bytes())?;
     voice::say(&json!({
-        "pid": std::process::id(), "done": log.done, "by_uring": log.done.len() - before, "by_32_bits": by_32_bits,
+        "pid": std::process::id(), "done": log.done, "by_uring": log.done.len() - before, "alike": alike,
+        "by_32_bits": by_32_bits,
     }))?;
     std::fs::remove_dir_all(&root).with_context(|| format!("remove {root}"))
 }
@@ -263,10 +264,10 @@ fn by_32_bits(log: &mut Log, root: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What io_uring can do by path.
-fn by_uring(log: &mut Log, root: &[u8]) -> Result<()> {
+/// What io_uring can do by path. How many of the last requests were under way together and are told apart by nothing.
+fn by_uring(log: &mut Log, root: &[u8]) -> Result<usize> {
     use uring::op;
-    let Some(ring) = uring::Ring::new()? else { return Ok(()) };
+    let Some(ring) = uring::Ring::new()? else { return Ok(0) };
     let (name, other) = (text(b"by uring\xff")?, text(b"other by uring")?);
     let (path, other_path) = (join(root, name.as_bytes()), join(root, other.as_bytes()));
     let at = log
@@ -298,8 +299,52 @@ fn by_uring(log: &mut Log, root: &[u8]) -> Result<()> {
         log.note(&Done::of("file.symlink", &path).to(other.as_bytes()), linked);
         let linked = ring.both(op::LINKAT, at, &name, &other)?;
         log.note(&Done::of("file.link", &other_path).from(&path), linked);
+        roundabout_by_uring(log, &ring, root)?;
     }
     call::close(at);
+    together_by_uring(log, &ring, root, [1, 2, 3])?;
+    together_by_uring(log, &ring, root, [9; ALIKE])?;
+    Ok(ALIKE)
+}
+
+const ALIKE: usize = 3;
+
+/// Opens one after the other, all submitted before the first is over.
+fn together_by_uring(log: &mut Log, ring: &uring::Ring, root: &[u8], user_data: [u64; ALIKE]) -> Result<()> {
+    let path = text(root)?;
+    let requests = user_data.map(|user_data| uring::Request {
+        opcode: uring::op::OPENAT,
+        flags: uring::LINK,
+        fd: libc::AT_FDCWD,
+        address: path.as_ptr() as u64,
+        call_flags: libc::O_DIRECTORY.cast_unsigned(),
+        user_data,
+        ..uring::Request::default()
+    });
+    for opened in ring.run_all(&requests)? {
+        call::close(log.note(&Done::of("file.open", root), opened));
+    }
+    Ok(())
+}
+
+/// The same directory by a symbolic link, by requests that the kernel has its workers do.
+fn roundabout_by_uring(log: &mut Log, ring: &uring::Ring, root: &[u8]) -> Result<()> {
+    use uring::op;
+    let (real, way) = (join(root, b"real by uring"), join(root, b"way by uring"));
+    log.note(&Done::of("file.mkdir", &real), call::mkdir(&text(&real)?, 0o700));
+    let to = b"real by uring";
+    log.note(&Done::of("file.symlink", &way).to(to), call::symlink(&text(to)?, &text(&way)?));
+    let (made, moved) = (join(&real, b"made"), join(&real, b"moved"));
+    let (made_passed, moved_passed) = (join(&way, b"made"), join(&way, b".//moved"));
+    let (from, onto, cwd) = (text(&made_passed)?, text(&moved_passed)?, i64::from(libc::AT_FDCWD));
+    let result = ring.at(op::MKDIRAT, cwd, &from, 0o700, 0, 0)?;
+    log.note(&Done::of("file.mkdir", &made).passed(&made_passed, None), result);
+    let result = ring.at(op::MKDIRAT, cwd, &from, 0o700, 0, 0)?;
+    log.note(&Done::of("file.mkdir", &made).passed(&made_passed, None), result);
+    let result = ring.both(op::RENAMEAT, cwd, &from, &onto)?;
+    log.note(&Done::of("file.rename", &moved).from(&made).passed(&moved_passed, Some(&made_passed)), result);
+    let result = ring.at(op::UNLINKAT, cwd, &onto, 0, libc::AT_REMOVEDIR, 0)?;
+    log.note(&Done::of("file.rmdir", &moved).passed(&moved_passed, None), result);
     Ok(())
 }
 

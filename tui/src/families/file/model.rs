@@ -119,7 +119,7 @@ impl FileModel {
                 result: record.result,
                 created: record.created,
                 duration_ns: record.duration_ns,
-                uring: record.uring,
+                uring: record.request != 0,
                 compat: record.compat,
             }),
             uses: None,

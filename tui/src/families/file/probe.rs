@@ -1,6 +1,6 @@
 //! The programs of `file` and their ways in, and its maps.
 
-use fluoro_shared::file::{FileCell, FileKey, Submitted};
+use fluoro_shared::file::{FileCell, FileKey, RequestKey, Requests, Submitted};
 use fluoro_shared::histogram::HistogramKey;
 use fluoro_shared::inflight::Stamp;
 
@@ -15,6 +15,7 @@ pub fn maps(budget: &Budget) -> Vec<MapSize> {
     let cells = size_of::<FileCell>() as u64 * budget.possible_cpus as u64;
     let file = size_of::<FileKey>() as u64 + cells + ELEMENT;
     let bucket = size_of::<HistogramKey>() as u64 + 8 + ELEMENT;
+    let requests = (size_of::<RequestKey>() + size_of::<Requests>()) as u64 + ELEMENT;
     let submitted = 8 + size_of::<Submitted>() as u64 + ELEMENT;
     vec![
         MapSize { name: FILES, entries: budget.entries(3, file, 65_536), entry_bytes: file, counted: true },
@@ -34,6 +35,12 @@ pub fn maps(budget: &Budget) -> Vec<MapSize> {
             name: "URING",
             entries: budget.entries(1, submitted, 256),
             entry_bytes: submitted,
+            counted: false,
+        },
+        MapSize {
+            name: "REQUESTS",
+            entries: budget.entries(1, requests, 4096),
+            entry_bytes: requests,
             counted: false,
         },
         MapSize::scratch(budget),
@@ -158,7 +165,7 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "file_submit",
         essential: false,
-        without: "paths of what io_uring does by path or fails to open are not known",
+        without: "paths of what io_uring does by path or fails to open are not known; before 5.19 nothing of it is seen",
         alternatives: &[
             Alternative {
                 name: "tp_btf",
@@ -193,7 +200,7 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "file_complete",
         essential: false,
-        without: "what is done to files through io_uring is not seen",
+        without: "what io_uring does to files is not seen",
         alternatives: &[
             Alternative {
                 name: "tp_btf",
@@ -205,27 +212,6 @@ pub const PROGRAMS: &[Program] = &[
             Alternative {
                 name: "raw_tp",
                 entry: "file_complete_raw",
-                hook: Hook::RawTracepoint("io_uring_complete"),
-                spares: &[],
-                blind: None,
-            },
-        ],
-    },
-    Program {
-        name: "file_transfer",
-        essential: false,
-        without: "reads, writes and syncs through io_uring are not counted",
-        alternatives: &[
-            Alternative {
-                name: "tp_btf",
-                entry: "file_transfer_btf",
-                hook: Hook::BtfTracepoint("io_uring_complete"),
-                spares: &[],
-                blind: None,
-            },
-            Alternative {
-                name: "raw_tp",
-                entry: "file_transfer_raw",
                 hook: Hook::RawTracepoint("io_uring_complete"),
                 spares: &[],
                 blind: None,

@@ -29,6 +29,8 @@ pub mod op {
     pub const LINKAT: u8 = 39;
 }
 
+/// The next request begins when this one is over.
+pub const LINK: u8 = 1 << 2;
 /// Submitted to a worker thread at once.
 pub const ASYNC: u8 = 1 << 4;
 
@@ -103,39 +105,53 @@ impl Ring {
 
     /// Submits one request and waits for its result.
     pub fn run(&self, request: Request) -> Result<i64> {
+        self.run_all(&[request])?.pop().context("no result")
+    }
+
+    /// Submits requests together and waits for their results, which come in the order in which they are over.
+    pub fn run_all(&self, requests: &[Request]) -> Result<Vec<i64>> {
         let [_, tail, mask, .., array, _, _, _] = self.params.sq;
+        let count = requests.len() as u32;
+        ensure!(count <= ENTRIES, "a ring of {ENTRIES} has no room for {count} requests");
         let tail_at = self.sq.word(tail);
-        let position = tail_at.load(Ordering::Acquire);
-        let index = position & self.sq.word(mask).load(Ordering::Relaxed);
-        // SAFETY: the index is below the number of entries, which the mapping holds.
-        #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins with a page")]
-        unsafe {
-            self.sqes.at.cast::<Request>().add(index as usize).write_volatile(request);
+        let begin = tail_at.load(Ordering::Acquire);
+        for (position, request) in (begin..).zip(requests) {
+            let index = position & self.sq.word(mask).load(Ordering::Relaxed);
+            // SAFETY: the index is below the number of entries, which the mapping holds.
+            #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins with a page")]
+            unsafe {
+                self.sqes.at.cast::<Request>().add(index as usize).write_volatile(*request);
+            }
+            self.sq.word(array + index * 4).store(index, Ordering::Relaxed);
         }
-        self.sq.word(array + index * 4).store(index, Ordering::Relaxed);
-        tail_at.store(position.wrapping_add(1), Ordering::Release);
+        tail_at.store(begin.wrapping_add(count), Ordering::Release);
         // SAFETY: no pointers.
         let entered = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
                 self.ring.as_raw_fd(),
-                1,
-                1,
+                count,
+                count,
                 ENTER_GETEVENTS,
                 std::ptr::null::<u8>(),
                 0,
             )
         };
-        ensure!(entered == 1, "io_uring_enter: {}", Errno::last());
+        ensure!(entered == i64::from(count), "io_uring_enter: {entered}, {}", Errno::last());
         let [head, tail, mask, _, _, cqes, ..] = self.params.cq;
         let head_at = self.cq.word(head);
-        let position = head_at.load(Ordering::Relaxed);
-        ensure!(self.cq.word(tail).load(Ordering::Acquire) != position, "no completion");
-        let index = position & self.cq.word(mask).load(Ordering::Relaxed);
-        // user_data, res
-        let result = self.cq.word(cqes + index * CQE_BYTES as u32 + 8).load(Ordering::Relaxed);
-        head_at.store(position.wrapping_add(1), Ordering::Release);
-        Ok(i64::from(result.cast_signed()))
+        let begin = head_at.load(Ordering::Relaxed);
+        let told = self.cq.word(tail).load(Ordering::Acquire).wrapping_sub(begin);
+        ensure!(told == count, "{told} completions of {count} requests");
+        let results = (begin..).take(requests.len()).map(|position| {
+            let index = position & self.cq.word(mask).load(Ordering::Relaxed);
+            // user_data, res
+            let result = self.cq.word(cqes + index * CQE_BYTES as u32 + 8).load(Ordering::Relaxed);
+            i64::from(result.cast_signed())
+        });
+        let results = results.collect();
+        head_at.store(begin.wrapping_add(count), Ordering::Release);
+        Ok(results)
     }
 
     /// A request on a path.

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use crate::records::file::{Record, What};
 use crate::records::{BootTime, Outside, ProcKey, Tid};
 
-/// Threads whose paths wait for their event; of more, events have been lost.
+/// Threads and requests whose paths wait for their event; of more, events have been lost.
 const WAITING_MAX: usize = 1024;
 
-/// What has been told of one thread's next event.
+/// What has been told of the next event of a thread or a request.
 #[derive(Debug, Default)]
 struct Told {
     /// Rename, link: as passed. The text of a symbolic link.
@@ -25,10 +25,25 @@ struct Resolved {
     truncated: bool,
 }
 
-/// By thread.
 #[derive(Debug, Default)]
 pub struct Pending {
-    threads: HashMap<(ProcKey, Tid), Told>,
+    told: HashMap<(ProcKey, Doer), Told>,
+}
+
+/// What of a process does one thing at a time. A worker looks up the path of a request that another thread completes.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Doer {
+    Thread(Tid),
+    /// Of io_uring.
+    Request(u32),
+}
+
+fn doer(record: &Record) -> (ProcKey, Doer) {
+    let doer = match record.request {
+        0 => Doer::Thread(record.task.tid),
+        request => Doer::Request(request),
+    };
+    (record.task.key, doer)
 }
 
 /// The paths of an event.
@@ -44,10 +59,10 @@ pub struct Paths {
 impl Pending {
     /// Keeps a path until its event comes.
     pub fn put(&mut self, record: &Record) {
-        if self.threads.len() >= WAITING_MAX {
-            self.threads.clear();
+        if self.told.len() >= WAITING_MAX {
+            self.told.clear();
         }
-        let told = self.threads.entry((record.task.key, record.task.tid)).or_default();
+        let told = self.told.entry(doer(record)).or_default();
         let resolved =
             || Some(Resolved { at: record.at, path: record.path.clone(), truncated: record.truncated });
         match (record.what, record.resolved) {
@@ -60,7 +75,7 @@ impl Pending {
     /// The paths of this event. What the kernel resolved is its path only where the call succeeded, and only what it
     /// resolved during that call: the event of another may have been lost.
     pub fn take(&mut self, event: &Record) -> Paths {
-        let told = self.threads.remove(&(event.task.key, event.task.tid)).unwrap_or_default();
+        let told = self.told.remove(&doer(event)).unwrap_or_default();
         let mut paths = Paths {
             path: event.path.clone(),
             other: told.other,
@@ -116,8 +131,8 @@ mod tests {
             file: FileId { device: 0, inode: 0, kind: FileKind::None },
             detail: 0,
             more: 0,
-            uring: false,
             compat: false,
+            request: 0,
         }
     }
 
@@ -157,6 +172,18 @@ mod tests {
         told(&mut pending);
         let later = Record { at: BootTime(200), ..rename };
         assert_eq!(texts(&pending.take(&later)), passed);
+    }
+
+    #[test]
+    fn a_request_has_the_path_that_its_worker_found() {
+        let mut pending = Pending::default();
+        let of = |request: u32, record: Record| Record { request, ..record };
+        pending.put(&of(1, record(What::Path, 8, 95, "/real")));
+        pending.put(&of(2, record(What::Path, 9, 95, "/another")));
+        pending.put(&record(What::Path, 7, 95, "/of the thread"));
+        let made = of(1, record(What::Op(Op::Mkdir), 7, 100, "/way/../real"));
+        assert_eq!(texts(&pending.take(&made)), (b"/real".as_slice(), None, true));
+        assert_eq!(texts(&pending.take(&made)), (b"/way/../real".as_slice(), None, false));
     }
 
     #[test]
