@@ -101,14 +101,21 @@ enum Key {
 
 /// Orders the rows. Of those that are alike what has ended stands behind what has not; then ties keep to identity, so
 /// that the order does not flicker.
-pub fn arrange<R: Row>(rows: Vec<Arc<R>>, sort: Option<Sort>, ranks: &mut Ranks) -> Vec<Arc<R>> {
-    let Some(sort) = sort else { return rows };
-    let Some(column) = infos::<R>().iter().position(|info| info.id == sort.column) else { return rows };
+pub fn arrange<R: Row>(
+    rows: impl IntoIterator<Item = Arc<R>>,
+    sort: Option<Sort>,
+    ranks: &mut Ranks,
+) -> Vec<Arc<R>> {
+    let rows = rows.into_iter();
+    let column = |sort: &Sort| infos::<R>().iter().position(|info| info.id == sort.column);
+    let Some((sort, column)) = sort.and_then(|sort| Some((sort, column(&sort)?))) else {
+        return rows.collect();
+    };
     let calm = infos::<R>().get(column).is_some_and(wobbles);
     ranks.order_by(if calm { sort.column } else { "" });
     // With all that is compared: a crowd's rows are too many to be looked into again and again.
     let mut keyed: Vec<(Key, (bool, RowId), Arc<R>)> = Vec::new();
-    let mut numbered: Vec<(u64, (bool, RowId), Arc<R>)> = Vec::with_capacity(rows.len());
+    let mut numbered: Vec<(u64, (bool, RowId), Arc<R>)> = Vec::with_capacity(rows.size_hint().1.unwrap_or(0));
     for row in rows {
         let id = row.id();
         let tie = (row.ended(), id);
@@ -193,7 +200,7 @@ mod tests {
 
     fn order(ranks: &mut Ranks, rates: &[f64]) -> Vec<u64> {
         ranks.turn();
-        let rows = (0..).zip(rates).map(|(id, rate)| Arc::new(Rate(id, *rate))).collect();
+        let rows = (0..).zip(rates).map(|(id, rate)| Arc::new(Rate(id, *rate)));
         let sort = Sort { column: "rx", descending: true };
         arrange(rows, Some(sort), ranks).iter().map(|row| row.0).collect()
     }

@@ -13,35 +13,41 @@ use crate::model::{Identity, ObservedName};
 use crate::records::flow::{Direction, End, Reset};
 use crate::records::{BootTime, FlowId, NetnsId, Tid};
 
+/// Laid out as declared: what every tick and table looks at comes first, so that of a crowd's rows little is fetched.
 #[derive(Debug, Clone, PartialEq)]
+#[repr(C)]
 pub struct FlowRow {
     pub id: FlowId,
-    pub netns: NetnsId,
-    pub local: SocketAddr,
-    pub peer: SocketAddr,
-    /// As an answer that passed by called it.
-    pub peer_name: Option<PeerName>,
-    pub state: State,
-    /// `None`: a listener.
-    pub direction: Option<Direction>,
-    pub attribution: Attribution,
-    pub identity: Option<Arc<Identity>>,
-    pub tid: Option<Tid>,
-    /// Who moved data last.
-    pub mover: Option<Arc<Identity>>,
     pub tx_bytes: u64,
     pub rx_bytes: u64,
     /// In table rows, from the second look on.
     pub rates: Option<Rates>,
-    pub rtt_ns: u64,
-    pub retransmits: u32,
+    pub identity: Option<Arc<Identity>>,
     /// Since it was established; 0 when that was not seen.
     pub duration_ns: u64,
+    pub rtt_ns: u64,
+    pub retransmits: u32,
+    pub state: State,
+    /// `None`: a listener.
+    pub direction: Option<Direction>,
+    pub attribution: Attribution,
+    /// Older than this run.
+    pub primed: bool,
+    /// A duration of 0 is one: it has just begun, or this is the row of an event line.
+    pub timed: bool,
+    /// As an answer that passed by called it.
+    pub peer_name: Option<PeerName>,
+    /// What only the socket table tells.
+    pub live: Live,
+    pub netns: NetnsId,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub tid: Option<Tid>,
+    /// Who moved data last.
+    pub mover: Option<Arc<Identity>>,
     pub connect_ns: Option<u64>,
     /// From ESTABLISHED to when the program took the first byte.
     pub first_byte_ns: Option<u64>,
-    /// What only the socket table tells.
-    pub live: Live,
     /// Of a listener.
     pub queue: Option<Queue>,
     /// Of what is no connection.
@@ -51,14 +57,10 @@ pub struct FlowRow {
     pub reset: Option<Reset>,
     /// errno of a failed attempt.
     pub error: Option<&'static str>,
-    /// Older than this run.
-    pub primed: bool,
     /// Counted by packets, with their headers: it passes through, or no program tells of it.
     pub wire: Option<Passing>,
     /// What the kernel threw away of it, as far as anybody counts that.
     pub lost: Option<lost::Lost>,
-    /// A duration of 0 is one: it has just begun, or this is the row of an event line.
-    pub timed: bool,
 }
 
 impl FlowRow {

@@ -1,43 +1,41 @@
 //! What connections add to the rows of processes.
 
 use fluoro_shared::flow::WHAT_CONNECT;
-use foldhash::HashMap;
 
-use super::{FlowModel, Rates};
+use super::{FlowModel, FlowRow, Rates};
 use crate::families::process::model::Gifts;
-use crate::records::ProcKey;
 
 /// What has come of a process's connections in an interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct News {
     pub established: u64,
     pub retransmits: u64,
+    live: u64,
+    rates: Rates,
+}
+
+impl News {
+    /// What a row has moved in the interval. What ended in it moved data in it, and nothing after.
+    pub fn moved(&mut self, row: &FlowRow, lives: bool) {
+        let Rates { tx_bytes_per_s, rx_bytes_per_s } = row.rates.unwrap_or_default();
+        self.live += u64::from(lives);
+        self.rates.tx_bytes_per_s += tx_bytes_per_s;
+        self.rates.rx_bytes_per_s += rx_bytes_per_s;
+    }
 }
 
 impl FlowModel {
-    /// What each process's connections come to.
+    /// What each process's connections came to in the interval that the last tick closed.
     pub fn give(&self, to: &mut Gifts) {
         to.measure(&["flows", "rx", "tx", "connections", "retransmits"]);
-        let mut sums: HashMap<ProcKey, (f64, Rates)> = HashMap::default();
-        let connections = self.flows.values().filter(|flow| flow.row.direction.is_some());
-        let connections = connections.map(|flow| (&flow.row, flow.ended.is_none()));
-        for (row, lives) in connections.chain(self.datagrams.each()) {
-            // What has ended in the interval moved data in it, and nothing after.
-            let own = row.rates.unwrap_or_default();
-            let Some(identity) = row.identity.as_ref().filter(|_| lives || own != Rates::default()) else {
-                continue;
-            };
-            let (count, rates) = sums.entry(identity.key).or_default();
-            *count += if lives { 1.0 } else { 0.0 };
-            rates.rx_bytes_per_s += own.rx_bytes_per_s;
-            rates.tx_bytes_per_s += own.tx_bytes_per_s;
-        }
-        for (process, (count, rates)) in sums {
-            to.give(process, [("flows", count), ("rx", rates.rx_bytes_per_s), ("tx", rates.tx_bytes_per_s)]);
-        }
         for (&process, news) in &self.news {
-            let numbers =
-                [("connections", news.established as f64), ("retransmits", news.retransmits as f64)];
+            let numbers = [
+                ("flows", news.live as f64),
+                ("rx", news.rates.rx_bytes_per_s),
+                ("tx", news.rates.tx_bytes_per_s),
+                ("connections", news.established as f64),
+                ("retransmits", news.retransmits as f64),
+            ];
             to.give(process, numbers);
         }
         for (series, durations) in self.new_distributions().filter(|(series, _)| series.what == WHAT_CONNECT)

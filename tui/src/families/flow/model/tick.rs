@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FlowModel, FlowRow, Rates};
+use super::{Flow, FlowModel, FlowRow, Rates};
 use crate::model::LINGER_NS;
 use crate::records::BootTime;
 
@@ -46,16 +46,8 @@ impl FlowModel {
             if flow.row.direction.is_none() {
                 continue;
             }
-            let now_so = (true, flow.row.retransmits);
-            if flow.told != now_so
-                && let Some(identity) = &flow.row.identity
-            {
-                let news = self.news.entry(identity.key).or_default();
-                news.established += u64::from(!flow.told.0);
-                news.retransmits += u64::from(flow.row.retransmits.saturating_sub(flow.told.1));
-                flow.told = now_so;
-            }
-            if flow.ended.is_none() {
+            let lives = flow.ended.is_none();
+            if lives {
                 live += 1;
                 if let Some(name) = &flow.row.peer_name {
                     let age_ns = now.since(name.observed.at);
@@ -85,8 +77,23 @@ impl FlowModel {
                 tx += rates.tx_bytes_per_s;
                 rx += rates.rx_bytes_per_s;
             }
+            let now_so = (true, flow.row.retransmits);
+            let is_news =
+                lives || flow.told != now_so || rates.is_some_and(|rates| rates != Rates::default());
+            if let Some(identity) = flow.row.identity.as_ref().filter(|_| is_news) {
+                let news = self.news.entry(identity.key).or_default();
+                news.established += u64::from(!flow.told.0);
+                news.retransmits += u64::from(flow.row.retransmits.saturating_sub(flow.told.1));
+                news.moved(&flow.row, lives);
+                flow.told = now_so;
+            }
         }
         let of_datagrams = self.datagrams.tick(now, seconds, &mut self.folded);
+        for (row, lives) in self.datagrams.each() {
+            if let Some(identity) = &row.identity {
+                self.news.entry(identity.key).or_default().moved(row, lives);
+            }
+        }
         self.tell_losses(now);
         (tx, rx, live) =
             (tx + of_datagrams.0.tx_bytes_per_s, rx + of_datagrams.0.rx_bytes_per_s, live + of_datagrams.1);
@@ -114,13 +121,12 @@ impl FlowModel {
     /// Every connection and listener; those that have ended stay for a while, or with `of_interval` only in
     /// the interval that the last tick closed.
     pub fn rows(&self, of_interval: bool) -> Vec<Arc<FlowRow>> {
-        self.flows
-            .values()
-            .filter(|flow| !of_interval || flow.ended.is_none() || flow.has_just_ended(self.interval))
-            .map(|flow| Arc::clone(&flow.row))
-            .chain(self.wire_rows())
-            .chain(self.datagrams.rows(of_interval))
-            .collect()
+        let is_shown =
+            |flow: &&Flow| !of_interval || flow.ended.is_none() || flow.has_just_ended(self.interval);
+        let mut rows = Vec::with_capacity(self.flows.len());
+        rows.extend(self.flows.values().filter(is_shown).map(|flow| Arc::clone(&flow.row)));
+        rows.extend(self.wire_rows().chain(self.datagrams.rows(of_interval)));
+        rows
     }
 }
 
