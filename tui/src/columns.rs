@@ -1,6 +1,8 @@
 //! Columns as values: one list a family drives table, JSON, filter keys, help and docs.
 //! Knows rows and plain values; knows neither ratatui nor the kernel.
 
+pub mod ahead;
+
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -2,13 +2,12 @@
 //! before where they are the same.
 
 use std::any::Any;
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::columns::ahead::ahead;
 use crate::columns::{Facts, Finder, Listing, Row, RowId, Sheet, Value};
 use crate::engine::core::Core;
 use crate::engine::list::{Ranks, arrange};
@@ -175,7 +174,10 @@ impl<R: Aging> Table for Rows<R> {
         let mut kept = Self { rows: vec![], older_ms: vec![], new: 0 };
         kept.rows.reserve_exact(self.rows.len());
         kept.older_ms.reserve_exact(self.rows.len());
-        for (at, row) in ahead(&self.rows).enumerate() {
+        let mut those_before = before.map(|before| ahead(before.rows.iter()));
+        for (at, row) in ahead(self.rows.iter()).enumerate() {
+            // Nearly always the same: it is on its way by now.
+            those_before.as_mut().and_then(Iterator::next);
             let id = row.id();
             let old = before.and_then(|before| {
                 // Models keep their rows in one order as long as none comes or goes.
@@ -208,27 +210,6 @@ impl<R: Aging> Table for Rows<R> {
     }
 }
 
-/// The rows in order, each asked of the memory a while before its turn.
-fn ahead<R>(rows: &[Arc<R>]) -> impl Iterator<Item = &Arc<R>> {
-    const AHEAD: usize = 8;
-    rows.iter().enumerate().map(|(at, row)| {
-        if let Some(later) = rows.get(at + AHEAD) {
-            fetch(Arc::as_ptr(later).cast());
-        }
-        row
-    })
-}
-
-/// Has the processor read this address and the next while it does something else.
-#[inline]
-fn fetch(at: *const i8) {
-    #[cfg(target_arch = "x86_64")]
-    for line in 0..2 {
-        // SAFETY: nothing is read that the program sees, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line * 64)) };
-    }
-}
-
 /// The finished table of these rows, and how many of fluoro's own it leaves out.
 pub fn answer<R: Row>(
     rows: &[Arc<R>],
@@ -238,8 +219,8 @@ pub fn answer<R: Row>(
     let Ask { filter, sort, narrow, hides, ranks } = ask;
     let mut hidden = 0;
     let mut total = 0;
-    // Chosen and ranked in one go: a crowd's rows are more than a processor's caches hold.
-    let chosen = ahead(rows).filter(|row| {
+    // Chosen and ranked in one go: see `ahead`.
+    let chosen = ahead(rows.iter()).filter(|row| {
         if !narrow.admits(row.as_ref()) {
             return false;
         }

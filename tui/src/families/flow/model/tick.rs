@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Flow, FlowModel, FlowRow, Rates};
+use crate::columns::ahead::{AHEAD, ahead, fetch};
 use crate::model::LINGER_NS;
 use crate::records::BootTime;
 
@@ -42,7 +43,12 @@ impl FlowModel {
         let (mut tx, mut rx, mut live) =
             (by_packets.0.tx_bytes_per_s, by_packets.0.rx_bytes_per_s, by_packets.1);
         self.news.clear();
+        let rows: Vec<*const FlowRow> = self.flows.values().map(|flow| Arc::as_ptr(&flow.row)).collect();
+        let mut later = rows.iter().skip(AHEAD);
         for flow in self.flows.values_mut() {
+            if let Some(&row) = later.next() {
+                fetch(row);
+            }
             if flow.row.direction.is_none() {
                 continue;
             }
@@ -124,7 +130,7 @@ impl FlowModel {
         let is_shown =
             |flow: &&Flow| !of_interval || flow.ended.is_none() || flow.has_just_ended(self.interval);
         let mut rows = Vec::with_capacity(self.flows.len());
-        rows.extend(self.flows.values().filter(is_shown).map(|flow| Arc::clone(&flow.row)));
+        rows.extend(ahead(self.flows.values().filter(is_shown).map(|flow| &flow.row)).cloned());
         rows.extend(self.wire_rows().chain(self.datagrams.rows(of_interval)));
         rows
     }
