@@ -8,7 +8,7 @@ use aya_ebpf::{
     EbpfContext,
     helpers::{bpf_ktime_get_boot_ns, generated::bpf_probe_read_kernel_str},
     macros::{btf_tracepoint, map, raw_tracepoint},
-    maps::HashMap,
+    maps::{HashMap, LruHashMap},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use fluoro_shared::{
@@ -28,9 +28,9 @@ use crate::{
     path,
 };
 
-/// Requests on paths that are under way, by their address.
+/// Requests on paths that are under way, by their address. Not every end is told, so the oldest make room.
 #[map]
-static URING: HashMap<u64, Submitted> = HashMap::with_max_entries(1, 0);
+static URING: LruHashMap<u64, Submitted> = LruHashMap::with_max_entries(1, 0);
 
 /// All requests that are under way, where a completion does not tell which one it is of.
 #[map]
@@ -145,8 +145,8 @@ fn on_submit(request: u64) -> i32 {
     let request = request as Kptr;
     let opcode: u8 = Helper::read(request, offset!(req_opcode));
     let call = calls::of_request(opcode);
-    if machine::uring_complete() == URING_USER_DATA {
-        enter(request, call.kind != 0);
+    if machine::uring_complete() == URING_USER_DATA && !enter(request, call.kind != 0) {
+        return 0;
     }
     if !call.is_event() || call.kind == 0 {
         return 0;
@@ -166,9 +166,9 @@ fn on_submit(request: u64) -> i32 {
     0
 }
 
-/// Keeps which request it is for its completion.
+/// Keeps which request it is for its completion. False: that will not tell it from another.
 #[inline(always)]
-fn enter(request: Kptr, files: bool) {
+fn enter(request: Kptr, files: bool) -> bool {
     let key = key_of(request);
     let one = Requests { address: request as u64, count: 1, files: u32::from(files) };
     if let Some(held) = REQUESTS.get_ptr_mut(&key) {
@@ -180,7 +180,8 @@ fn enter(request: Kptr, files: bool) {
                 (*held).address = 0;
                 ledger::add32(&raw mut (*held).count, 1);
                 (*held).files |= one.files;
-                return;
+                let _ = URING.remove(&before);
+                return false;
             }
         }
     }
@@ -188,6 +189,7 @@ fn enter(request: Kptr, files: bool) {
         ledger::seen();
         ledger::error();
     }
+    true
 }
 
 #[inline(always)]
