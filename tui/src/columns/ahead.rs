@@ -1,5 +1,5 @@
 //! Rows are looked at in order but lie anywhere: a crowd's are more than a processor's caches hold. Each is asked of the
-//! memory a while before its turn, which took a third off a tick of 100,000.
+//! memory a while before its turn.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
