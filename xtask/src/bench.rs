@@ -10,8 +10,8 @@ mod foreign;
 mod load;
 mod median;
 mod on_demand;
+mod peers;
 mod scale;
-mod tracefs;
 
 use std::fs;
 use std::path::Path;

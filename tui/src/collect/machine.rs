@@ -126,9 +126,8 @@ fn uring_complete(btf: &Btf) -> u32 {
 
 /// Where the tracepoint of a submission tells the request, by whichever of its names.
 fn uring_request(btf: &Btf) -> u32 {
-    let submit = |name: &str| btf.func_proto(name);
-    let proto = submit("btf_trace_io_uring_submit_req").or_else(|| submit("btf_trace_io_uring_submit_sqe"));
-    let Some(proto) = proto else { return ABSENT };
+    let names = ["btf_trace_io_uring_submit_req", "btf_trace_io_uring_submit_sqe"];
+    let Some(proto) = names.iter().find_map(|name| btf.func_proto(name)) else { return ABSENT };
     match proto.params.get(1) {
         Some(first) if btf.points_to(first.type_id, "io_kiocb") => 0,
         // void *, context, request, opcode, user data, flags, force_nonblock, sq_thread

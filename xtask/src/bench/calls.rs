@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::tracefs::Tracefs;
+use super::peers::{Tracefs, end};
 use super::{Report, median};
 use crate::prove::witness::{self, BpfKind};
 use crate::prove::{Place, fluoro_command};
@@ -89,18 +89,7 @@ fn watched(command: &mut Command, is_ready: impl Fn(&Child) -> bool) -> Result<f
     let ready = is_ready(child);
     thread::sleep(Duration::from_millis(300));
     let ns = getppid_ns();
-    // strace and perf let go of this process when they are told, not when they are killed.
-    let _ = nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(child.id().cast_signed()),
-        nix::sys::signal::Signal::SIGINT,
-    );
-    let ended = Instant::now();
-    while child.try_wait()?.is_none() {
-        if ended.elapsed() > Duration::from_secs(10) {
-            let _ = child.kill();
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
+    end(child);
     ensure!(ready, "{} attached nothing", command.get_program().display());
     Ok(ns)
 }
