@@ -88,6 +88,7 @@ fn maps_are_as_wide_as_the_shared_types() {
         ("COLLISIONS", 4, 8),
         ("RECOVERED", 4, 8),
         ("SPARED", 4, 4),
+        ("SILENT_SEEN", 4, 4),
         ("DATAGRAMS", size_of::<DatagramKey>(), size_of::<DatagramCount>()),
         ("DATAGRAM_SOCKETS", 8, size_of::<DatagramSocket>()),
         ("DATAGRAMS_OTHER", 4, size_of::<DatagramOther>()),

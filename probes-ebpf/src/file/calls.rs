@@ -33,6 +33,8 @@ pub const CREAT: u8 = 2;
 pub const REMOVES: u8 = 3;
 /// `from_path` is a text, not a path.
 pub const TARGET: u8 = 4;
+/// What is opened gets no descriptor.
+pub const SLOT: u8 = 5;
 
 const NUMBERS: usize = 512;
 
@@ -43,10 +45,16 @@ const fn call(kind: u16, dir: u8, path: u8) -> Call {
 }
 
 impl Call {
-    /// It makes an event; else it is only counted.
+    /// It makes an event.
     #[inline(always)]
     pub const fn is_event(&self) -> bool {
-        self.kind < KIND_READ as u8
+        self.kind != 0 && self.kind < KIND_READ as u8
+    }
+
+    /// It moves bytes or waits until they are kept, and is only counted.
+    #[inline(always)]
+    pub const fn is_transfer(&self) -> bool {
+        self.kind >= KIND_READ as u8
     }
 
     const fn from(mut self, dir: u8, path: u8) -> Self {

@@ -1,24 +1,24 @@
-//! What is asked of files through io_uring, which no system call shows: seen where a request completes. The texts of
-//! paths are gone by then and kept from when it is submitted. Offloaded or not, the current task is of the process that
-//! asked (from 5.12 on).
+//! What is asked of files through io_uring, which no system call shows: seen where a request completes, or where it was
+//! done, if it asked for no completion. The texts of paths are gone by then and kept from when it is submitted. Offloaded
+//! or not, the current task is of the process that asked (from 5.12 on).
 
 use core::ptr::null;
 
 use aya_ebpf::{
     EbpfContext,
     helpers::{bpf_ktime_get_boot_ns, generated::bpf_probe_read_kernel_str},
-    macros::{btf_tracepoint, map, raw_tracepoint},
-    maps::{HashMap, LruHashMap},
-    programs::{BtfTracePointContext, RawTracePointContext},
+    macros::{btf_tracepoint, fexit, kprobe, map, raw_tracepoint},
+    maps::{Array, HashMap, LruHashMap},
+    programs::{BtfTracePointContext, FExitContext, ProbeContext, RawTracePointContext},
 };
 use fluoro_shared::{
-    file::{RequestKey, Requests, Submitted, URING_TEXT_MAX},
-    offsets::{URING_COMPLETION, URING_RESULT, URING_USER_DATA},
+    file::{KIND_OPEN, KIND_SYNC, RequestKey, Requests, Submitted, URING_TEXT_MAX},
+    offsets::{ABSENT, URING_COMPLETION, URING_RESULT, URING_USER_DATA},
 };
 
 use super::{
     Ended, activity,
-    calls::{self, op},
+    calls::{self, Call, op},
     event,
 };
 use crate::{
@@ -36,8 +36,16 @@ static URING: LruHashMap<u64, Submitted> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static REQUESTS: HashMap<RequestKey, Requests> = HashMap::with_max_entries(1, 0);
 
+/// Not 0: what requests do that do not complete is seen.
+#[map]
+static SILENT_SEEN: Array<u32> = Array::with_max_entries(1, 0);
+
 /// The task works for a ring (include/linux/sched.h).
 const PF_IO_WORKER: u32 = 0x10;
+/// A request does not complete; where it is to complete because it failed, the kernel takes this away
+/// (include/linux/io_uring_types.h).
+const REQ_F_CQE_SKIP: u32 = 1 << 6;
+const ECANCELED: i32 = 125;
 /// More completions of the same request follow (include/uapi/linux/io_uring.h).
 const IORING_CQE_F_MORE: u64 = 1 << 1;
 
@@ -148,7 +156,16 @@ fn on_submit(request: u64) -> i32 {
     if machine::uring_complete() == URING_USER_DATA && !enter(request, call.kind != 0) {
         return 0;
     }
-    if !call.is_event() || call.kind == 0 {
+    if call.kind != 0 && is_silent(request) && !SILENT_SEEN.get(0).is_some_and(|&seen| seen != 0) {
+        if call.is_event() {
+            ledger::seen();
+            ledger::error();
+        } else {
+            ledger::aggregate_seen();
+            ledger::untracked();
+        }
+    }
+    if !call.is_event() {
         return 0;
     }
     let Some(scratch) = path::claim::<Helper>() else { return 0 };
@@ -246,11 +263,109 @@ fn on_complete<A: Access>(ctx: &impl EbpfContext) -> i32 {
     if request.is_null() {
         return 0;
     }
-    let call = calls::of_request(Helper::read(request, offset!(req_opcode)));
-    if call.kind == 0 {
-        return 0;
+    let call = call_of(request);
+    if call.is_event() {
+        on_event::<A>(request, call, result);
+    } else if call.is_transfer() {
+        activity::on_transfer::<A>(&ended(request, call, result));
     }
-    let mut ended = Ended {
+    0
+}
+
+// int io_issue_sqe(struct io_kiocb *req, unsigned int issue_flags): whatever is not in flight or in vain.
+#[fexit(function = "io_issue_sqe")]
+pub fn file_silent_issue(ctx: FExitContext) -> i32 {
+    let (request, call) = issued(&ctx);
+    if call.is_event() {
+        if let Some(result) = silent_result(request) {
+            on_event::<Direct>(request, call, result);
+        }
+    } else if call.kind as u16 == KIND_SYNC {
+        on_silent_transfer(request, call);
+    }
+    0
+}
+
+// int io_read(struct io_kiocb *req, unsigned int issue_flags), io_write likewise: they tell what is in flight.
+#[fexit(function = "io_read")]
+pub fn file_silent_read(ctx: FExitContext) -> i32 {
+    let (request, call) = issued(&ctx);
+    on_silent_transfer(request, call)
+}
+
+#[fexit(function = "io_write")]
+pub fn file_silent_write(ctx: FExitContext) -> i32 {
+    let (request, call) = issued(&ctx);
+    on_silent_transfer(request, call)
+}
+
+// void io_req_rw_complete(struct io_kiocb *req, ..): what was in flight.
+#[fexit(function = "io_req_rw_complete")]
+pub fn file_silent_landed(ctx: FExitContext) -> i32 {
+    let request = first(&ctx);
+    on_silent_transfer(request, call_of(request))
+}
+
+// io_wq_free_work(struct io_wq_work *work): a worker of the ring is at the end of it. What was cancelled completes later.
+#[kprobe]
+pub fn file_silent_kprobe(ctx: ProbeContext) -> u32 {
+    let work: u64 = ctx.arg(0).unwrap_or(0);
+    let request = (work as Kptr).wrapping_sub(offset!(req_work) as usize);
+    let call = call_of(request);
+    if call.is_event()
+        && let Some(result) = silent_result(request)
+        && result != -ECANCELED
+    {
+        on_event::<Helper>(request, call, result);
+    }
+    0
+}
+
+/// The request that a function has worked on, and what is asked; of none where it is not done.
+#[inline(always)]
+fn issued(ctx: &FExitContext) -> (Kptr, Call) {
+    let request = first(ctx);
+    // What is returned stands behind the arguments.
+    let done = argument(ctx, 2) as i32 == 0;
+    (request, if done { call_of(request) } else { calls::NONE })
+}
+
+/// The first argument, by the helper: the verifier takes it for a number then, with which one may reckon.
+#[inline(always)]
+fn first(ctx: &FExitContext) -> Kptr {
+    Helper::read::<u64>(ctx.as_ptr().cast(), 0) as Kptr
+}
+
+#[inline(always)]
+fn call_of(request: Kptr) -> Call {
+    calls::of_request(Helper::read(request, offset!(req_opcode)))
+}
+
+/// What came of a request that is done and does not complete. None: its completion tells.
+#[inline(always)]
+fn silent_result(request: Kptr) -> Option<i32> {
+    is_silent(request).then(|| Helper::read(request, offset!(req_result)))
+}
+
+/// Its completion is not to be told. Before 5.19, where requests do not keep their result, the flag may be another.
+#[inline(always)]
+fn is_silent(request: Kptr) -> bool {
+    offset!(req_result) != ABSENT && Helper::read::<u32>(request, offset!(req_flags)) & REQ_F_CQE_SKIP != 0
+}
+
+#[inline(always)]
+fn on_silent_transfer(request: Kptr, call: Call) -> i32 {
+    if call.is_transfer()
+        && let Some(result) = silent_result(request)
+    {
+        activity::on_transfer::<Direct>(&ended(request, call, result));
+    }
+    0
+}
+
+#[inline(always)]
+fn ended(request: Kptr, call: Call, result: i32) -> Ended {
+    Ended {
         call,
         arguments: [0; 6],
         file: if call.path == 0 { Helper::read(request, offset!(req_file)) } else { null() },
@@ -260,10 +375,14 @@ fn on_complete<A: Access>(ctx: &impl EbpfContext) -> i32 {
         duration_ns: 0,
         flags: 0,
         request: id(request),
-    };
-    if !call.is_event() {
-        activity::on_transfer::<A>(&ended);
-        return 0;
+    }
+}
+
+#[inline(always)]
+fn on_event<A: Access>(request: Kptr, call: Call, result: i32) {
+    let mut ended = ended(request, call, result);
+    if call.kind as u16 == KIND_OPEN && matches!(Helper::read(request, offset!(uring_open_slot)), 1_u32..) {
+        ended.call.special = calls::SLOT;
     }
     let key = request as u64;
     if let Some(kept) = URING.get_ptr_mut(&key) {
@@ -288,7 +407,6 @@ fn on_complete<A: Access>(ctx: &impl EbpfContext) -> i32 {
     }
     event::on_call::<A>(&ended);
     let _ = URING.remove(&key);
-    0
 }
 
 /// The arguments that the same system call would have, but for the texts.

@@ -17,7 +17,7 @@ use crate::collect::iterator;
 use crate::collect::loader::{Standing, Trial};
 use crate::collect::machine;
 use crate::collect::packets;
-use crate::collect::program::{Alternative, Hook, Program as Spec};
+use crate::collect::program::{Alternative, Hook, Program as Spec, TOLD};
 use crate::collect::socket_group;
 use crate::collect::tools::Tools;
 use crate::model::Status;
@@ -54,6 +54,9 @@ pub(super) fn settle(
         let works = outcome.is_ok();
         trials.push(Trial { alternative: alternative.name, outcome });
         if works {
+            if let Some((_, map)) = TOLD.iter().find(|(told, _)| *told == program.name) {
+                tell(bpf, map, 1);
+            }
             let hook = alternative.hook.describe();
             let mut reasons: Vec<String> =
                 trials.iter().filter_map(|t| t.outcome.as_ref().err()).cloned().collect();
@@ -109,19 +112,21 @@ fn try_one_and_keep(
 /// Attaches an alternative's spares, after the program: the kernel runs them in the order of attaching. The program is
 /// told first, so that it leaves a trace of what it did. Without spares what the kernel skips stays in `missed`.
 fn spare(bpf: &mut Ebpf, alternative: &Alternative, tools: &mut Tools<'_>) {
-    let tell = |bpf: &mut Ebpf, spared: u32| {
-        let mut map: Array<_, u32> = bpf.map_mut("SPARED")?.try_into().ok()?;
-        map.set(0, spared, 0).ok()
-    };
-    if alternative.spares.is_empty() || !is_skipped(alternative.hook) || tell(bpf, 1).is_none() {
+    if alternative.spares.is_empty() || !is_skipped(alternative.hook) || tell(bpf, "SPARED", 1).is_none() {
         return;
     }
     let spares = needed(alternative.spares, is_preempted());
     let mut attached = spares.iter().map(|entry| load_and_attach(bpf, entry, alternative.hook, tools));
     if attached.any(|outcome| outcome.is_err()) {
-        tell(bpf, 0);
+        tell(bpf, "SPARED", 0);
         unload(bpf, alternative.spares.iter().copied());
     }
+}
+
+/// Tells the programs by a map of one number.
+fn tell(bpf: &mut Ebpf, map: &str, number: u32) -> Option<()> {
+    let mut map: Array<_, u32> = bpf.map_mut(map)?.try_into().ok()?;
+    map.set(0, number, 0).ok()
 }
 
 /// Before 7.0 only an interrupt comes between, which nothing but another would: one spare does what was skipped for it.
@@ -190,6 +195,12 @@ fn load_and_attach(
             }
             return Ok(None);
         }
+        Hook::Fexits(entries) => {
+            for (entry, function) in entries {
+                load_and_attach(bpf, entry, Hook::Fexit(function), tools)?;
+            }
+            return Ok(None);
+        }
         Hook::Kprobes(entries) => {
             for (entry, functions) in entries {
                 load_and_attach(bpf, entry, Hook::Kprobe(functions), tools)?;
@@ -219,7 +230,7 @@ fn load_and_attach(
     if !direct && let Some(reason) = &ground.refusals.read_kernel {
         return Err(reason.clone());
     }
-    if let Some(reason) = machine::unfit(hook, &ground.machine) {
+    if let Some(reason) = machine::unfit(hook, &ground.machine, &ground.offsets) {
         return Err(reason.to_owned());
     }
     let program = bpf.program_mut(entry).ok_or("not in the object")?;
@@ -270,7 +281,11 @@ fn load_and_attach(
                 return Err(refused.unwrap_or_else(|| "no tracepoint named".to_owned()));
             }
         }
-        Hook::PacketSocket | Hook::SocketGroup { .. } | Hook::Fentries(_) | Hook::Kprobes(_) => {}
+        Hook::PacketSocket
+        | Hook::SocketGroup { .. }
+        | Hook::Fentries(_)
+        | Hook::Fexits(_)
+        | Hook::Kprobes(_) => {}
     }
     Ok(None)
 }
@@ -282,7 +297,10 @@ fn explain(error: &ProgramError, hook: Hook, ground: &Ground) -> String {
     if refused && let Some(reason) = &ground.refusals.privilege {
         return reason.clone();
     }
+    let complains = matches!(error, ProgramError::LoadError { verifier_log, .. }
+        if complaint(&verifier_log.to_string()).is_some());
     if refused
+        && !complains
         && matches!(hook, Hook::Fentry(_) | Hook::Fexit(_))
         && let Some(reason) = &ground.refusals.trampoline
     {

@@ -137,7 +137,12 @@ fn uring_request(btf: &Btf) -> u32 {
 }
 
 /// Why a hook is of no use on this machine although it could be attached.
-pub fn unfit(hook: Hook, machine: &Machine) -> Option<&'static str> {
+pub fn unfit(hook: Hook, machine: &Machine, offsets: &Offsets) -> Option<&'static str> {
+    let silent = matches!(hook, Hook::Fexit("io_issue_sqe") | Hook::Kprobe(["io_wq_free_work"]));
+    // Requests keep their result since 5.19, and may ask for no completion since 5.17.
+    if silent && offsets.req_result == ABSENT {
+        return Some("this kernel's requests all complete, or do not keep their result");
+    }
     if hook == Hook::Iterator("task") && machine.rss_first == ABSENT {
         return Some("it cannot read how much memory this kernel counts for a process");
     }

@@ -40,8 +40,9 @@ pub enum Hook {
     Fexit(&'static str),
     /// Entries of functions by breakpoint or ftrace; every one is needed.
     Kprobe(&'static [&'static str]),
-    /// As [`Self::Fentry`] and [`Self::Kprobe`], by an entry point each; every one is needed.
+    /// As [`Self::Fentry`], [`Self::Fexit`] and [`Self::Kprobe`], by an entry point each; every one is needed.
     Fentries(&'static [(&'static str, &'static str)]),
+    Fexits(&'static [(&'static str, &'static str)]),
     Kprobes(&'static [(&'static str, &'static [&'static str])]),
     /// Static tracepoints by perf event, as category and name; at least one is needed.
     Tracepoint(&'static [(&'static str, &'static str)]),
@@ -61,6 +62,9 @@ pub enum Hook {
 pub const WITHOUT_HELPER: &[(&str, &str)] =
     &[("process_exec_btf", "executables are read from /proc, which is too late for short-lived processes")];
 
+/// Programs of which others are told, by a map of one number, that they are attached: those count what would not be seen.
+pub const TOLD: &[(&str, &str)] = &[("file_silent", "SILENT_SEEN")];
+
 impl Alternative {
     /// What is not seen by it where kernel memory may not be read by helper.
     pub fn without_helper(&self) -> Option<&'static str> {
@@ -75,7 +79,7 @@ impl Alternative {
     /// The entry points of its other functions.
     pub fn others(&self) -> impl Iterator<Item = &'static str> {
         let (fentries, kprobes): (&[_], &[_]) = match self.hook {
-            Hook::Fentries(entries) => (entries, &[]),
+            Hook::Fentries(entries) | Hook::Fexits(entries) => (entries, &[]),
             Hook::Kprobes(entries) => (&[], entries),
             _ => (&[], &[]),
         };
@@ -105,7 +109,7 @@ impl Hook {
             Self::BtfTracepoint(_) => "tp_btf",
             Self::RawTracepoint(_) => "raw_tp",
             Self::Fentry(_) | Self::Fentries(_) => "fentry",
-            Self::Fexit(_) => "fexit",
+            Self::Fexit(_) | Self::Fexits(_) => "fexit",
             Self::Kprobe(_) | Self::Kprobes(_) => "kprobe",
             Self::Tracepoint(_) => "tracepoint",
             Self::PacketSocket => "socket_filter",
@@ -119,7 +123,9 @@ impl Hook {
         match self {
             Self::BtfTracepoint(name) => vec![format!("btf_trace_{name}")],
             Self::Fentry(function) | Self::Fexit(function) => vec![function.to_owned()],
-            Self::Fentries(entries) => entries.iter().map(|&(_, function)| function.to_owned()).collect(),
+            Self::Fentries(entries) | Self::Fexits(entries) => {
+                entries.iter().map(|&(_, function)| function.to_owned()).collect()
+            }
             Self::Iterator(of) => vec![format!("bpf_iter_{of}")],
             Self::RawTracepoint(_)
             | Self::Kprobe(_)
@@ -139,7 +145,7 @@ impl Hook {
             | Self::Fexit(name)
             | Self::Iterator(name) => name.to_owned(),
             Self::Kprobe(functions) => functions.join(" + "),
-            Self::Fentries(entries) => {
+            Self::Fentries(entries) | Self::Fexits(entries) => {
                 entries.iter().map(|&(_, function)| function).collect::<Vec<_>>().join(" + ")
             }
             Self::Kprobes(entries) => {

@@ -23,6 +23,8 @@ pub struct Program {
     /// `live`, `degraded`, `unsupported`.
     pub status: String,
     pub reason: String,
+    /// The way in that it has; empty: none.
+    pub alternative: String,
 }
 
 impl Doctor {
@@ -87,6 +89,7 @@ pub fn programs(ran: &Ran) -> Result<Vec<Program>> {
             name: text(entry, "name"),
             status: text(entry, "status"),
             reason: text(entry, "reason"),
+            alternative: text(entry, "alternative"),
         };
         if told.get("status").is_some() {
             programs.push(program(told));

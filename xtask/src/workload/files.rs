@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ use raw::{call, compat};
 /// What was done, in order: an event each.
 struct Log {
     done: Vec<Value>,
+    /// Requests of io_uring that asked for no completion.
+    silent: usize,
 }
 
 /// One operation as an event must show it.
@@ -29,13 +31,15 @@ struct Done<'a> {
     old_path: Option<&'a [u8]>,
     target: Option<&'a [u8]>,
     created: bool,
+    /// By io_uring, without completion: by a worker or at once.
+    silent: Option<&'a str>,
     /// The path and the old one as they were passed, where the kernel's own are others.
     passed: Option<(&'a [u8], Option<&'a [u8]>)>,
 }
 
 impl<'a> Done<'a> {
     const fn of(event: &'a str, path: &'a [u8]) -> Self {
-        Self { event, path, old_path: None, target: None, created: false, passed: None }
+        Self { event, path, old_path: None, target: None, created: false, silent: None, passed: None }
     }
 
     const fn passed(mut self, path: &'a [u8], old_path: Option<&'a [u8]>) -> Self {
@@ -50,6 +54,11 @@ impl<'a> Done<'a> {
 
     const fn to(mut self, target: &'a [u8]) -> Self {
         self.target = Some(target);
+        self
+    }
+
+    const fn silently(mut self, how: &'a str) -> Self {
+        self.silent = Some(how);
         self
     }
 
@@ -71,6 +80,7 @@ impl Log {
             "passed": done.passed.map(|(path, _)| coded(path)),
             "old_passed": done.passed.and_then(|(_, old_path)| old_path).map(coded),
             "created": done.created && result >= 0,
+            "silent": done.silent,
             "result": result,
         }));
         result
@@ -104,7 +114,7 @@ pub fn play(words: &mut Words) -> Result<()> {
     let has_32_bits = compat::is_there()?;
     voice::say(&json!({"pid": std::process::id()}))?;
     voice::wait_for("go")?;
-    let mut log = Log { done: Vec::new() };
+    let mut log = Log { done: Vec::new(), silent: 0 };
     for _ in 0..rounds {
         for name in names() {
             everything(&mut log, root.as_bytes(), &name)?;
@@ -122,7 +132,7 @@ pub fn play(words: &mut Words) -> Result<()> {
     let alike = by_uring(&mut log, root.as_bytes())?;
     voice::say(&json!({
         "pid": std::process::id(), "done": log.done, "by_uring": log.done.len() - before, "alike": alike,
-        "by_32_bits": by_32_bits,
+        "by_32_bits": by_32_bits, "without_completion": log.silent,
     }))?;
     std::fs::remove_dir_all(&root).with_context(|| format!("remove {root}"))
 }
@@ -300,6 +310,10 @@ fn by_uring(log: &mut Log, root: &[u8]) -> Result<usize> {
         let linked = ring.both(op::LINKAT, at, &name, &other)?;
         log.note(&Done::of("file.link", &other_path).from(&path), linked);
         roundabout_by_uring(log, &ring, root)?;
+        into_slot(log, &ring, root)?;
+    }
+    if ring.may_be_silent() {
+        silently(log, &ring, root)?;
     }
     call::close(at);
     together_by_uring(log, &ring, root, [1, 2, 3])?;
@@ -308,6 +322,12 @@ fn by_uring(log: &mut Log, root: &[u8]) -> Result<usize> {
 }
 
 const ALIKE: usize = 3;
+
+/// Last of the path of what is opened without a descriptor.
+pub const SLOT: &[u8] = b"into a slot";
+/// How a request is done that does not complete.
+pub const BY_WORKER: &str = "by a worker";
+pub const AT_ONCE: &str = "at once";
 
 /// Opens one after the other, all submitted before the first is over.
 fn together_by_uring(log: &mut Log, ring: &uring::Ring, root: &[u8], user_data: [u64; ALIKE]) -> Result<()> {
@@ -325,6 +345,64 @@ fn together_by_uring(log: &mut Log, ring: &uring::Ring, root: &[u8], user_data: 
         call::close(log.note(&Done::of("file.open", root), opened));
     }
     Ok(())
+}
+
+/// An open that gives no descriptor.
+fn into_slot(log: &mut Log, ring: &uring::Ring, root: &[u8]) -> Result<()> {
+    let path = join(root, SLOT);
+    let made = call::open(&text(&path)?, libc::O_CREAT | libc::O_RDONLY, 0o600);
+    call::close(log.note(&Done::of("file.open", &path).creating(), made));
+    ring.register_slot()?;
+    let opened = ring.run(uring::Request::into_slot(&text(&path)?))?;
+    log.note(&Done::of("file.open", &path), opened);
+    Ok(())
+}
+
+/// What does not complete, but for opens that fail. The next request may be over before what this one did is told.
+fn silently(log: &mut Log, ring: &uring::Ring, root: &[u8]) -> Result<()> {
+    use uring::{Request, op};
+    let cwd = i64::from(libc::AT_FDCWD);
+    let (path, moved) = (join(root, b"silent"), join(root, b"silently moved"));
+    let (from, to) = (text(&path)?, text(&moved)?);
+    let asked = std::cell::Cell::new(0);
+    let run = |request| {
+        asked.set(asked.get() + 1);
+        let result = ring.run_silently(request);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        result
+    };
+    let make = Request::at(op::MKDIRAT, cwd, &from, 0o700, 0);
+    log.note(&Done::of("file.mkdir", &path).silently(BY_WORKER), run(make)?);
+    // Of what failed so the kernel tells nothing either.
+    run(make)?;
+    log.note(&Done::of("file.mkdir", &path).silently(BY_WORKER), -i64::from(libc::EEXIST));
+    let renamed = run(Request::both(op::RENAMEAT, cwd, &from, &to))?;
+    log.note(&Done::of("file.rename", &moved).from(&path).silently(BY_WORKER), renamed);
+    let removed = run(Request::at(op::UNLINKAT, cwd, &to, 0, libc::AT_REMOVEDIR))?;
+    log.note(&Done::of("file.rmdir", &moved).silently(BY_WORKER), removed);
+    let failed = run(Request::at(op::OPENAT, cwd, &from, 0, libc::O_RDONLY))?;
+    log.note(&Done::of("file.open", &path), failed);
+    // The kernel gives the lowest descriptor that is free.
+    let next = next_descriptor();
+    let result = run(Request::at(op::OPENAT, cwd, &from, 0o600, libc::O_CREAT | libc::O_RDWR))?;
+    ensure!(result == 0, "open without completion: {result}");
+    call::close(log.note(&Done::of("file.open", &path).creating().silently(BY_WORKER), next));
+    let result = run(Request::at(op::OPENAT, cwd, &from, 0, libc::O_RDONLY))?;
+    ensure!(result == 0, "open without completion: {result}");
+    call::close(log.note(&Done::of("file.open", &path).silently(AT_ONCE), next));
+    let removed = run(Request::at(op::UNLINKAT, cwd, &from, 0, 0))?;
+    log.note(&Done::of("file.unlink", &path).silently(BY_WORKER), removed);
+    log.silent = asked.get();
+    Ok(())
+}
+
+fn next_descriptor() -> i64 {
+    // SAFETY: no pointers; closed at once.
+    unsafe {
+        let next = libc::dup(0);
+        libc::close(next);
+        i64::from(next)
+    }
 }
 
 /// The same directory by a symbolic link, by requests that the kernel has its workers do.

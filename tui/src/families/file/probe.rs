@@ -218,4 +218,41 @@ pub const PROGRAMS: &[Program] = &[
             },
         ],
     },
+    Program {
+        name: "file_silent",
+        essential: false,
+        without: "what io_uring does for requests that ask for no completion is not seen",
+        alternatives: &[
+            Alternative {
+                name: "fexit",
+                entry: "file_silent_issue",
+                hook: Hook::Fexits(&[
+                    ("file_silent_issue", "io_issue_sqe"),
+                    ("file_silent_read", "io_read"),
+                    ("file_silent_write", "io_write"),
+                    ("file_silent_landed", "io_req_rw_complete"),
+                ]),
+                spares: &[],
+                blind: None,
+            },
+            Alternative {
+                name: "fexit_issue",
+                entry: "file_silent_issue",
+                hook: Hook::Fexits(&[
+                    ("file_silent_issue", "io_issue_sqe"),
+                    ("file_silent_read", "io_read"),
+                    ("file_silent_write", "io_write"),
+                ]),
+                spares: &[],
+                blind: Some("requests without completion that read or write directly (O_DIRECT)"),
+            },
+            Alternative {
+                name: "kprobe",
+                entry: "file_silent_kprobe",
+                hook: Hook::Kprobe(&["io_wq_free_work"]),
+                spares: &[],
+                blind: Some("requests without completion that are done at once: opens of what is there, reads, writes"),
+            },
+        ],
+    },
 ];

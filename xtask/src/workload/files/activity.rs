@@ -46,8 +46,8 @@ pub fn play(words: &mut Words) -> Result<()> {
     let rounds: u64 = words.parse("ROUNDS")?;
     std::fs::create_dir(&below)?;
     let path = |name: &str| below.join(name).display().to_string();
-    let (plain, copied, asked, fifo, missing) =
-        (path("plain"), path("copied"), path("asked"), path("fifo"), path("missing"));
+    let (plain, copied, asked, silent) = (path("plain"), path("copied"), path("asked"), path("silent"));
+    let (fifo, missing) = (path("fifo"), path("missing"));
     call::mknod(&text(fifo.as_bytes())?, libc::S_IFIFO | 0o600);
     voice::say(&json!({"pid": std::process::id()}))?;
     voice::wait_for("go")?;
@@ -56,6 +56,7 @@ pub fn play(words: &mut Words) -> Result<()> {
     // Before io_uring, whose work interrupts a read and has it begin anew.
     told.push(waiting(&fifo)?);
     told.extend(by_uring(&asked, rounds)?);
+    told.extend(silently(&silent, rounds)?);
     let mut failed = Count::default();
     let none = text(missing.as_bytes())?;
     for _ in 0..rounds * 10 {
@@ -158,6 +159,31 @@ fn by_uring(path: &str, rounds: u64) -> Result<Option<Value>> {
     drop(bytes);
     call::close(file);
     Ok(Some(count.told(path, true)))
+}
+
+/// The same by requests that ask for no completion. It reads what it has written, so that it knows it was.
+fn silently(path: &str, rounds: u64) -> Result<Option<Value>> {
+    let Some(ring) = Ring::new()?.filter(Ring::may_be_silent) else { return Ok(None) };
+    let mut count = Count { opens: 1, ..Count::default() };
+    let file = opened(&text(path.as_bytes())?)?;
+    let mut bytes = vec![7_u8; CHUNK];
+    let address = bytes.as_mut_ptr() as u64;
+    let request = |opcode| Request { opcode, fd: file, address, len: CHUNK as u32, ..Request::default() };
+    let sync = Request { opcode: op::FSYNC, fd: file, ..Request::default() };
+    for _ in 0..rounds {
+        for request in [request(op::WRITE), request(op::READ), sync] {
+            ensure!(ring.run_silently(request)? == 0, "a request of io_uring failed");
+        }
+    }
+    (count.writes, count.reads, count.syncs) = (rounds, rounds, rounds);
+    (count.write_bytes, count.read_bytes) = (rounds * CHUNK as u64, rounds * CHUNK as u64);
+    drop(bytes);
+    call::close(file);
+    let mut told = count.told(path, true);
+    if let Some(told) = told.as_object_mut() {
+        told.insert("silent".to_owned(), Value::Bool(true));
+    }
+    Ok(Some(told))
 }
 
 /// A read that waits for its writer.

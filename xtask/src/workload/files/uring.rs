@@ -18,6 +18,7 @@ const OFF_SQES: i64 = 0x1000_0000;
 
 /// Opcodes that are used (include/uapi/linux/io_uring.h).
 pub mod op {
+    pub const NOP: u8 = 0;
     pub const FSYNC: u8 = 3;
     pub const OPENAT: u8 = 18;
     pub const READ: u8 = 22;
@@ -33,6 +34,10 @@ pub mod op {
 pub const LINK: u8 = 1 << 2;
 /// Submitted to a worker thread at once.
 pub const ASYNC: u8 = 1 << 4;
+/// Does not complete unless it fails in the kernel's eyes.
+const SKIP_SUCCESS: u8 = 1 << 6;
+const FEATURE_SKIP: u32 = 1 << 11;
+const REGISTER_FILES: u32 = 2;
 
 /// `struct io_uring_sqe`, as far as it is used.
 #[derive(Debug, Clone, Copy, Default)]
@@ -110,6 +115,40 @@ impl Ring {
 
     /// Submits requests together and waits for their results, which come in the order in which they are over.
     pub fn run_all(&self, requests: &[Request]) -> Result<Vec<i64>> {
+        self.submit(requests, requests.len() as u32)
+    }
+
+    /// The kernel can be asked not to complete what succeeds (5.17).
+    pub fn may_be_silent(&self) -> bool {
+        self.params.features & FEATURE_SKIP != 0
+    }
+
+    /// Has a request done that asks for no completion: 0 when the next one is over, or the error if it completes all the
+    /// same.
+    pub fn run_silently(&self, request: Request) -> Result<i64> {
+        let silent = Request { flags: request.flags | SKIP_SUCCESS | LINK, ..request };
+        let next = Request { opcode: op::NOP, ..Request::default() };
+        self.submit(&[silent, next], 1)?.pop().context("no result")
+    }
+
+    /// Makes room for one file that has no descriptor.
+    pub fn register_slot(&self) -> Result<()> {
+        let none = -1_i32;
+        // SAFETY: one number.
+        let registered = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.ring.as_raw_fd(),
+                REGISTER_FILES,
+                &raw const none,
+                1,
+            )
+        };
+        ensure!(registered == 0, "io_uring_register: {}", Errno::last());
+        Ok(())
+    }
+
+    fn submit(&self, requests: &[Request], completions: u32) -> Result<Vec<i64>> {
         let [_, tail, mask, .., array, _, _, _] = self.params.sq;
         let count = requests.len() as u32;
         ensure!(count <= ENTRIES, "a ring of {ENTRIES} has no room for {count} requests");
@@ -131,7 +170,7 @@ impl Ring {
                 libc::SYS_io_uring_enter,
                 self.ring.as_raw_fd(),
                 count,
-                count,
+                completions,
                 ENTER_GETEVENTS,
                 std::ptr::null::<u8>(),
                 0,
@@ -142,41 +181,57 @@ impl Ring {
         let head_at = self.cq.word(head);
         let begin = head_at.load(Ordering::Relaxed);
         let told = self.cq.word(tail).load(Ordering::Acquire).wrapping_sub(begin);
-        ensure!(told == count, "{told} completions of {count} requests");
-        let results = (begin..).take(requests.len()).map(|position| {
+        ensure!(told == completions, "{told} completions of {count} requests, {completions} due");
+        let results = (begin..).take(completions as usize).map(|position| {
             let index = position & self.cq.word(mask).load(Ordering::Relaxed);
             // user_data, res
             let result = self.cq.word(cqes + index * CQE_BYTES as u32 + 8).load(Ordering::Relaxed);
             i64::from(result.cast_signed())
         });
         let results = results.collect();
-        head_at.store(begin.wrapping_add(count), Ordering::Release);
+        head_at.store(begin.wrapping_add(completions), Ordering::Release);
         Ok(results)
     }
 
-    /// A request on a path.
     pub fn at(&self, opcode: u8, dir: i64, path: &CStr, len: u32, call_flags: i32, flags: u8) -> Result<i64> {
-        self.run(Request {
+        self.run(Request { flags, ..Request::at(opcode, dir, path, len, call_flags) })
+    }
+
+    pub fn both(&self, opcode: u8, dir: i64, from: &CStr, to: &CStr) -> Result<i64> {
+        self.run(Request::both(opcode, dir, from, to))
+    }
+}
+
+impl Request {
+    /// On a path, which must outlive it.
+    pub fn at(opcode: u8, dir: i64, path: &CStr, len: u32, call_flags: i32) -> Self {
+        Self {
             opcode,
-            flags,
             fd: dir as i32,
             address: path.as_ptr() as u64,
             len,
             call_flags: call_flags.cast_unsigned(),
-            ..Request::default()
-        })
+            ..Self::default()
+        }
     }
 
-    /// A request on two paths: `len` is the second directory, `offset` the second path.
-    pub fn both(&self, opcode: u8, dir: i64, from: &CStr, to: &CStr) -> Result<i64> {
-        self.run(Request {
+    /// On two paths: `len` is the second directory, `offset` the second path.
+    pub fn both(opcode: u8, dir: i64, from: &CStr, to: &CStr) -> Self {
+        Self {
             opcode,
             fd: dir as i32,
             address: from.as_ptr() as u64,
             len: (dir as i32).cast_unsigned(),
             offset: to.as_ptr() as u64,
-            ..Request::default()
-        })
+            ..Self::default()
+        }
+    }
+
+    /// An open into the slot that a ring has, which gives no descriptor.
+    pub fn into_slot(path: &CStr) -> Self {
+        let open = Self::at(op::OPENAT, i64::from(libc::AT_FDCWD), path, 0, libc::O_RDONLY);
+        // buf_index, personality; file_index, from 1
+        Self { rest: [1 << 32, 0, 0], ..open }
     }
 }
 
