@@ -42,7 +42,11 @@ pub fn on_call<A: Access>(ended: &Ended) {
         kind = KIND_RMDIR;
     }
     let file = if kind == KIND_OPEN {
-        if ended.result >= 0 && call.special != calls::SLOT { file_of::<A>(ended.result as u64) } else { null() }
+        if ended.result >= 0 && call.special != calls::SLOT {
+            file_of::<A>(ended.result as u64)
+        } else {
+            null()
+        }
     } else if !ended.file.is_null() {
         ended.file
     } else if call.path == 0 {

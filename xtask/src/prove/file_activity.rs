@@ -22,7 +22,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let rounds = place.scaled(50, 5).to_string();
     let doctor = Doctor::ask(place, &[])?;
     let uring_unseen = doctor.unsupported("file_complete");
-    let silent_unseen = doctor.program("file_silent").filter(|program| !program.alternative.starts_with("fexit"));
+    let silent_unseen =
+        doctor.program("file_silent").filter(|program| !program.alternative.starts_with("fexit"));
     let mut actors = Vec::new();
     for _ in 0..PROCESSES {
         let actor = Actor::start(&place.xtask, &["activity", directory, &rounds])?;

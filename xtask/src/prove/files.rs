@@ -65,7 +65,8 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let alike = told.get("alike").and_then(Value::as_u64).unwrap_or(0);
     let errors = observed.books("file")?.error;
     // What nobody would see is counted where it is asked for.
-    let unseen = told.get("without_completion").and_then(Value::as_u64).filter(|_| silent.is_empty()).unwrap_or(0);
+    let unseen =
+        told.get("without_completion").and_then(Value::as_u64).filter(|_| silent.is_empty()).unwrap_or(0);
     if errors == unseen {
         checks.equal("operations counted as errors", unseen, errors);
     } else {
@@ -90,10 +91,10 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
         .iter()
         .take(done.len())
         .filter(|event| {
-            let into_slot = event.path.as_ref().is_some_and(|path| path.ends_with(SLOT)) && event.result == Some(0);
-            let resolved = event.error.is_none()
-                && !into_slot
-                && (resolves.is_none() || event.name == "file.open");
+            let into_slot =
+                event.path.as_ref().is_some_and(|path| path.ends_with(SLOT)) && event.result == Some(0);
+            let resolved =
+                event.error.is_none() && !into_slot && (resolves.is_none() || event.name == "file.open");
             // Calls on descriptors are resolved either way.
             event.path_kind.as_deref() != Some(if resolved { "resolved" } else { "joined" })
                 && (resolved || event.error.is_some())

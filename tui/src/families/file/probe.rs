@@ -251,7 +251,9 @@ pub const PROGRAMS: &[Program] = &[
                 entry: "file_silent_kprobe",
                 hook: Hook::Kprobe(&["io_wq_free_work"]),
                 spares: &[],
-                blind: Some("requests without completion that are done at once: opens of what is there, reads, writes"),
+                blind: Some(
+                    "requests without completion that are done at once: opens of what is there, reads, writes",
+                ),
             },
         ],
     },
