@@ -82,6 +82,7 @@ pub fn check_terminal() -> Result<(), TerminalError> {
 /// stop; the terminal is as it was, whatever happened.
 pub fn run(handle: Handle, options: Options) -> Result<(), TerminalError> {
     check_terminal()?;
+    be_prompt();
     let refused = |source| TerminalError::Io { operation: "wait for", source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
     let panicked = panic::restore_terminal_on_panic();
@@ -100,6 +101,14 @@ pub fn run(handle: Handle, options: Options) -> Result<(), TerminalError> {
     engine.stop();
     runtime.shutdown_background();
     result
+}
+
+/// This thread and those that it starts, which read keys and write pictures, come before ordinary programs: they need
+/// little, and that at once, the more so where a machine has no CPU to spare. Where it is not allowed, they wait.
+fn be_prompt() {
+    const NICE: nix::libc::c_int = -10;
+    // SAFETY: no pointer; 0 is the calling thread.
+    unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, NICE) };
 }
 
 async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Result<(), TerminalError> {
