@@ -54,6 +54,15 @@ fn all(place: &Place) -> Result<Vec<Alternative>> {
         .context("an alternative without family, program, alternative or status")
 }
 
+/// Whether each of these `--hook` values names an alternative that works here.
+pub fn all_work(place: &Place, hooks: &[String]) -> Result<bool> {
+    let all = all(place)?;
+    let works = |hook: &String| {
+        all.iter().any(|a| a.refused.is_none() && hook.split_once('=') == Some((&a.program, &a.name)))
+    };
+    Ok(hooks.iter().all(works))
+}
+
 /// Sets of `--hook` values that together force every alternative that works, but for those that are chosen unasked.
 pub fn rounds(place: &Place) -> Result<Vec<Vec<String>>> {
     let all = all(place)?;

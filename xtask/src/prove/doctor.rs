@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Place;
 use super::run::{self, Ran};
+use super::{Place, alternatives};
 
 pub struct Doctor {
     pub ran: Ran,
@@ -39,13 +39,36 @@ impl Doctor {
     /// emulated guest.
     pub fn known(place: &Place) -> Result<Arc<Self>> {
         static KNOWN: Mutex<BTreeMap<Vec<String>, Arc<Doctor>>> = Mutex::new(BTreeMap::new());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(doctor) = known.get(&place.hooks) {
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(doctor) = known().get(&place.hooks) {
             return Ok(Arc::clone(doctor));
         }
-        let doctor = Arc::new(Self::ask(place, &[])?);
-        known.insert(place.hooks.clone(), Arc::clone(&doctor));
+        let doctor = Arc::new(match Self::forced(place)? {
+            Some(doctor) => doctor,
+            None => Self::ask(place, &[])?,
+        });
+        known().insert(place.hooks.clone(), Arc::clone(&doctor));
         Ok(doctor)
+    }
+
+    /// What it says where working ways in are forced, by what it says unasked; scenario `hooks` holds it to that.
+    fn forced(place: &Place) -> Result<Option<Self>> {
+        let plain = Place { hooks: Vec::new(), ..place.clone() };
+        if place.hooks.is_empty() || !alternatives::all_work(&plain, &place.hooks)? {
+            return Ok(None);
+        }
+        let unasked = Self::known(&plain)?;
+        let mut programs = unasked.programs.clone();
+        for (program, alternative) in place.hooks.iter().filter_map(|hook| hook.split_once('=')) {
+            for entry in &mut programs {
+                if entry.name == program && entry.alternative != alternative {
+                    entry.status = "degraded".to_owned();
+                    entry.reason = "forced by --hook".to_owned();
+                    entry.alternative = alternative.to_owned();
+                }
+            }
+        }
+        Ok(Some(Self { ran: unasked.ran.clone(), programs }))
     }
 
     pub fn count(&self, status: &str) -> usize {

@@ -20,7 +20,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let directory = std::env::temp_dir();
     let directory = directory.to_str().context("the name of the temporary directory is no text")?;
     let rounds = place.scaled(50, 5).to_string();
-    let doctor = Doctor::ask(place, &[])?;
+    let doctor = Doctor::known(place)?;
     let uring_unseen = doctor.unsupported("file_complete");
     let silent_unseen =
         doctor.program("file_silent").filter(|program| !program.alternative.starts_with("fexit"));

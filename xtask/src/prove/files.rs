@@ -36,7 +36,7 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let watch = Observer::start(place, &["file"], &["-f", &filter], Keep::Events)?;
     actor.tell("go")?;
     let told = actor.hear(place.patience(60))?;
-    let doctor = Doctor::ask(place, &[])?;
+    let doctor = Doctor::known(place)?;
     let resolves = doctor.unsupported("file_path");
     if let Some(why) = &resolves {
         checks.note(format!("paths are shown as passed here: {why}"));

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::Place;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ran {
     pub code: Option<i32>,
     pub signal: Option<i32>,
