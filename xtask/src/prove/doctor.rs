@@ -62,9 +62,12 @@ impl Doctor {
         for (program, alternative) in place.hooks.iter().filter_map(|hook| hook.split_once('=')) {
             for entry in &mut programs {
                 if entry.name == program && entry.alternative != alternative {
-                    entry.status = "degraded".to_owned();
-                    entry.reason = "forced by --hook".to_owned();
-                    entry.alternative = alternative.to_owned();
+                    *entry = Program {
+                        status: "degraded".to_owned(),
+                        reason: "forced by --hook".to_owned(),
+                        alternative: alternative.to_owned(),
+                        ..entry.clone()
+                    };
                 }
             }
         }
