@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::actions::{Act, Action};
 use crate::app::runtime::background::{Background, Heard};
-use crate::app::screen::draw;
+use crate::app::screen::draw_onto;
 use crate::app::state::State;
 use crate::app::terminal::{self, Terminal, TerminalError, Tty};
 use crate::app::update::{Effect, Msg, Signal, act, update};
@@ -180,7 +180,7 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
         let due = drawn.map_or_else(Instant::now, |at| at + FRAME);
         let now = Instant::now();
         if state.dirty && now >= due {
-            terminal.show(draw(&state, theme), state.mouse);
+            terminal.show(draw_onto(&state, theme, terminal.spare(state.size)), state.mouse);
             state.dirty = false;
             drawn = Some(Instant::now());
             frames.add(now.elapsed());
@@ -217,7 +217,11 @@ async fn console(handle: Handle, options: Options, terminal: &Terminal) -> Resul
             _ = tick.tick() => None,
         };
         let _ = update(&mut state, Msg::Tick(began.elapsed()));
+        let spent = matches!(msg, Some(Msg::Snapshot(_))).then(|| state.newest.clone()).flatten();
         pending.extend(msg.into_iter().flat_map(|msg| update(&mut state, msg)));
+        if let Some(spent) = spent {
+            handle.give_back(spent);
+        }
         // Takes in every key that waits: a burst costs one picture.
         while let Ok(event) = keys.try_recv() {
             match background.hear(event, Instant::now()) {

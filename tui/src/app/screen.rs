@@ -26,7 +26,11 @@ pub struct Picture {
 
 /// Draws the whole screen.
 pub fn draw(state: &State, theme: Theme) -> Picture {
-    let mut cells = Buffer::empty(Rect::new(0, 0, state.size.0, state.size.1));
+    draw_onto(state, theme, Buffer::empty(Rect::new(0, 0, state.size.0, state.size.1)))
+}
+
+/// On cells of that size, on which nothing is.
+pub fn draw_onto(state: &State, theme: Theme, mut cells: Buffer) -> Picture {
     let layout = state.layout();
     let mut cursor = None;
     let _ = views::header(state.newest.as_deref(), layout.header.width).draw(layout.header, &mut cells);

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
 use crate::app::screen::Picture;
 
 /// Why the console cannot have, or keep, its terminal.
@@ -50,6 +53,8 @@ enum Wish {
 #[derive(Default)]
 struct Slot {
     picture: Option<Picture>,
+    /// Cells of a picture that is shown no more.
+    spare: Option<Buffer>,
     wish: Wish,
     /// The wish that the thread has fulfilled.
     done: Wish,
@@ -107,6 +112,20 @@ impl Terminal {
             slot.picture = Some(picture);
             slot.mouse = mouse;
         });
+    }
+
+    /// Cells to draw on: those of an earlier picture where they fit, as it takes a while to be given so much memory.
+    pub fn spare(&self, (width, height): (u16, u16)) -> Buffer {
+        let area = Rect::new(0, 0, width, height);
+        // Nobody waits for this change.
+        let spare = self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner).spare.take();
+        match spare.filter(|spare| spare.area == area) {
+            Some(mut spare) => {
+                spare.reset();
+                spare
+            }
+            None => Buffer::empty(area),
+        }
     }
 
     /// Hands text to the terminal's clipboard, if the terminal lets programs have one.
@@ -197,7 +216,8 @@ fn write_pictures(shared: &Shared, mut tty: Tty) {
             }
             painter.mouse(mouse, &mut bytes);
             if let Some(picture) = picture {
-                painter.paint(picture, &mut bytes);
+                let spare = painter.paint(picture, &mut bytes);
+                shared.with(|slot| slot.spare = Some(spare));
             }
             bytes.extend_from_slice(&aside);
         } else if entered {

@@ -160,7 +160,6 @@ const BATCH: usize = 1024;
 
 /// Reads a hash map in batches (5.6), key by key where the kernel refuses that.
 pub fn dump(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Result<()> {
-    let _unpreempted = Unpreempted::begin();
     into.keys.clear();
     into.values.clear();
     match dump_in_batches(map, size, into) {
@@ -210,11 +209,14 @@ fn dump_in_batches(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io:
             element_flags: 0,
             flags: 0,
         };
+        // Of each batch: between them who draws must have its turn.
+        let unpreempted = Unpreempted::begin();
         // SAFETY: attr is laid out as the kernel expects; keys and values have room for `count` entries, and a hash
         // map's position is 4 bytes.
         let result =
             unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<Attr>()) };
         let error = (result < 0).then(io::Error::last_os_error);
+        drop(unpreempted);
         let code = error.as_ref().and_then(io::Error::raw_os_error);
         let got = if matches!(code, None | Some(libc::ENOENT)) { attr.count as usize } else { 0 };
         into.keys.truncate((filled + got) * size.key);
@@ -234,6 +236,7 @@ fn dump_in_batches(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io:
 }
 
 fn dump_by_key(map: BorrowedFd<'_>, size: EntrySize, into: &mut Dump) -> io::Result<()> {
+    let _unpreempted = Unpreempted::begin();
     let mut key = vec![0_u8; size.key];
     let mut next = vec![0_u8; size.key];
     let mut value = vec![0_u8; size.value];

@@ -1,4 +1,4 @@
-//! The two slots between a face and the engine. Each holds one value, the newest; nothing queues.
+//! The slots between a face and the engine. Each holds one value, the newest; nothing queues.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,8 @@ use crate::model::{Query, Snapshot};
 struct Slots {
     query: Mutex<Option<Query>>,
     snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// Shown no more. A crowd's rows take a while to free: who made them does that, not who draws.
+    spent: Mutex<Option<Arc<Snapshot>>>,
     published: Notify,
     stop: AtomicBool,
 }
@@ -46,6 +48,12 @@ impl Handle {
         self.slots.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Lets go of a snapshot: the engine frees it when it is next awake, or the next call does.
+    pub fn give_back(&self, snapshot: Arc<Snapshot>) {
+        let before = self.slots.spent.lock().unwrap_or_else(PoisonError::into_inner).replace(snapshot);
+        drop(before);
+    }
+
     /// Completes when a snapshot has been published since the last completion.
     pub async fn published(&self) {
         self.slots.published.notified().await;
@@ -67,6 +75,12 @@ impl Service {
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         *self.slots.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
         self.slots.published.notify_one();
+    }
+
+    /// Frees what was given back.
+    pub fn free_spent(&self) {
+        let spent = self.slots.spent.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(spent);
     }
 
     pub fn stopping(&self) -> bool {

@@ -156,6 +156,7 @@ impl Console {
             self.collector.wait(wait);
             self.collector.drain();
             self.take_events();
+            self.service.free_spent();
             priming |= self.prime_what_is_new();
             let asked = self.take_question();
             let now = Instant::now();

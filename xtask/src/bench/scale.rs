@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -24,6 +24,9 @@ const ACTIVE: f64 = 1.0;
 const LIMIT: Duration = Duration::from_mins(1);
 /// After the first pictures and the priming.
 const WATCH: Duration = Duration::from_secs(15);
+
+/// Between two keys of the reader.
+const KEY: Duration = Duration::from_millis(100);
 
 /// What one run came to, in milliseconds and MiB.
 struct Run {
@@ -93,7 +96,15 @@ fn watch(place: &Place) -> Result<Run> {
     let pid = console.pid();
     console.wait_until("programs are attached", LIMIT, |_| attached(pid))?;
     console.press(b"2").context("choose the view Flows")?;
-    thread::sleep(WATCH);
+    // The reader goes up and down, as readers do: a picture each time.
+    let until = Instant::now() + WATCH;
+    for key in [b"j", b"k"].iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        console.press(*key)?;
+        thread::sleep(KEY);
+    }
     let resident = witness::resident_kib(pid).context("no VmRSS")? as f64 / 1024.0;
     let maps = witness::map_bytes_held(pid) as f64 / f64::from(1 << 20);
     console.press(b"q")?;

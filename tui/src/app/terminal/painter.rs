@@ -42,8 +42,8 @@ impl Painter {
         }
     }
 
-    /// Appends what turns the screen into this picture; nothing if it already is.
-    pub fn paint(&mut self, picture: Picture, bytes: &mut Vec<u8>) {
+    /// Appends what turns the screen into this picture; nothing if it already is. The cells that were shown before.
+    pub fn paint(&mut self, picture: Picture, bytes: &mut Vec<u8>) -> Buffer {
         let before = bytes.len();
         // Terminals that know synchronized output show the change at once, others ignore the marks.
         bytes.extend_from_slice(b"\x1b[?2026h");
@@ -73,6 +73,7 @@ impl Painter {
         } else {
             bytes.extend_from_slice(b"\x1b[?2026l");
         }
+        shown
     }
 }
 
