@@ -24,8 +24,9 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
-/// What sock_diag and nftables need, in the order of loading. No kernel has all of them.
-const MODULES: &[&str] = &["inet_diag", "tcp_diag", "crc32c_generic", "libcrc32c", "nfnetlink", "nf_tables"];
+/// What sock_diag, nftables and overlay mounts need, in the order of loading. No kernel has all of them.
+const MODULES: &[&str] =
+    &["inet_diag", "tcp_diag", "crc32c_generic", "libcrc32c", "nfnetlink", "nf_tables", "overlay"];
 
 /// Kernels of these series, and what boots them.
 pub fn provision(series: &[&str]) -> Result<Vec<Kernel>> {
