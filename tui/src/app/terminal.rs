@@ -15,10 +15,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use tokio::sync::Notify;
 
 use crate::app::screen::Picture;
 

@@ -65,13 +65,13 @@ pub fn play(place: &Place, checks: &mut Checks) -> Result<()> {
     let alike = told.get("alike").and_then(Value::as_u64).unwrap_or(0);
     let errors = observed.books("file")?.error;
     // What nobody would see is counted where it is asked for.
-    let unseen =
+    let silenced =
         told.get("without_completion").and_then(Value::as_u64).filter(|_| silent.is_empty()).unwrap_or(0);
-    if errors == unseen {
-        checks.equal("operations counted as errors", unseen, errors);
+    if errors == silenced {
+        checks.equal("operations counted as errors", silenced, errors);
     } else {
         checks.note("of requests of io_uring that are alike this kernel does not tell which one is over");
-        checks.equal("operations counted as errors", alike + unseen, errors);
+        checks.equal("operations counted as errors", alike + silenced, errors);
         done.truncate(done.len() - alike as usize);
     }
 
