@@ -24,8 +24,8 @@ const SLACK: Duration = Duration::from_secs(2);
 /// A busy machine may take its time to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The demonstration consoles; built once by the cargo that runs the tests, because `--test` alone builds
-/// no examples.
+/// The demonstration consoles; built once by the cargo that runs the tests, because `--test` alone builds no examples. Of
+/// the whole workspace, as `cargo test` builds them: alone they would have dependencies with other features.
 fn example(name: &str) -> PathBuf {
     static EXAMPLES: OnceLock<PathBuf> = OnceLock::new();
     let folder = EXAMPLES.get_or_init(|| {
@@ -34,7 +34,7 @@ fn example(name: &str) -> PathBuf {
         profile.pop();
         profile.pop();
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "-p", "fluoro"]);
+        build.args(["build", "--quiet", "--workspace"]);
         build.args(["--example", "console_demo", "--example", "console_storm"]);
         build.arg("--target-dir").arg(profile.parent().unwrap());
         if profile.ends_with("release") {

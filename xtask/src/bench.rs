@@ -116,6 +116,7 @@ pub fn main(words: &[String]) -> Result<()> {
     if let Some(series) = kernel {
         return vm::bench(series, names);
     }
+    binaries::become_optimised()?;
     let place = &Place::host(binaries::released()?);
     let report = measure(names, place)?;
     let target =

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{tool, tree};
 use manifest::Manifest;
+pub use manifest::sha256;
 use toolchain::Toolchain;
 
 const TARGET: &str = "bpfel-unknown-none";

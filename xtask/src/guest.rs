@@ -12,14 +12,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::bench;
 use crate::prove::{self, Outcome, Place, Verdict};
+use crate::report::{self, say};
 use crate::screens;
-
-/// Begins every line that the host is meant to read.
-pub const MARK: &str = "@fluoro ";
 
 /// Workloads are this much smaller in a guest than on the host: everything is emulated.
 const DIVIDE: u32 = 40;
@@ -73,26 +71,18 @@ fn play(words: &[String]) -> Result<()> {
     }
     if let Some((word, names)) = names.split_first().filter(|(word, _)| *word == bench::WORD) {
         let lines = bench::lines(names, &place)?;
-        say(&as_json(&Outcome::new(word, Verdict::Passed, lines)));
+        report::say_outcome(&Outcome::new(word, Verdict::Passed, lines));
         return Ok(());
     }
     if names.is_empty() || names.iter().any(|name| name == "hooks") {
         say(&json!({ "support": prove::support(&place)? }));
     }
     if names.is_empty() {
-        prove::everything(&place, &mut |outcome| say(&as_json(outcome)));
+        prove::everything(&place, &mut report::say_outcome);
     } else {
-        prove::run(&names, &place, &mut |outcome| say(&as_json(outcome)));
+        prove::run(&names, &place, &mut report::say_outcome);
     }
     Ok(())
-}
-
-fn as_json(outcome: &Outcome) -> Value {
-    json!({ "outcome": outcome })
-}
-
-fn say(value: &Value) {
-    println!("{MARK}{value}");
 }
 
 /// Mounts, device nodes, the loopback.

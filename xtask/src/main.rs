@@ -6,6 +6,7 @@ mod binaries;
 mod ebpf;
 mod guest;
 mod prove;
+mod report;
 mod screens;
 mod shot;
 mod test;

@@ -65,6 +65,7 @@ use checks::Checks;
 use starved::Starved;
 
 use crate::binaries::{self, Binaries};
+use crate::report;
 
 /// Where a scenario plays.
 #[derive(Debug, Clone)]
@@ -211,21 +212,26 @@ const DIVIDE_FORCED: u32 = 100;
 /// How often a scenario is played at most that shows nothing.
 const ATTEMPTS: u32 = 5;
 
+/// What `prove` is told by who reads its [`report`].
+pub const REPORT: &str = "--report";
+
 /// `cargo xtask prove [--hook PROGRAM=ALTERNATIVE] [--divide N] [NAME ..]`
 pub fn main(args: &[String]) -> Result<()> {
+    binaries::become_optimised()?;
     let mut place = Place::host(binaries::checked()?);
-    let mut names = Vec::new();
+    let (mut names, mut told): (_, fn(&Outcome)) = (Vec::new(), Outcome::print);
     let mut words = args.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--hook" => place.hooks.extend(words.next().cloned()),
             "--divide" => place.divide = words.next().and_then(|number| number.parse().ok()).unwrap_or(1),
+            REPORT => told = report::say_outcome,
             _ => names.push(word.clone()),
         }
     }
     let mut failed = 0;
     let mut tell = |outcome: &Outcome| {
-        outcome.print();
+        told(outcome);
         failed += u32::from(matches!(outcome.verdict, Verdict::Failed(_)));
     };
     if names.is_empty() && place.hooks.is_empty() {

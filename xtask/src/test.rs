@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::prove::{self, Outcome, Place, Verdict};
-use crate::{apt, binaries, tidy, tool, tree, vm};
+use crate::prove::{self, Outcome, Verdict};
+use crate::{apt, binaries, report, tidy, tool, tree, vm};
 
 #[derive(Default)]
 struct Counts {
@@ -72,18 +73,22 @@ pub fn main(_: &[String]) -> Result<()> {
         Counts { strict: std::env::var_os("CI").is_some_and(|ci| ci == "true"), ..Counts::default() };
     counts.step("formatting", || tool::quietly(&mut cargo(&["fmt", "--all", "--check"])).map(drop));
     counts.step("tidy", || tidy::main(&[]));
+    let privileged = nix::unistd::geteuid().is_root();
+    // Comes over the network while this machine compiles.
+    let coming = privileged.then(|| thread::spawn(provide));
     counts.step("clippy", || {
         tool::quietly(&mut cargo(&["clippy", "--quiet", "--locked", "--all-targets", "--", "-D", "warnings"]))
             .map(drop)
     });
-    unit(&mut counts)?;
-    if nix::unistd::geteuid().is_root() {
-        counts.step("programs that the tests use", apt::provide);
-        match binaries::checked() {
-            Ok(binaries) => kernels(&mut counts, &Place::host(binaries)),
-            Err(error) => counts.step("the programs under test", || Err(error)),
-        }
+    counts.step("the tests compile", || tool::quietly(cargo(UNIT).arg("--no-run")).map(drop));
+    if let Some(coming) = coming {
+        counts.step("the programs under test", || binaries::checked().map(drop));
+        counts.step("programs that the tests use", || {
+            coming.join().unwrap_or_else(|_| bail!("the thread that fetches them died"))
+        });
+        on_kernels(&mut counts)?;
     } else {
+        unit(&mut counts)?;
         counts.skip("prove and kernel matrix", "need root: sudo -E cargo xtask test");
     }
     for line in &counts.told {
@@ -97,17 +102,40 @@ pub fn main(_: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// This machine's kernel, then those of the matrix: what either claims of time holds on a machine of its own.
-fn kernels(counts: &mut Counts, place: &Place) {
-    prove::everything(place, &mut |outcome| counts.tell(outcome));
-    if tool::find("qemu-system-x86_64").is_none() {
-        counts.skip("kernel matrix", "needs qemu-system-x86_64 (Debian: apt-get install qemu-system-x86)");
-        return;
-    }
-    match vm::matrix(vm::SERIES, &[], vm::Boots::Test) {
-        Ok(outcomes) => outcomes.iter().for_each(|outcome| counts.add(outcome)),
-        Err(error) => counts.step("kernel matrix", || Err(error)),
-    }
+/// Debian's packages that the tests use, and its kernels.
+fn provide() -> Result<()> {
+    apt::provide()?;
+    // Who boots them finds out what is wrong, and says it.
+    let _ = vm::provide();
+    Ok(())
+}
+
+/// All that runs. The kernels of the matrix do when nothing else wants a CPU; so they begin when nothing is compiled any
+/// more, and what is claimed of time on this machine holds beside them.
+fn on_kernels(counts: &mut Counts) -> Result<()> {
+    let boots = vm::Boots::Test { kept: !counts.strict };
+    thread::scope(|scope| {
+        let emulator = tool::find("qemu-system-x86_64");
+        let matrix = emulator.map(|_| scope.spawn(move || vm::matrix(vm::SERIES, &[], boots)));
+        unit(counts)?;
+        host(counts)?;
+        match matrix.map(|matrix| matrix.join().unwrap_or_else(|_| Err(anyhow!("its thread died")))) {
+            Some(Ok(vm::Matrix { outcomes, kept })) => {
+                for outcome in &outcomes {
+                    counts.add(outcome);
+                }
+                if kept > 0 {
+                    counts.told.push(format!(
+                        "kept  {kept} that guests passed before this run; CI=true has all play"
+                    ));
+                }
+            }
+            Some(Err(error)) => counts.step("kernel matrix", || Err(error)),
+            None => counts
+                .skip("kernel matrix", "needs qemu-system-x86_64 (Debian: apt-get install qemu-system-x86)"),
+        }
+        Ok(())
+    })
 }
 
 fn cargo(args: &[&str]) -> Command {
@@ -117,18 +145,11 @@ fn cargo(args: &[&str]) -> Command {
 }
 
 /// Unit, scenario, screen and object tests: all that cargo runs.
+const UNIT: &[&str] = &["test", "--quiet", "--locked", "--no-fail-fast"];
+
 fn unit(counts: &mut Counts) -> Result<()> {
-    let mut child = Command::new("cargo")
-        .args(["test", "--quiet", "--locked", "--no-fail-fast"])
-        .current_dir(tree::root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start cargo test")?;
-    let before = counts.failed;
-    for line in BufReader::new(child.stdout.take().context("no stdout")?).lines() {
-        let line = line?;
-        if let Some((passed, failed, ignored)) = closing(&line) {
+    read(counts, "cargo test", &mut cargo(UNIT), |counts, line| {
+        if let Some((passed, failed, ignored)) = closing(line) {
             counts.passed += passed;
             counts.failed += failed;
             if failed > 0 {
@@ -137,10 +158,41 @@ fn unit(counts: &mut Counts) -> Result<()> {
             counts.skipped += ignored;
         }
         println!("{line}");
+        Ok(())
+    })
+}
+
+/// This machine's kernel, shown by the optimised xtask.
+fn host(counts: &mut Counts) -> Result<()> {
+    let mut prove = Command::new(binaries::checked()?.xtask);
+    read(counts, "prove", prove.args(["prove", prove::REPORT]), |counts, line| {
+        match report::heard(line).map(|value| report::outcome(&value)).transpose()?.flatten() {
+            Some(outcome) => counts.tell(&outcome),
+            None => println!("{line}"),
+        }
+        Ok(())
+    })
+}
+
+/// Runs it, and counts what its lines say.
+fn read(
+    counts: &mut Counts,
+    name: &str,
+    command: &mut Command,
+    mut count: impl FnMut(&mut Counts, &str) -> Result<()>,
+) -> Result<()> {
+    let before = counts.failed;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {name}"))?;
+    for line in BufReader::new(child.stdout.take().context("no stdout")?).lines() {
+        count(counts, &line?)?;
     }
-    // Tests that do not compile, or a program that died, leave no closing line.
+    // Tests that do not compile, or a program that died, say nothing of it.
     if !child.wait()?.success() && counts.failed == before {
-        counts.step("cargo test", || bail!("it failed before its tests could"));
+        counts.step(name, || bail!("it failed before its tests could"));
     }
     Ok(())
 }

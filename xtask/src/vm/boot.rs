@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -14,13 +14,14 @@ use serde_json::Value;
 use super::kernels::Kernel;
 use super::{Guest, Told};
 use crate::binaries::Binaries;
-use crate::guest::{BEAT, MARK};
+use crate::guest::BEAT;
 use crate::prove::{Outcome, Verdict};
-use crate::tree;
+use crate::{report, tree};
 
 /// Tries before a guest that the emulator kills counts as failed.
 const BOOTS: usize = 5;
-const BOOT_WITHIN: Duration = Duration::from_secs(90);
+/// Other work on the machine goes first.
+const BOOT_WITHIN: Duration = Duration::from_mins(4);
 const PLAY_WITHIN: Duration = Duration::from_mins(25);
 /// A guest that says nothing for so long stands still.
 const SILENCE: Duration = Duration::from_secs(8 * BEAT.as_secs());
@@ -28,8 +29,12 @@ const SILENCE: Duration = Duration::from_secs(8 * BEAT.as_secs());
 const QUOTED: usize = 25;
 
 /// The archive with everything that guests of this kernel have.
-pub fn initramfs(kernel: &Kernel, binaries: &Binaries) -> Result<PathBuf> {
-    let path = kernel.image.with_file_name("initramfs.cpio");
+pub fn archive(kernel: &Kernel) -> PathBuf {
+    kernel.image.with_file_name("initramfs.cpio")
+}
+
+/// Writes it.
+pub fn pack(kernel: &Kernel, binaries: &Binaries) -> Result<()> {
     let mut archive = Vec::new();
     for folder in ["dev", "etc", "proc", "sys", "tmp", "run", "root", "usr", "usr/bin", "var", "modules"] {
         archive = entry(archive, folder, 0o040_755, &[])?;
@@ -42,8 +47,7 @@ pub fn initramfs(kernel: &Kernel, binaries: &Binaries) -> Result<PathBuf> {
         let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
         archive = entry(archive, &format!("modules/{name}"), 0o100_644, &fs::read(&module)?)?;
     }
-    fs::write(&path, cpio::newc::trailer(archive)?).context("write the initramfs")?;
-    Ok(path)
+    fs::write(self::archive(kernel), cpio::newc::trailer(archive)?).context("write the initramfs")
 }
 
 fn entry(archive: Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<Vec<u8>> {
@@ -56,7 +60,7 @@ fn entry(archive: Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<Vec<
 
 /// Boots and listens to the end. Whatever goes wrong is an outcome; but a machine that is gone, or stands still, without a
 /// word from its kernel is booted again and plays what is left.
-pub fn play(guest: &Guest, binaries: &Binaries) -> Told {
+pub fn play(guest: &Guest) -> Told {
     let begin = Instant::now();
     let mut told = Told::default();
     let mut tail = Vec::new();
@@ -64,8 +68,7 @@ pub fn play(guest: &Guest, binaries: &Binaries) -> Told {
         tail.clear();
         told.release = None;
         told.shots.clear();
-        let ended = initramfs(&guest.kernel, binaries)
-            .and_then(|archive| listen(guest, &archive, &mut told, &mut tail));
+        let ended = listen(guest, &mut told, &mut tail);
         let again = boot < BOOTS && (told.release.is_none() || !has_said_why(&tail));
         let problem = match ended {
             Ok(End::Done) => None,
@@ -109,8 +112,10 @@ fn tell(guest: &Guest, told: &mut Told, outcome: Outcome) {
 }
 
 /// One boot, which plays what no boot before it has.
-fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<String>) -> Result<End> {
-    let mut machine = Machine(power_on(guest, initramfs, told.outcomes.len())?);
+fn listen(guest: &Guest, told: &mut Told, tail: &mut Vec<String>) -> Result<End> {
+    let mut command = emulator(guest, told.outcomes.len());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut machine = Machine(command.spawn().context("start qemu-system-x86_64")?);
     let lines = machine.lines()?;
     let begin = Instant::now();
     loop {
@@ -126,21 +131,18 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
                 return Ok(End::Gone(machine.0.wait().context("wait for QEMU")?.to_string()));
             }
         };
-        let Some(value) =
-            line.split_once(MARK).and_then(|(_, text)| serde_json::from_str::<Value>(text.trim()).ok())
-        else {
+        let Some(value) = report::heard(&line) else {
             tail.push(line);
             let surplus = tail.len().saturating_sub(QUOTED);
             tail.drain(..surplus);
             continue;
         };
-        if let Some(release) = value.get("ready").and_then(Value::as_str) {
+        if let Some(outcome) = report::outcome(&value)? {
+            tell(guest, told, outcome);
+        } else if let Some(release) = value.get("ready").and_then(Value::as_str) {
             told.release = Some(release.to_owned());
         } else if let Some(support) = value.get("support") {
             told.support = Some(support.clone());
-        } else if let Some(outcome) = value.get("outcome") {
-            let outcome = serde_json::from_value(outcome.clone()).context("an outcome")?;
-            tell(guest, told, outcome);
         } else if let Some(shot) = value.get("shot") {
             told.shots.push(serde_json::from_value(shot.clone()).context("a shot")?);
         } else if let Some(problem) = value.get("failed").and_then(Value::as_str) {
@@ -151,18 +153,20 @@ fn listen(guest: &Guest, initramfs: &Path, told: &mut Told, tail: &mut Vec<Strin
     }
 }
 
-fn power_on(guest: &Guest, initramfs: &Path, played: usize) -> Result<Child> {
+/// QEMU for this guest, which passes over the scenarios that have been played.
+pub fn emulator(guest: &Guest, played: usize) -> Command {
     let parameters = format!(
         "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on {} -- --played {played} {}",
         guest.parameters,
         guest.scenarios.join(" ")
     );
-    // After whatever else is played at the same time: guests have patience. One thread for all CPUs: with a thread for each,
+    // After whatever else runs on the machine: guests have patience. One thread for all CPUs: with a thread for each,
     // QEMU now and then runs a breakpoint (int3) that the kernel has already taken back while it attaches programs; the
     // kernel panics, and at log level 0 without a word. Without erms the kernel copies by words: the emulator copies a byte
     // as slowly as a word. Without la57 it walks four levels of page tables, not five.
-    Command::new("nice")
-        .args(["-n", "10", "qemu-system-x86_64"])
+    let mut command = Command::new("chrt");
+    command
+        .args(["--idle", "0", "qemu-system-x86_64"])
         .args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max,-erms,-la57", "-m", "1024"])
         .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-net", "none"])
         .arg("-smp")
@@ -170,13 +174,9 @@ fn power_on(guest: &Guest, initramfs: &Path, played: usize) -> Result<Child> {
         .arg("-kernel")
         .arg(&guest.kernel.image)
         .arg("-initrd")
-        .arg(initramfs)
-        .args(["-append", &parameters])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("start qemu-system-x86_64")
+        .arg(archive(&guest.kernel))
+        .args(["-append", &parameters]);
+    command
 }
 
 /// Turned off when dropped.

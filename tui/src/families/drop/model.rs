@@ -23,8 +23,9 @@ pub struct Frame {
     pub flows: Vec<(DropFlowKey, u64)>,
 }
 
-/// How long a packet waits for the record that names its owner, which comes right behind it.
-const PATIENCE_NS: u64 = 2_000_000;
+/// How long a packet waits for the record that names its owner, which is the next of its CPU: one that others take away
+/// for a while, as they do those of virtual machines, is late with it.
+const PATIENCE_NS: u64 = 100_000_000;
 
 /// Interfaces whose names are remembered.
 const INTERFACES_MAX: usize = 4096;
@@ -32,7 +33,7 @@ const INTERFACES_MAX: usize = 4096;
 /// Everything known of drops.
 #[derive(Default)]
 pub struct DropModel {
-    /// Packets whose owner may yet be told, in the order of time.
+    /// Packets whose owner may yet be told, in the order of time: at most one of each CPU.
     held: VecDeque<Record>,
     interfaces: HashMap<(NetnsId, u32), Outside>,
     counted: HashMap<DropKey, u64>,
@@ -52,9 +53,16 @@ impl DropModel {
         out: &mut Vec<EventDraft>,
     ) {
         match record.what {
-            What::Packet { owner_may_follow: true } => self.held.push_back(record.clone()),
-            What::Packet { owner_may_follow: false } => {
-                out.push(self.draft(record, processes, lookup));
+            What::Packet { owner_may_follow } => {
+                let same = |packet: &Record| packet.place.cpu == record.place.cpu;
+                if let Some(packet) = self.held.iter().position(same).and_then(|at| self.held.remove(at)) {
+                    out.push(self.draft(&packet, processes, lookup));
+                }
+                if owner_may_follow {
+                    self.held.push_back(record.clone());
+                } else {
+                    out.push(self.draft(record, processes, lookup));
+                }
             }
             What::Owner { of } => {
                 let Some(position) = self.held.iter().rposition(|packet| packet.place == of) else { return };
