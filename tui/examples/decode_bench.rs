@@ -49,6 +49,9 @@ impl Endless {
         record.id = id + 1;
         (record.local_port, record.peer_port) = (32768 + (id % 28_000) as u16, 443);
         record.direction = DIRECTION_OUTBOUND;
+        if closes {
+            record.duration_ns = LIVE * 2 * STEP_NS;
+        }
         record
     }
 

@@ -130,8 +130,8 @@ pub fn flow_reset_sent_kprobe(ctx: ProbeContext) -> u32 {
 fn entry_of<A: Access>(sk: Kptr) -> FlowEntry {
     let key = sk as u64;
     let mut entry = blank(state::CLOSE, state::CLOSE);
-    if FLOWS.get_ptr(&key).is_some() {
-        recall(key, &mut entry);
+    if let Some(held) = FLOWS.get_ptr(&key) {
+        recall(held, &mut entry);
     } else if let Some(closed) = CLOSED.get_ptr(slot::<A>(sk))
         // SAFETY: the map's own memory.
         && unsafe { (*closed).key } == key
