@@ -239,7 +239,7 @@ fn guests(series: &[&str], binaries: &Binaries, scenarios: &[String], boots: Boo
         guests.push(Guest {
             label: "6.12 with 128 possible CPUs".to_owned(),
             cpus: ",maxcpus=128",
-            scenarios: played(&["ground", "flows", "storm"]),
+            scenarios: played(&["ground", "flows", "storm", "hooks"]),
             ..plain(kernel)
         });
         guests.push(Guest {
