@@ -17,7 +17,7 @@ struct Counts {
     skipped: u64,
     /// What could not run must be able to: the machine that judges a change skips nothing.
     strict: bool,
-    /// What failed, or did once. Said once more at the end: of a long run's output often no more than that is at hand.
+    /// What failed, or did once, or was not played again. Said once more at the end: of a long run's output often no more than that is at hand.
     told: Vec<String>,
 }
 
